@@ -1,0 +1,398 @@
+"""One run's configuration: what each key means, and what it may be.
+
+Configuration is checked once, here, at the edge (:func:`parse`); everything behind it trusts the values. A key that is
+wrong raises :class:`ConfigError`, whose message names the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import pydantic
+from pydantic import ConfigDict, Field, TypeAdapter
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+Count = Annotated[int, Field(ge=1)]
+Cardinal = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class ConfigError(ValueError):
+    """The user's configuration is wrong: one message with the key, the value and what is allowed (exit code 2)."""
+
+
+# ---------------------------------------------------------------------------------------------------- what is learned
+@dataclass(frozen=True)
+class ResNet:
+    """CIFAR ResNet of He et al. 2016 (parameter-free shortcuts), or with ``widen`` > 1 a wider one."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["resnet"]
+    depth: Count
+    """Layers with weights, 6n + 2: 8, 14, 20, 32, 44, 56, 110."""
+    width: Count
+    """Channels of the first group; the second and the third have two and four times as many."""
+
+    def __post_init__(self) -> None:
+        _depth(self.depth, 6, 2)
+
+
+@dataclass(frozen=True)
+class WideResNet:
+    """Wide ResNet of Zagoruyko and Komodakis 2016 (pre-activation)."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["wide_resnet"]
+    depth: Count
+    """Layers with weights, 6n + 4: 10, 16, 22, 28, 40."""
+    widen: Count
+    """Factor on the widths 16, 32, 64."""
+
+    def __post_init__(self) -> None:
+        _depth(self.depth, 6, 4)
+
+
+@dataclass(frozen=True)
+class VGG:
+    """VGG with batch norm (Simonyan and Zisserman 2015), pooled down to one pixel, with one linear layer on top."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["vgg"]
+    depth: Literal[11, 13, 16, 19]
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Fully connected network with ReLU."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["mlp"]
+    hidden: Count
+    """Units of each hidden layer."""
+    layers: Count
+    """Hidden layers."""
+
+
+@dataclass(frozen=True)
+class ViT:
+    """A small vision transformer (Dosovitskiy et al. 2021) that averages its tokens."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["vit"]
+    patch: Count
+    """Side of a patch, pixels; it must divide the image's side."""
+    dim: Count
+    depth: Count
+    heads: Count
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads:
+            raise ValueError(f"dim={self.dim} must be a multiple of heads={self.heads}")
+
+
+@dataclass(frozen=True)
+class Torchvision:
+    """Any torchvision classifier that is sequential at the top (alexnet, vgg11_bn, resnet18, mobilenet_v2, ...)."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["torchvision"]
+    architecture: Text
+
+
+Model = ResNet | WideResNet | VGG | MLP | ViT | Torchvision
+
+
+@dataclass(frozen=True)
+class Digits:
+    """scikit-learn's handwritten digits, 8 x 8, embedded: 1,437 to train on and 360 to test on."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["digits"]
+
+
+@dataclass(frozen=True)
+class CIFAR:
+    """torchvision's CIFAR; ``python -m bench download data=cifar10`` fetches it."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["cifar10", "cifar100"]
+    folder: Text
+    augment: bool
+    """Random crop out of a 4-pixel border, and random horizontal flip."""
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Class folders of images under ``train/`` and ``test/``."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["imagefolder"]
+    folder: Text
+    image_size: Count
+    """Side, pixels; images of another size are resized."""
+    augment: bool
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Random images with random labels, for throughput: nothing can be learned from them."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["synthetic"]
+    shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    """Channels, height, width."""
+    classes: Count
+    train_size: Count
+    test_size: Count
+
+
+Data = Digits | CIFAR | ImageFolder | Synthetic
+
+
+# --------------------------------------------------------------------------------------------------- how it is learned
+@dataclass(frozen=True)
+class SGD:
+    __pydantic_config__ = STRICT
+    name: Literal["sgd"]
+    momentum: Fraction
+    weight_decay: NonNegative
+    nesterov: bool
+
+    def __post_init__(self) -> None:
+        if self.nesterov and not self.momentum:
+            raise ValueError(f"nesterov={self.nesterov} needs momentum above 0, not momentum={self.momentum}")
+
+
+@dataclass(frozen=True)
+class AdamW:
+    __pydantic_config__ = STRICT
+    name: Literal["adamw"]
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+    eps: Positive
+    weight_decay: NonNegative
+
+
+Optimizer = SGD | AdamW
+
+
+@dataclass(frozen=True)
+class Constant:
+    """gamma0 at every update."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["constant"]
+    gamma0: Positive
+    warmup_steps: Cardinal
+    """Updates over which the rate climbs linearly to what it would otherwise be."""
+
+
+@dataclass(frozen=True)
+class MultiStep:
+    """gamma0, times ``factor`` at each milestone."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["multistep"]
+    gamma0: Positive
+    milestones: list[Count]
+    """Epochs, increasing."""
+    factor: Annotated[float, Field(gt=0, le=1)]
+    warmup_steps: Cardinal
+
+    def __post_init__(self) -> None:
+        if sorted(set(self.milestones)) != self.milestones:
+            raise ValueError(f"milestones={self.milestones} must increase")
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """From gamma0 down to 0 along half a cosine over the whole run."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["cosine"]
+    gamma0: Positive
+    warmup_steps: Cardinal
+
+
+LearningRate = Constant | MultiStep | Cosine
+
+
+@dataclass(frozen=True)
+class AllReduce:
+    """Gradients are averaged over the replicas of a stage at every update."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["allreduce"]
+
+
+@dataclass(frozen=True)
+class Gossip:
+    """Weights are averaged with the neighbours on a graph after every update."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["gossip"]
+    graph: Literal["ring", "exponential", "complete"]
+
+
+Averaging = AllReduce | Gossip
+
+
+# -------------------------------------------------------------------------------------------------- how it is followed
+@dataclass(frozen=True)
+class MLflow:
+    __pydantic_config__ = STRICT
+    name: Literal["mlflow"]
+    uri: Text
+    """``sqlite:///mlflow.db``, or the address of a server."""
+    experiment: Text
+
+
+@dataclass(frozen=True)
+class NoTracking:
+    __pydantic_config__ = STRICT
+    name: Literal["none"]
+
+
+Tracking = MLflow | NoTracking
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that makes one run what it is, and (last) where it is kept."""
+
+    __pydantic_config__ = STRICT
+    stages: Count
+    """K: pieces that the network is cut into."""
+    replicas: Count
+    """S: copies of the whole pipeline, each on its own shard of the data."""
+    staleness: Cardinal
+    """c: ticks of delay per stage boundary. 0 back-propagation, 1 DDG, 2 FDG."""
+    method: Literal["decoupled"]
+    weights: Literal["stashed", "latest", "recomputed"]
+    """Weights that a backward pass uses: those of its forward pass, the current ones, or the current ones for both."""
+    engine: Literal["distributed", "reference"]
+    """One process an agent, or all agents in one process without messages (the oracle)."""
+    epochs: Count
+    max_steps: Count | None
+    """Ends the run after so many updates, whatever ``epochs`` says."""
+    batch_size: Count
+    """Images per replica and tick."""
+    seed: Cardinal
+    device: Literal["cpu", "cuda"]
+    precision: Literal["float32", "float64", "bfloat16"]
+    channels_last: bool
+    """Memory layout of images and convolution weights."""
+    partition: Literal["measured", "counted"] | list[Count]
+    """Where to cut: by measured seconds, by counted operations (the same on every machine), or after so many layers."""
+    backend: Literal["auto", "gloo", "nccl"]
+    """auto: nccl where every rank has a GPU of its own, else gloo."""
+    model: Annotated[Model, Field(discriminator="name")]
+    data: Annotated[Data, Field(discriminator="name")]
+    optimizer: Annotated[Optimizer, Field(discriminator="name")]
+    lr: Annotated[LearningRate, Field(discriminator="name")]
+    averaging: Annotated[Averaging, Field(discriminator="name")]
+    tracking: Annotated[Tracking, Field(discriminator="name")]
+    runs_dir: Text
+    force: bool
+    """Run again although there is a record."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.partition, list):
+            if len(self.partition) != self.stages - 1:
+                cuts = len(self.partition)
+                raise ValueError(
+                    f"partition={self.partition} has {cuts} cuts; stages={self.stages} needs {self.stages - 1}"
+                )
+            if sorted(set(self.partition)) != self.partition:
+                raise ValueError(f"partition={self.partition} must increase")
+        if self.backend == "nccl" and self.device != "cuda":
+            raise ValueError(f"backend=nccl needs device=cuda, not device={self.device}")
+        if self.weights == "latest" and self.precision == "bfloat16":
+            raise ValueError(
+                "weights=latest needs precision=float32 or float64: under bfloat16 autocast the backward pass keeps "
+                "the weights that were cast for its forward pass"
+            )
+
+    @property
+    def agents(self) -> int:
+        """Processes of the distributed engine: K * S."""
+        return self.stages * self.replicas
+
+    def canonical(self) -> dict[str, Any]:
+        """The keys that decide the result, with equivalent points made equal (staleness means nothing at K=1)."""
+        keys = asdict(self)
+        for key in ("tracking", "runs_dir", "force"):
+            del keys[key]
+        if self.stages == 1:
+            keys |= {"staleness": 0, "partition": []}
+        if keys["staleness"] == 0:
+            keys["weights"] = "stashed"
+        if self.replicas == 1:
+            keys["averaging"] = {"name": "allreduce"}
+        return keys
+
+    def hash(self) -> str:
+        """Names the run: 12 hexadecimal digits of the SHA-256 of :meth:`canonical`."""
+        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def parse(values: Mapping[str, Any]) -> RunConfig:
+    """Check plain values (a resolved Hydra configuration) and return them as a :class:`RunConfig`.
+
+    Raises:
+        ConfigError: a key is missing, unknown, of the wrong type or out of range.
+    """
+    try:
+        return TypeAdapter(RunConfig).validate_json(json.dumps(dict(values)))
+    except pydantic.ValidationError as error:
+        raise ConfigError("; ".join(_message(dict(detail)) for detail in error.errors()[:3])) from None
+
+
+def _message(detail: dict[str, Any]) -> str:
+    """``key=value: what is allowed``, from one of pydantic's error details."""
+    if detail["type"] == "value_error":
+        prefix = "".join(f"{part}." for part in detail["loc"] if _is_key(part))
+        return prefix + str(detail["ctx"]["error"])
+    key = ".".join(str(part) for part in detail["loc"] if _is_key(part))
+    if detail["type"] == "extra_forbidden" or detail["type"] == "unexpected_keyword_argument":
+        return f"{key}={detail['input']!r}: there is no such key"
+    if detail["type"] == "missing":
+        return f"{key}: a value is missing"
+    if detail["type"].startswith("union_tag"):
+        allowed = detail.get("ctx", {}).get("expected_tags", "named groups")
+        return f"{key}.name={_tag(detail['input'])!r}: allowed are {allowed}"
+    return f"{key}={detail['input']!r}: {detail['msg'].replace('Input should', 'must', 1)}"
+
+
+def _tag(value: object) -> object:
+    return value.get("name") if isinstance(value, dict) else value
+
+
+def _union_labels() -> set[str]:
+    """The names of all groups' members, which pydantic puts into its locations."""
+    members = [
+        member for group in (Model, Data, Optimizer, LearningRate, Averaging, Tracking) for member in get_args(group)
+    ]
+    return {label for member in members for label in get_args(get_type_hints(member)["name"])}
+
+
+def _is_key(part: object) -> bool:
+    """Pydantic's locations also hold labels of unions (``model.resnet.depth``, ``list[...]``), which no user typed."""
+    return isinstance(part, int) or (
+        str(part) not in _union_labels()
+        and not str(part).startswith(("literal[", "list[", "constrained-", "function-"))
+    )
+
+
+def _depth(depth: int, blocks: int, rest: int) -> None:
+    if depth < blocks + rest or (depth - rest) % blocks:
+        allowed = [blocks * n + rest for n in range(1, 5)]
+        raise ValueError(f"depth={depth} must be {blocks}n + {rest}: {', '.join(map(str, allowed))}, ...")

@@ -1,0 +1,82 @@
+"""What the training loop asks of a method: the same for the decoupled worker, the oracle and the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from bench.engine.meter import Meter
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A piece of training between two flush points."""
+
+    epoch: int
+    batches: int
+    """Updates of every stage."""
+    first_step: int
+    """Updates made before."""
+    rates: Sequence[float]
+    """Learning rate of each update."""
+
+
+@dataclass
+class Evaluation:
+    """Sums over test images."""
+
+    loss: float = 0.0
+    correct: int = 0
+    images: int = 0
+
+    def __add__(self, other: Evaluation) -> Evaluation:
+        return Evaluation(self.loss + other.loss, self.correct + other.correct, self.images + other.images)
+
+
+@dataclass(frozen=True)
+class Ages:
+    """Staleness that one stage of one replica met: updates between taking a gradient's weights and applying it."""
+
+    stage: int
+    replica: int
+    histogram: dict[int, int]
+    """Updates -> batches."""
+
+
+class Method(Protocol):
+    """One process's part in training. Called in this order, an epoch at a time::
+
+    ticks = begin(stretch); step(0) ... step(ticks - 1); flush(); loss(); agree(); evaluate()
+    """
+
+    meter: Meter
+
+    def begin(self, stretch: Stretch) -> int:
+        """Get ready for a stretch of training; return its ticks."""
+
+    def step(self, tick: int) -> None:
+        """Train for one tick."""
+
+    def flush(self) -> None:
+        """After the last tick: wait until nothing is under way."""
+
+    def loss(self) -> float | None:
+        """Mean training loss of the stretch, where this process knows it."""
+
+    def agree(self) -> float:
+        """Average the statistics over the replicas; return this process's share of the squared consensus distance."""
+
+    def settle(self) -> None:
+        """Average the replicas' weights exactly, after the last :meth:`agree`."""
+
+    def evaluate(self) -> Evaluation:
+        """This process's part of the test set, at the replicas' mean weights."""
+
+    def ages(self) -> list[Ages]:
+        """Staleness counted while training, of the agents in this process."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and statistics by the names of the uncut network, of replica 0's layers in this process."""

@@ -1,0 +1,67 @@
+"""How a stage computes: device, precision, memory layout and random numbers. Worker and oracle share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.config import RunConfig
+from bench.engine.method import Evaluation
+from bench.task.data import Batches
+
+Module = TypeVar("Module", bound=nn.Module)
+
+_PRIME = 0x9E3779B97F4A7C15
+_MASK = (1 << 63) - 1
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """Device and precision of a run."""
+
+    device: torch.device
+    dtype: torch.dtype
+    """Of weights and images; bfloat16 keeps both in float32 and computes under autocast."""
+    autocast: bool
+    channels_last: bool
+
+    @classmethod
+    def of(cls, config: RunConfig, device: torch.device) -> Numerics:
+        dtype = torch.float64 if config.precision == "float64" else torch.float32
+        return cls(device, dtype, config.precision == "bfloat16", config.channels_last)
+
+    def place(self, module: Module) -> Module:
+        """Move a module to the run's device, dtype and layout."""
+        module = module.to(self.device, self.dtype)
+        return module.to(memory_format=torch.channels_last) if self.channels_last else module
+
+    def apply(self, module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """``module(x)`` in the run's precision."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            return module(x)
+
+    def loss(self, logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+        """Cross entropy of logits [batch, classes] against class numbers [batch], in the weights' precision."""
+        return nn.functional.cross_entropy(logits.to(self.dtype), targets, reduction=reduction)
+
+    def score(self, logits: Tensor, batches: Batches, index: int) -> Evaluation:
+        """Loss and hits of one test batch, its padding left out."""
+        valid = batches.test_valid(index)
+        targets = batches.test_targets(index)[:valid]
+        hits = logits[:valid].argmax(1) == targets
+        return Evaluation(float(self.loss(logits[:valid], targets, "sum")), int(hits.sum()), valid)
+
+
+def seed_stage(seed: int, step: int, replica: int, stage: int) -> None:
+    """Key a stage's random numbers (dropout) by what it computes, so that a recomputation draws the same ones.
+
+    Masks therefore depend on the cut: with dropout a split network is not bit for bit the unsplit one.
+    """
+    key = seed
+    for part in (step, replica, stage):
+        key = (key * _PRIME + part + 1) & _MASK
+    torch.manual_seed(key)

@@ -1,0 +1,320 @@
+"""The oracle: the algorithm of all agents in one process, without messages.
+
+Written from the definition and not from the worker. With stashed weights the gradient of batch i is that of *one*
+composite network, whose stage k carries the weights that it had in the tick of its forward of batch i: one forward and
+one backward through the uncut composite give it. The other two modes go backward at weights that are not known before
+the stage's own backward tick, so they go stage by stage.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bench import config
+from bench.config import RunConfig
+from bench.engine import optimizer
+from bench.engine.meter import Meter
+from bench.engine.method import Ages, Evaluation, Stretch
+from bench.engine.numerics import Numerics, seed_stage
+from bench.plan.grid import mixing_matrix
+from bench.plan.pipeline import Clock
+from bench.task.data import Batches
+
+Weights = dict[str, Tensor]
+Gradients = list[Tensor]
+Pullback = Callable[[Tensor | None], tuple[Gradients, Tensor | None]]
+"""From the gradient of a stage's output (None: of the loss) to those of its weights and its input."""
+
+
+class Part:
+    """Stage k of one replica: its weights, and the gradients that wait for their tick."""
+
+    def __init__(self, module: nn.Module, choice: config.Optimizer) -> None:
+        self.module = module.train()
+        self.parameters: dict[str, nn.Parameter] = dict(module.named_parameters())
+        self.optimizer = optimizer.build(choice, list(self.parameters.values()))
+        self.updates = 0
+        self.before: dict[int, Weights] = {}
+        """Tick -> weights at its start."""
+        self.gradients: dict[int, Gradients] = {}
+        """Batch -> gradient of its loss by this stage's weights."""
+        self.seen: dict[int, int] = {}
+        """Batch -> updates that the weights of its forward had seen."""
+        self.outputs: dict[int, Tensor] = {}
+        self.pullbacks: dict[int, Pullback] = {}
+        self.returned: dict[int, Tensor] = {}
+        """Batch -> gradient of its loss by this stage's input."""
+        self.staleness: Counter[int] = Counter()
+
+    def weights(self) -> Weights:
+        """The current weights, as leaves of a new graph."""
+        return {name: parameter.detach().requires_grad_() for name, parameter in self.parameters.items()}
+
+    def remember(self, tick: int, ticks: int) -> None:
+        """Keep the weights of the start of ``tick`` through so many further ticks."""
+        weights = self.weights()
+        self.before[tick] = {k: w.detach().clone().requires_grad_() for k, w in weights.items()} if ticks else weights
+        self.before.pop(tick - ticks - 1, None)
+
+    def step(self, batch: int, gradients: Gradients, rate: float) -> None:
+        for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.set_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.staleness[self.updates - self.seen.pop(batch)] += 1
+        self.updates += 1
+
+
+class Reference:
+    """All S x K agents.
+
+    Args:
+        parts: ``parts[s][k]`` is replica s's own copy of stage k, placed, named as in the uncut network.
+        batches: of each replica.
+    """
+
+    def __init__(
+        self,
+        run: RunConfig,
+        numerics: Numerics,
+        parts: Sequence[Sequence[nn.Module]],
+        batches: list[Batches],
+        meter: Meter,
+    ) -> None:
+        self._run, self._numerics, self._batches, self.meter = run, numerics, batches, meter
+        self._parts = [[Part(module, run.optimizer) for module in replica] for replica in parts]
+        self._last = run.stages - 1
+        self._losses: list[Tensor] = []
+        gossips = isinstance(run.averaging, config.Gossip) and run.replicas > 1
+        self._mixing = mixing_matrix(run.averaging.graph, run.replicas).tolist() if gossips else None  # type: ignore[union-attr]
+
+    # ------------------------------------------------------------------------------------------------------- training
+    def begin(self, stretch: Stretch) -> int:
+        self._stretch = stretch
+        self._clock = Clock(self._run.stages, self._run.staleness, stretch.batches)
+        for _, _, part in self._all():
+            part.before.clear()
+        return self._clock.ticks
+
+    def step(self, tick: int) -> None:
+        for s in range(self._run.replicas):
+            if self._run.weights == "stashed":
+                self._composite_tick(s, tick)
+            else:
+                self._stagewise_tick(s, tick)
+        self.meter.enter("update")
+        for k in range(self._run.stages):
+            batch = self._clock.backward(k, tick)
+            if batch is not None:
+                self._update(k, batch)
+        self.meter.enter("other")
+
+    def _composite_tick(self, s: int, tick: int) -> None:
+        """The gradient of the batch that reaches the last stage, by all stages' weights of its forwards."""
+        hop, batch = self._clock.forward_hop, self._clock.forward(self._last, tick)
+        for k, part in enumerate(self._parts[s]):
+            part.remember(tick, hop * (self._last - k))
+            entering = self._clock.forward(k, tick)
+            if entering is not None:
+                part.seen[entering] = part.updates
+        if batch is None:
+            return
+        versions = [part.before[batch + hop * k] for k, part in enumerate(self._parts[s])]
+        x = self._images(s, batch)
+        self.meter.enter("forward", batch)
+        for k, weights in enumerate(versions):
+            x = self._apply(s, k, batch, weights, x)
+        loss = self._loss(s, batch, x)
+        self.meter.enter("backward", batch)
+        gradients = iter(torch.autograd.grad(loss, [leaf for weights in versions for leaf in weights.values()]))
+        for part, weights in zip(self._parts[s], versions, strict=True):
+            part.gradients[batch] = [next(gradients) for _ in weights]
+
+    def _stagewise_tick(self, s: int, tick: int) -> None:
+        """Forwards down the stages, then backwards up again: hops of no tick find their message already there."""
+        parts = self._parts[s]
+        for k, part in enumerate(parts):
+            batch = self._clock.forward(k, tick)
+            if batch is not None:
+                x = self._images(s, batch) if k == 0 else parts[k - 1].outputs.pop(batch)
+                self.meter.enter("forward", batch)
+                part.seen[batch] = part.updates
+                self._forward(s, k, batch, x)
+        for k, part in reversed(list(enumerate(parts))):
+            batch = self._clock.backward(k, tick)
+            if batch is not None:
+                self.meter.enter("backward", batch)
+                gradient = None if k == self._last else parts[k + 1].returned.pop(batch)
+                part.gradients[batch], returned = part.pullbacks.pop(batch)(gradient)
+                if returned is not None:
+                    part.returned[batch] = returned
+
+    def _forward(self, s: int, k: int, batch: int, x: Tensor) -> None:
+        part = self._parts[s][k]
+        if k > 0:
+            x.requires_grad_()
+        sources = [x] if k > 0 else []
+        weights = part.weights()
+        with torch.autograd.graph.saved_tensors_hooks(*_by_name(part, weights)):
+            output = self._apply(s, k, batch, weights, x)
+            root = self._loss(s, batch, output) if k == self._last else output
+        part.outputs[batch] = output.detach()
+        if k == self._last:
+            part.outputs.pop(batch)
+
+        def latest(gradient: Tensor | None) -> tuple[Gradients, Tensor | None]:
+            return _split(torch.autograd.grad(root, [*weights.values(), *sources], gradient), len(weights))
+
+        def recomputed(gradient: Tensor | None) -> tuple[Gradients, Tensor | None]:
+            now = part.weights()
+            again = self._apply(s, k, batch, now, x, statistics=False)
+            if k == self._last:
+                again = self._numerics.loss(again, self._targets(s, batch))
+            return _split(torch.autograd.grad(again, [*now.values(), *sources], gradient), len(now))
+
+        part.pullbacks[batch] = latest if self._run.weights == "latest" else recomputed
+
+    def _update(self, k: int, batch: int) -> None:
+        """The gradient of ``batch`` is applied to stage k of every replica, and the replicas agree."""
+        parts = [replica[k] for replica in self._parts]
+        gradients = [part.gradients.pop(batch) for part in parts]
+        if self._mixing is None and len(parts) > 1:
+            mean = [sum(copies[1:], start=copies[0]) / len(parts) for copies in zip(*gradients, strict=True)]
+            gradients = [mean] * len(parts)
+        for part, gradient in zip(parts, gradients, strict=True):
+            part.step(batch, gradient, self._stretch.rates[batch])
+        if self._mixing is not None:
+            self._mix(parts, self._mixing)
+
+    @torch.no_grad()
+    def _mix(self, parts: list[Part], mixing: list[list[float]]) -> None:
+        for name in parts[0].parameters:
+            old = [part.parameters[name].clone() for part in parts]
+            for part, row in zip(parts, mixing, strict=True):
+                new = torch.zeros_like(old[0])
+                for weights, share in zip(old, row, strict=True):
+                    new = torch.add(new, weights, alpha=share)
+                part.parameters[name].copy_(new)
+
+    # -------------------------------------------------------------------------------------------------------- numbers
+    def _apply(self, s: int, k: int, batch: int, weights: Weights, x: Tensor, statistics: bool = True) -> Tensor:
+        module = self._parts[s][k].module
+        buffers = {} if statistics else {name: buffer.clone() for name, buffer in module.named_buffers()}
+        seed_stage(self._run.seed, self._stretch.first_step + batch, s, k)
+        return self._numerics.apply(_bound(module, {**weights, **buffers}), x)
+
+    def _images(self, s: int, batch: int) -> Tensor:
+        self.meter.enter("data", batch)
+        return self._batches[s].inputs(self._stretch.epoch, batch)
+
+    def _targets(self, s: int, batch: int) -> Tensor:
+        return self._batches[s].targets(self._stretch.epoch, batch)
+
+    def _loss(self, s: int, batch: int, logits: Tensor) -> Tensor:
+        loss = self._numerics.loss(logits, self._targets(s, batch))
+        self._losses.append(loss.detach())
+        return loss
+
+    # -------------------------------------------------------------------------------------------------------- flushes
+    def flush(self) -> None:
+        """Nothing is ever under way."""
+
+    def loss(self) -> float | None:
+        mean = float(torch.stack(self._losses).mean())
+        self._losses.clear()
+        return mean
+
+    @torch.no_grad()
+    def agree(self) -> float:
+        self._means: list[Weights] = []
+        squares = 0.0
+        for k in range(self._run.stages):
+            parts = [replica[k] for replica in self._parts]
+            for copies in zip(*(part.module.buffers() for part in parts), strict=True):
+                if copies[0].is_floating_point():
+                    _fill(copies, _mean(copies))
+            if self._mixing is None:
+                self._means.append(dict(parts[0].parameters))
+                continue
+            means = {name: _mean([part.parameters[name] for part in parts]) for name in parts[0].parameters}
+            squares += sum(float((p.parameters[n] - mean).square().sum()) for p in parts for n, mean in means.items())
+            self._means.append(means)
+        return squares
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        for _, k, part in self._all():
+            for name, parameter in part.parameters.items():
+                parameter.copy_(self._means[k][name])
+
+    @torch.no_grad()
+    def evaluate(self) -> Evaluation:
+        modules = [part.module.eval() for part in self._parts[0]]
+        result = Evaluation()
+        for index in range(self._batches[0].test_batches):
+            x = self._batches[0].test_inputs(index)
+            for module, weights in zip(modules, self._means, strict=True):
+                x = self._numerics.apply(_bound(module, weights), x)
+            result += self._numerics.score(x, self._batches[0], index)
+        for module in modules:
+            module.train()
+        return result
+
+    def ages(self) -> list[Ages]:
+        return [Ages(k, s, dict(sorted(part.staleness.items()))) for s, k, part in self._all()]
+
+    def state(self) -> Weights:
+        return {
+            name: tensor.detach().cpu() for part in self._parts[0] for name, tensor in part.module.state_dict().items()
+        }
+
+    def _all(self) -> Iterator[tuple[int, int, Part]]:
+        for s, replica in enumerate(self._parts):
+            for k, part in enumerate(replica):
+                yield s, k, part
+
+
+def _bound(module: nn.Module, tensors: Weights) -> Callable[[Tensor], Tensor]:
+    """The module as a function of its input, with other tensors in the place of its own."""
+
+    def call(x: Tensor) -> Tensor:
+        output: Tensor = functional_call(module, tensors, (x,))
+        return output
+
+    return call
+
+
+def _by_name(part: Part, weights: Weights) -> tuple[Callable[[Tensor], object], Callable[[object], Tensor]]:
+    """Hooks that save a weight by its name, and load what the stage's weights are by then."""
+    names = {weight.untyped_storage().data_ptr(): name for name, weight in weights.items()}
+
+    def save(tensor: Tensor) -> object:
+        name = names.get(tensor.untyped_storage().data_ptr())
+        return tensor if name is None else (name, tensor.shape, tensor.stride(), tensor.storage_offset())
+
+    def load(saved: object) -> Tensor:
+        if isinstance(saved, Tensor):
+            return saved
+        assert isinstance(saved, tuple)
+        name, shape, stride, offset = saved
+        return part.parameters[name].detach().as_strided(shape, stride, offset)
+
+    return save, load
+
+
+def _split(gradients: tuple[Tensor, ...], weights: int) -> tuple[Gradients, Tensor | None]:
+    return list(gradients[:weights]), gradients[weights] if len(gradients) > weights else None
+
+
+def _mean(copies: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    return sum(copies[1:], start=copies[0]) / len(copies)
+
+
+def _fill(copies: tuple[Tensor, ...], value: Tensor) -> None:
+    for copy in copies:
+        copy.copy_(value)

@@ -1,0 +1,219 @@
+"""The delayed-gradient worker: one stage of one replica, driven tick by tick."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bench.config import RunConfig
+from bench.engine.averaging import averaging, mean
+from bench.engine.channels import Message, Receiver, Route, Sender
+from bench.engine.meter import Meter
+from bench.engine.method import Ages, Evaluation, Stretch
+from bench.engine.numerics import Numerics, seed_stage
+from bench.engine.optimizer import FlatOptimizer
+from bench.engine.weights import Weights
+from bench.engine.world import World
+from bench.plan.pipeline import Clock
+from bench.task.data import Batches
+
+
+@dataclass
+class InFlight:
+    """What a batch leaves behind between its forward and its backward."""
+
+    batch: int
+    version: int
+    """Updates that the weights of its forward had seen."""
+    input: Tensor
+    output: Tensor | None
+    """Activations, or in the last stage the loss; None where the forward will be recomputed."""
+    parameters: list[nn.Parameter]
+
+
+class Stage:
+    """Agent (replica, stage): at most one forward, one backward and one update in a tick.
+
+    Args:
+        module: the stage's layers, placed.
+        boundaries: messages ``[into the stage, out of the stage]``, None at the ends of the pipeline.
+        batches: of this replica; the first stage takes images from it, the last one targets.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        world: World,
+        numerics: Numerics,
+        module: nn.Module,
+        boundaries: tuple[Message | None, Message | None],
+        batches: Batches,
+        meter: Meter,
+    ) -> None:
+        clock = Clock(config.stages, config.staleness, 0)
+        self._config, self._world, self._numerics, self._batches, self.meter = config, world, numerics, batches, meter
+        self._stage, self._first, self._last = world.stage, world.stage == 0, world.stage == config.stages - 1
+        delayed = clock.lag(self._stage) > 0
+        self._forward_first = clock.forward_first(self._stage, config.replicas)
+        stashed = delayed and config.weights == "stashed"
+        self.weights = Weights(module.train(), clock.versions(self._stage) if stashed else 1)
+        self._shadow = self.weights.shadow() if delayed and config.weights == "recomputed" else None
+        optimizer = FlatOptimizer(config.optimizer, self.weights.current)
+        self._averaging = averaging(config.averaging, world, self.weights, optimizer, meter)
+        self._flight: deque[InFlight] = deque()
+        self._losses: list[Tensor] = []
+        self._staleness: Counter[int] = Counter()
+        self._connect(boundaries, clock)
+
+    def _connect(self, boundaries: tuple[Message | None, Message | None], clock: Clock) -> None:
+        into, out = boundaries
+        world, rank = self._world, self._world.rank
+        previous, following = world.grid.previous(rank), world.grid.next(rank)
+        self._inputs = self._input_gradients = self._outputs = self._output_gradients = None
+        forward_depth, backward_depth = clock.forward_hop + 2, clock.backward_hop + 2
+        if previous is not None and into is not None:
+            self._inputs = Receiver(world, Route.activations(world, previous, previous), into, forward_depth)
+            self._input_gradients = Sender(world, Route.gradients(world, rank, previous), into, backward_depth)
+        if following is not None and out is not None:
+            self._outputs = Sender(world, Route.activations(world, rank, following), out, forward_depth)
+            self._output_gradients = Receiver(world, Route.gradients(world, following, following), out, backward_depth)
+
+    # ------------------------------------------------------------------------------------------------------- training
+    def begin(self, stretch: Stretch) -> int:
+        """Get ready for a stretch of training; return its ticks."""
+        self._stretch = stretch
+        self._clock = Clock(self._config.stages, self._config.staleness, stretch.batches)
+        if self._inputs is not None:
+            self._inputs.open(stretch.batches)
+        if self._output_gradients is not None:
+            self._output_gradients.open(stretch.batches)
+        return self._clock.ticks
+
+    def step(self, tick: int) -> None:
+        """One tick. Both orders give the same bits: the forward uses the weights from before this tick's update."""
+        forward, backward = self._clock.forward(self._stage, tick), self._clock.backward(self._stage, tick)
+        if self._forward_first and forward is not None:
+            self._forward(forward)
+        if backward is not None:
+            self._backward(backward)
+            self._averaging.begin(self._stretch.rates[backward])
+        if not self._forward_first and forward is not None:
+            self._forward(forward)
+        if backward is not None:
+            self._averaging.finish()
+        self.meter.enter("other")
+
+    def flush(self) -> None:
+        """The stretch's last tick is over: let the messages leave."""
+        self.meter.enter("sending")
+        for sender in (self._outputs, self._input_gradients):
+            if sender is not None:
+                sender.flush()
+        self.meter.enter("other")
+
+    def loss(self) -> float | None:
+        """Mean training loss since it was last asked for; None in every stage but the last."""
+        if not self._last:
+            return None
+        total = float(torch.stack(self._losses).mean())
+        self._losses.clear()
+        return total
+
+    def _forward(self, batch: int) -> None:
+        x = self._input(batch)
+        self.meter.enter("forward", batch)
+        self._seed(batch)
+        if self._shadow is None:
+            output = self._numerics.apply(self.weights.module, x)
+        else:
+            with torch.no_grad():
+                output = self._numerics.apply(self.weights.module, x)
+        if self._last:
+            output = self._numerics.loss(output, self._batches.targets(self._stretch.epoch, batch))
+            self._losses.append(output.detach())
+        kept = output if self._shadow is None else None
+        self._flight.append(InFlight(batch, self.weights.version, x, kept, self.weights.parameters))
+        if self._outputs is not None:
+            self.meter.enter("sending", batch)
+            self._outputs.send(output)
+
+    def _input(self, batch: int) -> Tensor:
+        if self._inputs is None:
+            self.meter.enter("data", batch)
+            return self._batches.inputs(self._stretch.epoch, batch)
+        self.meter.enter("forward_lock", batch)
+        return self._inputs.receive().requires_grad_()
+
+    def _backward(self, batch: int) -> None:
+        flight = self._flight.popleft()
+        assert flight.batch == batch
+        gradient = None
+        if self._output_gradients is not None:
+            self.meter.enter("backward_lock", batch)
+            gradient = self._output_gradients.receive()
+        self.meter.enter("backward", batch)
+        output = self._recompute(flight) if flight.output is None else flight.output
+        sources = flight.parameters if self._first else [*flight.parameters, flight.input]
+        gradients = torch.autograd.grad(output, sources, gradient)
+        self.weights.collect(gradients[: len(flight.parameters)])
+        self._staleness[self.weights.version - flight.version] += 1
+        if self._input_gradients is not None:
+            self.meter.enter("sending", batch)
+            self._input_gradients.send(gradients[-1])
+
+    def _recompute(self, flight: InFlight) -> Tensor:
+        """Features replay: the forward again, at the current weights and with statistics that do not count."""
+        assert self._shadow is not None
+        self._seed(flight.batch)
+        return self._numerics.apply(self._shadow, flight.input)
+
+    def _seed(self, batch: int) -> None:
+        seed_stage(self._config.seed, self._stretch.first_step + batch, self._world.replica, self._stage)
+
+    # ----------------------------------------------------------------------------------------------------- evaluation
+    def agree(self) -> float:
+        """At a flush: average the batch-norm statistics over the replicas, and return the squared distance of this
+        agent's weights from the replicas' mean."""
+        for buffer in self.weights.module.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(mean(self._world, buffer))
+        self._mean = self._averaging.consensus()
+        return float((self.weights.current - self._mean).square().sum())
+
+    def settle(self) -> None:
+        """The end of the run: every replica takes the mean weights."""
+        self.weights.current.copy_(self._mean)
+
+    @torch.no_grad()
+    def evaluate(self) -> Evaluation:
+        """Pass this replica's share of the test batches through the pipeline, at the replicas' mean weights."""
+        own = self.weights.current.clone()
+        self.weights.current.copy_(self._mean)
+        module = self.weights.module.eval()
+        mine = range(self._world.replica, self._batches.test_batches, self._config.replicas)
+        if self._inputs is not None:
+            self._inputs.open(len(mine))
+        result = Evaluation()
+        for batch in mine:
+            x = self._inputs.receive() if self._inputs else self._batches.test_inputs(batch)
+            output = self._numerics.apply(module, x)
+            if self._outputs is not None:
+                self._outputs.send(output)
+            else:
+                result += self._numerics.score(output, self._batches, batch)
+        if self._outputs is not None:
+            self._outputs.flush()
+        module.train()
+        self.weights.current.copy_(own)
+        return result
+
+    def ages(self) -> list[Ages]:
+        return [Ages(self._stage, self._world.replica, dict(sorted(self._staleness.items())))]
+
+    def state(self) -> dict[str, Tensor]:
+        if self._world.replica > 0:
+            return {}
+        return {name: tensor.detach().cpu() for name, tensor in self.weights.module.state_dict().items()}

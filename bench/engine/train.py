@@ -1,0 +1,137 @@
+"""One rank, one run: the training loop that every method goes through."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.config import Gossip, RunConfig
+from bench.engine.assembly import assemble
+from bench.engine.meter import Meter
+from bench.engine.method import Evaluation, Stretch
+from bench.engine.summary import AgentReport, EpochReport, metrics
+from bench.engine.world import World
+from bench.plan.grid import mixing_matrix, spectral_gap
+from bench.plan.rates import rate
+from bench.task.data import Dataset
+
+Emit = Callable[[Mapping[str, Any]], None]
+PROGRESS_SECONDS = 1.0
+
+
+@dataclass
+class Outcome:
+    """What a run leaves."""
+
+    status: str
+    """``done``, or ``diverged``: the training loss is not finite."""
+    partition: list[dict[str, Any]]
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    agents: list[dict[str, Any]] = field(default_factory=list)
+    timelines: list[dict[str, Any]] = field(default_factory=list)
+    state: dict[str, Tensor] = field(default_factory=dict)
+    """The uncut network's parameters and statistics, at rank 0; elsewhere this process's own."""
+
+
+def train(config: RunConfig, dataset: Dataset, world: World, emit: Emit) -> Outcome:
+    """Train to the end, or until the loss is no longer finite. Every rank of the run calls it.
+
+    Args:
+        emit: takes the events as they happen; called at rank 0 alone.
+    """
+    if world.device.type == "cpu":
+        torch.set_num_threads(1)
+    return _Run(config, dataset, world, emit).train()
+
+
+class _Run:
+    def __init__(self, config: RunConfig, dataset: Dataset, world: World, emit: Emit) -> None:
+        self._config, self._world, self._emit = config, world, emit
+        self._meter = Meter(world.device)
+        self._method, batches, partition = assemble(config, dataset, world, self._meter)
+        self._per_epoch = batches[0].batches
+        self._steps = min(config.epochs * self._per_epoch, config.max_steps or config.epochs * self._per_epoch)
+        self._epochs = math.ceil(self._steps / self._per_epoch)
+        self._images_per_step = config.batch_size * config.replicas
+        self._outcome = Outcome("done", partition)
+
+    def train(self) -> Outcome:
+        self._announce(event="started", steps=self._steps, epochs=self._epochs)
+        for epoch in range(self._epochs):
+            summary = self._epoch(epoch)
+            self._outcome.epochs.append(summary)
+            self._announce(event="epoch", **summary)
+            if not math.isfinite(summary["loss/train"]):
+                self._outcome.status = "diverged"
+                break
+        self._conclude()
+        return self._outcome
+
+    def _epoch(self, epoch: int) -> dict[str, Any]:
+        """Train up to the next flush point, evaluate there, and sum up what the ranks report."""
+        done = epoch * self._per_epoch
+        count = min(self._per_epoch, self._steps - done)
+        rates = [rate(self._config.lr, done + index, self._steps, self._per_epoch) for index in range(count)]
+        wall = self._stretch(Stretch(epoch, count, done, rates))
+        loss, distance = self._method.loss(), self._method.agree()
+        if epoch == self._epochs - 1:
+            self._method.settle()
+        reports = self._world.gather(EpochReport(wall, loss, distance, self._method.evaluate()))
+        wall = max(report.wall_seconds for report in reports)
+        losses = [report.loss for report in reports if report.loss is not None]
+        tested = sum((report.evaluation for report in reports), Evaluation())
+        before = self._outcome.epochs[-1]["time/train_seconds"] if self._outcome.epochs else 0.0
+        squares = sum(report.squared_distance for report in reports)
+        return {
+            "epoch": epoch,
+            "step": done + count,
+            "time/train_seconds": before + wall,
+            "loss/train": sum(losses) / len(losses),
+            "loss/test": tested.loss / tested.images,
+            "accuracy/test": tested.correct / tested.images,
+            "throughput/images_per_second": count * self._images_per_step / wall,
+            "lr": rates[-1],
+            "consensus/distance": math.sqrt(squares / self._config.replicas),
+        }
+
+    def _stretch(self, stretch: Stretch) -> float:
+        """Train between two flush points, on the clock; return the seconds that it took here."""
+        ticks = self._method.begin(stretch)
+        self._world.barrier()
+        self._meter.start()
+        said = started = time.perf_counter()
+        for tick in range(ticks):
+            self._meter.tick(tick)
+            self._method.step(tick)
+            now = time.perf_counter()
+            if now - said > PROGRESS_SECONDS:
+                said = now
+                done = min(tick + 1, stretch.batches)
+                speed = done * self._images_per_step / (now - started)
+                step = stretch.first_step + done
+                self._announce(event="progress", epoch=stretch.epoch, step=step, images_per_second=speed)
+        self._method.flush()
+        return self._meter.stop()
+
+    def _conclude(self) -> None:
+        """Gather what the ranks know of the whole run."""
+        outcome, world = self._outcome, self._world
+        reports = world.gather(AgentReport.of(world.rank, self._meter, self._method.ages()))
+        outcome.metrics = metrics(reports, outcome.epochs, outcome.epochs[-1]["step"] * self._images_per_step)
+        averaging, replicas = self._config.averaging, self._config.replicas
+        if isinstance(averaging, Gossip) and replicas > 1:
+            outcome.metrics["consensus/spectral_gap"] = spectral_gap(mixing_matrix(averaging.graph, replicas))
+        outcome.agents = [agent for report in reports for agent in report.agents()]
+        outcome.timelines = [report.timeline() for report in reports]
+        outcome.state = world.collect(self._method.state())
+
+    def _announce(self, **event: Any) -> None:
+        if self._world.rank == 0:
+            self._emit({"time": time.time(), **event})

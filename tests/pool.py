@@ -1,0 +1,72 @@
+"""Worker processes that stay: a test sends them a function, and they are a process group for as long as it runs.
+
+Starting a process costs seconds (importing torch); a group among running ones costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+class Pool:
+    """Up to ``size`` ranks."""
+
+    def __init__(self, size: int) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.pool", "bench.engine.train", "torch._dynamo"])
+        self._folder = tempfile.TemporaryDirectory()
+        self._calls = 0
+        self._pipes: list[Connection] = []
+        self._processes = []
+        for rank in range(size):
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(rank, there), daemon=True)
+            process.start()
+            there.close()
+            self._pipes.append(here)
+            self._processes.append(process)
+
+    def run(self, function: Callable[..., Any], size: int, *args: Any) -> list[Any]:
+        """``function(store, *args)`` on ranks 0..size-1 as one process group; their results, in rank order."""
+        self._calls += 1
+        store = Path(self._folder.name, f"store{self._calls}")
+        for pipe in self._pipes[:size]:
+            pipe.send((function, args, size, store))
+        results: dict[int, Any] = {}
+        while len(results) < size:
+            ready = wait([pipe for rank, pipe in enumerate(self._pipes[:size]) if rank not in results], 60)
+            assert ready, f"no answer from ranks {sorted(set(range(size)) - set(results))}"
+            for pipe in ready:
+                assert isinstance(pipe, Connection)
+                rank = self._pipes.index(pipe)
+                failed, results[rank] = pipe.recv()
+                if failed:
+                    raise AssertionError(f"rank {rank}: {results[rank]}")
+        return [results[rank] for rank in range(size)]
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.join()
+        self._folder.cleanup()
+
+
+def _serve(rank: int, pipe: Connection) -> None:
+    torch.set_num_threads(1)
+    while True:
+        function, args, size, store = pipe.recv()
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "GLOO_SOCKET_IFNAME": "lo"}
+        try:
+            pipe.send((False, function(dist.FileStore(str(store), size), *args)))
+        except Exception:  # whatever it is, the test shall show it
+            pipe.send((True, traceback.format_exc()))

@@ -1,0 +1,67 @@
+"""A run small enough to be computed exactly, and ways to make it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed import Store
+
+from bench.config import RunConfig, parse
+from bench.engine.train import Outcome, train
+from bench.engine.world import World, joined
+from bench.plan.grid import Grid
+from bench.task.data import Dataset
+from bench.task.sources import load
+
+VALUES: dict[str, Any] = {
+    "stages": 1,
+    "replicas": 1,
+    "staleness": 0,
+    "method": "decoupled",
+    "weights": "stashed",
+    "engine": "distributed",
+    "epochs": 2,
+    "max_steps": None,
+    "batch_size": 4,
+    "seed": 0,
+    "device": "cpu",
+    "precision": "float64",
+    "channels_last": False,
+    "partition": "counted",
+    "backend": "auto",
+    "model": {"name": "resnet", "depth": 8, "width": 4},
+    "data": {"name": "synthetic", "shape": [3, 8, 8], "classes": 3, "train_size": 96, "test_size": 10},
+    "optimizer": {"name": "sgd", "momentum": 0.9, "weight_decay": 0.01, "nesterov": False},
+    "lr": {"name": "constant", "gamma0": 0.05, "warmup_steps": 3},
+    "averaging": {"name": "allreduce"},
+    "tracking": {"name": "none"},
+    "runs_dir": "runs",
+    "force": False,
+}
+
+
+def config(**changes: Any) -> RunConfig:
+    return parse({**VALUES, **changes})
+
+
+def dataset_of(run: RunConfig, prepared: Path | None = None) -> Dataset:
+    return load(run.data, prepared)
+
+
+def distributed(store: Store, run: RunConfig) -> Outcome:
+    """What each rank of a pool runs."""
+    with joined(run, store) as world:
+        return train(run, dataset_of(run), world, _ignore)
+
+
+def _ignore(event: Mapping[str, Any]) -> None:
+    """What is done with events where nobody looks."""
+
+
+def alone(run: RunConfig) -> Outcome:
+    """A run that needs no other process: the oracle's, or one agent's."""
+    world = World(Grid(1, 1), 0, torch.device("cpu"), "gloo")
+    return train(run, dataset_of(run), world, _ignore)
