@@ -325,9 +325,13 @@ class RunConfig:
         """Processes of the distributed engine: K * S."""
         return self.stages * self.replicas
 
+    def resolved(self) -> dict[str, Any]:
+        """All keys, as :func:`parse` takes them."""
+        return asdict(self)
+
     def canonical(self) -> dict[str, Any]:
         """The keys that decide the result, with equivalent points made equal (staleness means nothing at K=1)."""
-        keys = asdict(self)
+        keys = self.resolved()
         for key in ("tracking", "runs_dir", "force"):
             del keys[key]
         if self.stages == 1:

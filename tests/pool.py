@@ -46,10 +46,8 @@ class Pool:
         while len(results) < size:
             ready = wait([pipe for rank, pipe in enumerate(self._pipes[:size]) if rank not in results], 60)
             assert ready, f"no answer from ranks {sorted(set(range(size)) - set(results))}"
-            for pipe in ready:
-                assert isinstance(pipe, Connection)
-                rank = self._pipes.index(pipe)
-                failed, results[rank] = pipe.recv()
+            for rank in [rank for rank, pipe in enumerate(self._pipes[:size]) if pipe in ready]:
+                failed, results[rank] = self._pipes[rank].recv()
                 if failed:
                     raise AssertionError(f"rank {rank}: {results[rank]}")
         return [results[rank] for rank in range(size)]

@@ -14,8 +14,8 @@ class Weights:
 
     Each version is a flat buffer with a copy of the module whose parameters are views into it, so that a version is
     written by one kernel and used without Python work per parameter. Batch-norm statistics are not versioned: all
-    copies share them. A graph that still needs a version that is written over makes autograd raise, because the views share
-    the buffer's version counter.
+    copies share them. A graph that still needs a version that is written over makes autograd raise, because the views
+    share the buffer's version counter.
 
     With one version the weights are updated in place, and *silently*: a graph that was built before an update then
     goes backward at the weights after it. That is what ``weights: latest`` asks for; where no graph lives across an

@@ -1,0 +1,66 @@
+"""The command line: picks a verb, nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from bench.config import ConfigError
+
+EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
+VERBS = ("run", "download")
+
+HELP = """\
+examples:
+  python -m bench                                          one run: two stages, one replica, FDG, embedded digits
+  python -m bench stages=2 replicas=2 staleness=1          DDG on a 2 x 2 grid of agents
+  python -m bench model=vgg model.depth=13 lr=constant lr.gamma0=0.05 averaging=gossip replicas=2
+  python -m bench -m stages=1,2 staleness=0,1,2            a sweep; a point that has a record is not run again
+  python -m bench -m +experiment=grid                      a committed sweep, conf/experiment/grid.yaml
+  python -m bench engine=reference weights=latest          the oracle: all agents in this process, no messages
+  python -m bench download data=cifar10                    fetch a data set that torchvision knows
+  torchrun --nnodes=2 --nproc-per-node=2 ... -m bench stages=4   the same code on several machines
+
+overrides (Hydra's grammar; conf/config.yaml explains each key):
+  stages replicas staleness method weights engine epochs max_steps batch_size seed device precision
+  channels_last partition backend runs_dir force
+  model=resnet|wide_resnet|vgg|mlp|vit|torchvision     data=digits|cifar10|cifar100|imagefolder|synthetic
+  optimizer=sgd|adamw    lr=constant|cosine|multistep  averaging=allreduce|gossip   tracking=mlflow|none
+
+exit codes: 0 there is a result, 1 a run failed, 2 the configuration is wrong, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    verb = words.pop(0) if words and words[0] in VERBS else "run"
+    parser = argparse.ArgumentParser(
+        prog=f"python -m bench {verb}",
+        usage="python -m bench [run|download] [-m] [key=value ...]",
+        description="What do delayed gradients buy in throughput, and what do they cost in accuracy?",
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-m", "--multirun", action="store_true", help="sweep: key=1,2,3 runs every combination")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="what differs from conf/config.yaml")
+    arguments = parser.parse_intermixed_args(words)
+    try:
+        if verb == "download":
+            from bench.study.download import main as download
+
+            return download(arguments)
+        from bench.study.run import main as run
+
+        return run(arguments)
+    except ConfigError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return EXIT_WRONG
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""What a configuration asks of the world: data that is there, layers to cut, devices to run on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bench.config import ConfigError, RunConfig
+
+
+def check(config: RunConfig) -> Path | None:
+    """Hold a configuration against this machine and its data, before anything is written or started.
+
+    Returns:
+        The prepared data's file, None where the data needs none.
+
+    Raises:
+        ConfigError: something that it asks for is not there.
+    """
+    from bench.plan.partition import bounds
+    from bench.task import sources
+    from bench.task.data import check_batch_size
+    from bench.task.models import build
+
+    _check_devices(config)
+    prepared = sources.prepare(config.data)
+    dataset = sources.load(config.data, prepared)
+    check_batch_size(len(dataset.train_labels), config.batch_size, config.replicas)
+    layers = len(build(config.model, dataset.image_shape, dataset.classes))
+    if config.stages > layers:
+        raise ConfigError(f"stages={config.stages}: may be at most {layers}, the layers of model={config.model.name}")
+    if isinstance(config.partition, list):
+        try:
+            bounds(config.partition, layers)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+    return prepared
+
+
+def oversubscribed(config: RunConfig) -> bool:
+    """Whether agents have to share a core, or a GPU."""
+    if config.engine == "reference":
+        return False
+    return _local_agents(config) > (_gpus() if config.device == "cuda" else len(os.sched_getaffinity(0)))
+
+
+def _check_devices(config: RunConfig) -> None:
+    if config.device != "cuda":
+        return
+    gpus, agents = _gpus(), _local_agents(config)
+    if gpus == 0:
+        raise ConfigError("device='cuda': there is no GPU here; allowed is cpu")
+    if config.backend == "nccl" and agents > gpus:
+        raise ConfigError(
+            f"backend='nccl': {agents} agents need as many GPUs, and there are {gpus}; allowed are gloo and auto"
+        )
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _local_agents(config: RunConfig) -> int:
+    """Agents on this machine: all, unless torchrun spreads them over several."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", config.agents))

@@ -1,0 +1,115 @@
+"""From what a user types to checked configurations: Hydra composes, sweeps are spelt out, equivalent points meet."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bench
+from bench.config import ConfigError, RunConfig, parse
+
+CONF = Path(bench.__file__).parent.parent / "conf"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a sweep."""
+
+    config: RunConfig
+    overrides: tuple[str, ...]
+    """That single it out."""
+
+
+def compose(overrides: Sequence[str]) -> RunConfig:
+    """One run's configuration.
+
+    Raises:
+        ConfigError: Hydra or the checks refuse it.
+    """
+    return parse(_compose(overrides)[0])
+
+
+def sweep(overrides: Sequence[str]) -> list[Point]:
+    """Every different point of the Cartesian product, in its order, of the command line's sweep and the experiment's.
+
+    Of equivalent points (any staleness at K=1) the first one stays.
+
+    Raises:
+        ConfigError: Hydra or the checks refuse a point.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    try:
+        given = parser.parse_overrides(list(overrides))
+        fixed = [override.input_line or "" for override in given if not override.is_sweep_override()]
+        swept = {override.key_or_group: override for override in given if override.is_sweep_override()}
+        settled = {override.key_or_group for override in given}
+        for line in _compose(fixed)[1]:
+            override = parser.parse_override(line)
+            if override.key_or_group not in settled:
+                swept[override.key_or_group] = override
+        choices = [
+            [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+            if override.is_sweep_override()
+            else [override.input_line or ""]
+            for override in swept.values()
+        ]
+    except HydraException as error:
+        raise ConfigError(_one_line(error)) from None
+    points: dict[str, Point] = {}
+    for combination in itertools.product(*choices):
+        config = compose([*fixed, *combination])
+        points.setdefault(config.hash(), Point(config, combination))
+    return list(points.values())
+
+
+def _compose(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The plain values, and the sweep that an experiment asks for (``hydra.sweeper.params``), as overrides."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            values = hydra.compose("config", list(overrides), return_hydra_config=True)
+        sweeps = [f"{key}={value}" for key, value in (values.hydra.sweeper.params or {}).items()]
+        OmegaConf.set_struct(values, False)
+        del values["hydra"]
+        plain: dict[str, Any] = OmegaConf.to_container(values, resolve=True)  # type: ignore[assignment]
+        return plain, sweeps
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_line(error)) from None
+
+
+def _keys(path: Sequence[str]) -> list[str]:
+    """The keys that the default configuration has in a group."""
+    values: Any = _compose([])[0]
+    for name in path:
+        values = values.get(name) if isinstance(values, dict) else None
+    return sorted(values) if isinstance(values, dict) else []
+
+
+def _one_line(error: Exception) -> str:
+    """Hydra's message in the suite's words; the search path that it adds says nothing to a user."""
+    unknown = re.match(r"Could not override '([^']+)'", str(error))
+    if unknown:
+        *path, last = unknown[1].split(".")
+        allowed = _keys(path)
+        close = difflib.get_close_matches(last, allowed, 1)
+        hint = f"did you mean {'.'.join([*path, *close])}? " if close else ""
+        return f"{unknown[1]}: there is no such key; {hint}allowed are {', '.join(allowed)}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    useful = itertools.takewhile(
+        lambda line: not line.startswith(("Config search path", "full_key", "set_struct")), lines
+    )
+    return " ".join(useful)

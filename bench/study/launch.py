@@ -1,0 +1,188 @@
+"""How the processes of a run start, and how they end.
+
+Three back ends behind one call: torch elastic starts a process an agent on this machine; the oracle runs in this
+process, where a debugger works; under ``torchrun`` this process already is an agent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+from bench.config import RunConfig
+from bench.study.record import SCHEMA, RunFolder, write_json_atomic
+
+PRELOAD = ["bench.engine.train", "torch._dynamo", "bench.study.launch"]
+"""Imported once, by the process that the agents are forked from."""
+GRACE_SECONDS = 5.0
+"""For which a rank that lost a peer waits to be ended, so that the peer's own failure is seen first."""
+
+
+class RunFailed(RuntimeError):
+    """A rank raised or was killed: the message names the first one, and holds its traceback."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user (SIGINT) or the system (SIGTERM) wants the run to end."""
+
+
+def under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def warm_up() -> None:
+    """Start the process that agents are forked from: it imports torch while this one composes a configuration."""
+    multiprocessing.set_forkserver_preload(PRELOAD)
+    forkserver.ensure_running()
+
+
+def launch(config: RunConfig, prepared: Path | None, folder: RunFolder, environment: dict[str, Any]) -> None:
+    """Run the agents to the end; the run's folder holds the record then.
+
+    Raises:
+        RunFailed: a rank failed.
+        Interrupted: SIGINT or SIGTERM came; no process is left.
+    """
+    if config.engine == "reference" or under_torchrun():
+        _here(config, prepared, folder, environment)
+    else:
+        _elastic(config, prepared, folder, environment)
+
+
+def _here(config: RunConfig, prepared: Path | None, folder: RunFolder, environment: dict[str, Any]) -> None:
+    from bench.engine.world import PeerLost
+
+    try:
+        _train(config, prepared, folder, environment, None)
+    except KeyboardInterrupt:
+        raise Interrupted from None
+    except PeerLost:
+        time.sleep(GRACE_SECONDS)
+        raise
+    except Exception:
+        rank = os.environ.get("RANK", "0")
+        raise RunFailed(f"rank {rank} failed:\n{traceback.format_exc().rstrip()}") from None
+
+
+def _elastic(config: RunConfig, prepared: Path | None, folder: RunFolder, environment: dict[str, Any]) -> None:
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory() as temporary, _handlers_restored():
+        launch_config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=config.agents,
+            run_id=config.hash(),
+            rdzv_backend="c10d",
+            rdzv_endpoint=str(Path(temporary, "rendezvous")),
+            # Files instead of ports: nothing of a run on one machine listens on its network.
+            rdzv_configs={"store_type": "file"},
+            local_addr="127.0.0.1",
+            start_method="forkserver",
+            max_restarts=0,
+            monitor_interval=0.1,
+        )
+        try:
+            elastic_launch(launch_config, agent)(config, prepared, folder, environment, Path(temporary, "store"))
+        except SignalException:
+            raise Interrupted from None
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            if failure.exitcode == -signal.SIGINT:
+                raise Interrupted from None
+            raise RunFailed(_describe(rank, failure)) from None
+
+
+def agent(
+    config: RunConfig,
+    prepared: Path | None,
+    folder: RunFolder,
+    environment: dict[str, Any],
+    store: Path,
+) -> None:
+    """What each process that elastic starts runs."""
+    # At once, also inside a blocking wait for a message, where Python's own handler would not run.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    from bench.engine.world import PeerLost
+
+    try:
+        _train(config, prepared, folder, environment, store)
+    except PeerLost:
+        time.sleep(GRACE_SECONDS)
+        raise
+
+
+def _train(
+    config: RunConfig, prepared: Path | None, folder: RunFolder, environment: dict[str, Any], store: Path | None
+) -> None:
+    """Train as one rank; rank 0 writes what the run leaves, the record last."""
+    import torch
+    from torch.distributed import FileStore
+
+    from bench.engine.train import train
+    from bench.engine.world import joined
+    from bench.study.timeline import chrome_trace
+    from bench.task.sources import load
+
+    started = datetime.now(UTC)
+    with joined(config, FileStore(str(store), config.agents) if store and config.agents > 1 else None) as world:
+        outcome = train(config, load(config.data, prepared), world, folder.append)
+        if world.rank > 0:
+            return
+        gpu = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else None
+        write_json_atomic(folder.timeline, chrome_trace(outcome.timelines))
+        torch.save(outcome.state, folder.path / "model.pt")
+        folder.append({"event": "finished", "status": outcome.status})
+        folder.write_record(
+            {
+                "schema": SCHEMA,
+                "status": outcome.status,
+                "config": config.resolved(),
+                "config_hash": config.hash(),
+                "started": started.isoformat(timespec="seconds"),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "environment": environment | {"gpu": gpu},
+                "partition": outcome.partition,
+                "metrics": outcome.metrics,
+                "epochs": outcome.epochs,
+                "agents": outcome.agents,
+            }
+        )
+
+
+def _describe(rank: int, failure: Any) -> str:
+    """One message: the first rank that failed, and why."""
+    if failure.exitcode < 0:
+        return f"rank {rank} (process {failure.pid}) was killed by {signal.Signals(-failure.exitcode).name}"
+    message = failure.message
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        message = json.loads(Path(failure.error_file).read_text())["message"]["extraInfo"]["py_callstack"]
+    return f"rank {rank} failed:\n{str(message).rstrip()}"
+
+
+@contextmanager
+def _handlers_restored() -> Iterator[None]:
+    """Elastic installs signal handlers and leaves them."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    before = {number: signal.getsignal(number) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

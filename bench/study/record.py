@@ -1,0 +1,210 @@
+"""What a run leaves in its own folder, and the machine that it ran on.
+
+The ranks import this module: it needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+"""Version of the record's layout."""
+
+
+class RecordError(ValueError):
+    """A file in a run's folder cannot be read: the message names the file."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run. ``events.jsonl`` grows as it happens; ``record.json`` comes last, with the result."""
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        return self.path / "record.json"
+
+    @property
+    def events_file(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def failure(self) -> Path:
+        return self.path / "failure.json"
+
+    @property
+    def timeline(self) -> Path:
+        """The Chrome trace."""
+        return self.path / "timeline.json"
+
+    @property
+    def picture(self) -> Path:
+        """The trace, drawn."""
+        return self.path / "timeline.png"
+
+    @property
+    def model(self) -> Path:
+        """The weights that the run ended with."""
+        return self.path / "model.pt"
+
+    def append(self, event: Mapping[str, Any]) -> None:
+        """Add one event to ``events.jsonl``, with the Unix time where the event brings none."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        line = json.dumps(finite({"event": event["event"], "time": time.time(), **event}), allow_nan=False)
+        with self.events_file.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The events so far, oldest first; none if the run has not begun. A last line cut short is left out.
+
+        Raises:
+            RecordError: a line before the last one is not JSON.
+        """
+        if not self.events_file.exists():
+            return
+        with self.events_file.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith("\n"):
+                    return
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise RecordError(f"{self.events_file}, line {number}: {error}") from None
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Give the run its result. Numbers that are not finite become null."""
+        write_json_atomic(self.record, record)
+
+    def read_record(self) -> dict[str, Any] | None:
+        """The run's result; None if it has none.
+
+        Raises:
+            RecordError: the file is not JSON, or its schema is not the one known here.
+        """
+        try:
+            record = json.loads(self.record.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RecordError(f"{self.record}: {error}") from None
+        schema = record.get("schema") if isinstance(record, dict) else None
+        if schema != SCHEMA:
+            raise RecordError(f"{self.record}: schema={schema!r}; this version reads schema={SCHEMA}")
+        return dict(record)
+
+    def write_failure(self, message: str, killed: bool) -> None:
+        """Say why the run ended without a result."""
+        status = "killed" if killed else "failed"
+        write_json_atomic(self.failure, {"status": status, "message": message, "time": time.time()})
+
+    def clear(self) -> None:
+        """Remove what an earlier attempt left; its result first, so that none stands beside events of another."""
+        for file in (self.record, self.failure, self.events_file, self.timeline, self.picture, self.model):
+            file.unlink(missing_ok=True)
+            _temporary(file).unlink(missing_ok=True)
+
+
+def write_json_atomic(path: Path, value: object) -> None:
+    """Write JSON so that the file is, after a crash too, the old one or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(finite(value), allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def finite(value: object) -> object:
+    """The value with null for every NaN and infinity, which JSON lacks and a diverged run is full of."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones: ``{"model": {"depth": 8}}`` becomes ``{"model.depth": 8}``."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def environment(oversubscribed: bool, gpu: str | None = None) -> dict[str, Any]:
+    """The code and the machine, for the record; null where something is not known.
+
+    Args:
+        oversubscribed: there are more agents than cores (or GPUs).
+        gpu: name of the GPU that the run used.
+    """
+    commit, dirty = git_state()
+    versions = {name: _version(name) for name in ("torch", "torchvision", "mlflow")}
+    return {
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "python": platform.python_version(),
+        **versions,
+        "host": platform.node(),
+        "cpu": _cpu(),
+        "cores": _cores(),
+        "gpu": gpu,
+        "oversubscribed": oversubscribed,
+    }
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """Commit of this code, and whether tracked files differ from it; None, None outside a clone."""
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    try:
+        answer = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+    lines = answer.stdout.splitlines()
+    commit = next((line.removeprefix("# branch.oid ") for line in lines if line.startswith("# branch.oid ")), None)
+    if commit is None or commit == "(initial)":
+        return None, None
+    return commit, any(not line.startswith("#") for line in lines)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(path.name + ".tmp")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, None) or platform.processor() or platform.machine() or None
+
+
+def _cores() -> int:
+    """Cores that this process may use, which is what a container or a scheduler leaves of the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

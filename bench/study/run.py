@@ -1,0 +1,145 @@
+"""``python -m bench [run]``: one run, or a sweep of them."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.config import ConfigError, MLflow, RunConfig
+from bench.study.check import check, oversubscribed
+from bench.study.compose import Point, compose, sweep
+from bench.study.launch import Interrupted, RunFailed, launch, under_torchrun, warm_up
+from bench.study.progress import Progress
+from bench.study.record import RunFolder, environment
+from bench.study.table import summary
+from bench.study.tracking import TrackingError, tracker
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which run of how many."""
+
+    position: int
+    total: int
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run what the command line asks for; return the exit code (design 3).
+
+    Raises:
+        ConfigError: a configuration is wrong; nothing was run.
+        Interrupted: the user wants the end.
+    """
+    if arguments.multirun:
+        return run_all(sweep(arguments.overrides))
+    return run_all([Point(compose(arguments.overrides), ())])
+
+
+def run_all(points: Sequence[Point]) -> int:
+    """Run the points that have no record yet, one after the other; 1 if any failed."""
+    if under_torchrun() and len(points) > 1:
+        raise ConfigError(f"--multirun: {len(points)} points; torchrun starts the agents of exactly one run")
+    if not under_torchrun() and any(point.config.engine == "distributed" for point in points):
+        warm_up()
+    prepared = {point.config.hash(): check(point.config) for point in points}
+    failures: dict[str, str] = {}
+    for position, point in enumerate(points, start=1):
+        config = point.config
+        try:
+            run(config, prepared[config.hash()], Place(position, len(points)))
+        except (RunFailed, Busy) as failure:
+            failures[label(config)] = str(failure)
+            print(f"{label(config)}: {failure}", file=sys.stderr)
+    if int(os.environ.get("RANK", "0")) == 0:
+        _conclude([point.config for point in points], failures)
+    return 1 if failures else 0
+
+
+def run(config: RunConfig, prepared: Path | None, place: Place) -> None:
+    """One run, tracked, unless it has a record.
+
+    Raises:
+        ConfigError: MLflow is not where ``tracking.uri`` says.
+        RunFailed: a rank failed.
+        Busy: another process is at the same run.
+        Interrupted: the user wants the end.
+    """
+    folder = RunFolder(Path(config.runs_dir, config.hash()))
+    if int(os.environ.get("RANK", "0")) > 0:
+        launch(config, prepared, folder, {})
+        return
+    title = f"run {place.position}/{place.total} {label(config)}"
+    if folder.record.exists() and not config.force and not under_torchrun():
+        print(f"{title}: has a record in {folder.path}; force=true runs it again", file=sys.stderr)
+        return
+    follower = tracker(config.tracking)
+    follower.start(config)
+    try:
+        with _alone(folder), Progress(folder, label(config), place.position, place.total):
+            folder.clear()
+            launch(config, prepared, folder, environment(oversubscribed(config)))
+        _draw(folder)
+        follower.finish(folder)
+    except TrackingError as error:
+        print(f"{title}: {error}", file=sys.stderr)
+    except (RunFailed, Busy, KeyboardInterrupt) as error:
+        killed = isinstance(error, KeyboardInterrupt)
+        message = "interrupted" if killed else str(error)
+        if not isinstance(error, Busy):
+            folder.write_failure(message, killed)
+        follower.fail(message, killed)
+        if killed:
+            raise Interrupted from None
+        raise
+
+
+def label(config: RunConfig) -> str:
+    """A run's short name for people."""
+    return f"K{config.stages} S{config.replicas} c{config.staleness} {config.hash()}"
+
+
+class Busy(RuntimeError):
+    """Another process is at the same run."""
+
+
+@contextmanager
+def _alone(folder: RunFolder) -> Iterator[None]:
+    """Hold the run's folder; the system lets go of it when this process ends, however it ends."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with (folder.path / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"another process is running it, in {folder.path}") from None
+        yield
+
+
+def _draw(folder: RunFolder) -> None:
+    import json
+
+    from bench.study.timeline import draw
+
+    draw(json.loads(folder.timeline.read_text()), folder.picture)
+
+
+def _conclude(configs: Sequence[RunConfig], failures: dict[str, str]) -> None:
+    """The table of the records, where to look further, and what failed."""
+    records: list[dict[str, Any]] = []
+    for config in configs:
+        record = RunFolder(Path(config.runs_dir, config.hash())).read_record()
+        if record is not None:
+            records.append(record)
+    if records:
+        print(summary(records))
+    print(f"\nrecords and timelines: {Path(configs[0].runs_dir)}/<hash>/")
+    if isinstance(configs[0].tracking, MLflow):
+        print(f"compare the runs:      mlflow ui --backend-store-uri {configs[0].tracking.uri}")
+    for name, message in failures.items():
+        print(f"failed: {name}: {message.splitlines()[0]}", file=sys.stderr)

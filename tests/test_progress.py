@@ -1,0 +1,88 @@
+"""What a user sees of a run, from the events alone."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.study.progress import Progress, Tail
+from bench.study.record import RunFolder
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def _train(folder: RunFolder) -> None:
+    """The events of a run of two epochs whose second has diverged."""
+    folder.append({"event": "started", "steps": 44, "epochs": 2})
+    folder.append({"event": "progress", "epoch": 0, "step": 11, "images_per_second": 1200.0})
+    epoch = {"loss/train": 0.5, "accuracy/test": 0.875, "throughput/images_per_second": 1234.0}
+    folder.append({"event": "epoch", "epoch": 0, "step": 22, **epoch})
+    folder.append({"event": "epoch", "epoch": 1, "step": 44, **epoch, "loss/train": float("nan")})
+    folder.append({"event": "finished", "status": "diverged"})
+
+
+def test_a_log_gets_a_line_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    folder = RunFolder(tmp_path)
+    with Progress(folder, "K2 S1 c2", 3, 8):
+        _train(folder)
+    assert stream.getvalue().splitlines() == [
+        "run 3/8 K2 S1 c2 · epoch 1/2 · loss 0.5000 · test accuracy 87.5% · 1234 img/s",
+        "run 3/8 K2 S1 c2 · epoch 2/2 · loss - · test accuracy 87.5% · 1234 img/s",
+    ]
+
+
+def test_a_terminal_gets_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream := Terminal())
+    folder = RunFolder(tmp_path)
+    with Progress(folder, "K2 S1 c2", 3, 8) as progress:
+        folder.append({"event": "started", "steps": 44, "epochs": 2})
+        folder.append({"event": "progress", "epoch": 1, "step": 33, "images_per_second": 1234.4})
+    last = stream.getvalue().rstrip().split("\r")[-1]
+    assert "run 3/8 K2 S1 c2 · epoch 2/2 · 1234 img/s |" in last
+    assert " 75% [" in last
+    assert not progress.thread.is_alive()
+
+
+def test_events_are_shown_while_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    folder = RunFolder(tmp_path)
+    with Progress(folder, "K1 S1 c0", 1, 1):
+        _train(folder)
+        deadline = time.monotonic() + 20
+        while "epoch 2/2" not in stream.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert "epoch 2/2" in stream.getvalue()
+
+
+def test_the_bar_ends_when_the_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    progress = Progress(RunFolder(tmp_path), "K1 S1 c0", 1, 1)
+
+    def fail() -> None:
+        with progress:
+            raise RuntimeError("rank 0 failed")
+
+    with pytest.raises(RuntimeError, match="rank 0"):
+        fail()
+    assert not progress.thread.is_alive()
+
+
+def test_a_tail_waits_for_the_end_of_a_line(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    tail = Tail(folder)
+    assert tail.read() == []
+    with folder.events_file.open("a") as file:
+        file.write('{"event": "started"}\n{"event": ')
+        file.flush()
+        assert tail.read() == [{"event": "started"}]
+        assert tail.read() == []
+        file.write('"finished"}\n')
+    assert tail.read() == [{"event": "finished"}]
