@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from bench.config import ConfigError
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
-VERBS = ("run", "download")
+VERBS = ("run", "download", "benchmark")
 
 HELP = """\
 examples:
@@ -20,6 +20,7 @@ examples:
   python -m bench -m +experiment=grid                      a committed sweep, conf/experiment/grid.yaml
   python -m bench engine=reference weights=latest          the oracle: all agents in this process, no messages
   python -m bench download data=cifar10                    fetch a data set that torchvision knows
+  python -m bench benchmark                                the engine's speed, as interleaved ratios
   torchrun --nnodes=2 --nproc-per-node=2 ... -m bench stages=4   the same code on several machines
 
 overrides (Hydra's grammar; conf/config.yaml explains each key):
@@ -38,12 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = words.pop(0) if words and words[0] in VERBS else "run"
     parser = argparse.ArgumentParser(
         prog=f"python -m bench {verb}",
-        usage="python -m bench [run|download] [-m] [key=value ...]",
+        usage="python -m bench [run|download|benchmark] [-m] [key=value ...]",
         description="What do delayed gradients buy in throughput, and what do they cost in accuracy?",
         epilog=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep: key=1,2,3 runs every combination")
+    if verb == "benchmark":
+        parser.add_argument("--rounds", type=int, default=5, help="times that each contender is measured (5)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="what differs from conf/config.yaml")
     arguments = parser.parse_intermixed_args(words)
     try:
@@ -51,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from bench.study.download import main as download
 
             return download(arguments)
+        if verb == "benchmark":
+            from bench.study.benchmark import main as benchmark
+
+            return benchmark(arguments)
         from bench.study.run import main as run
 
         return run(arguments)

@@ -236,7 +236,6 @@ def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _read_images(data: ImageFolder, paths: list[str]) -> Dataset:
-
     classes = _list_classes(data, "train")
     labels = {name: label for label, name in enumerate(classes)}
     images = torch.empty(len(paths), data.image_size, data.image_size, 3, dtype=torch.uint8)

@@ -1,0 +1,34 @@
+# make demo   the main job: a sweep over stages, replicas and staleness on embedded data, and its table
+# make test   the whole test suite
+# make check  formatter, linter and type checker alone
+# make benchmark   the figures of results/benchmark.csv, on an idle machine
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test check benchmark clean
+
+demo: $(VENV)/installed
+	$(RUN) -m bench -m +experiment=grid
+
+test: $(VENV)/installed
+	$(RUN) -m pytest
+
+check: $(VENV)/installed
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+benchmark: $(VENV)/installed
+	$(RUN) -m bench benchmark
+
+# pins.txt makes the environment repeatable; without it (pip install -e .) newer releases are taken.
+$(VENV)/installed: pyproject.toml pins.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"Python 3.11 or later is needed, not {sys.version.split()[0]}; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --progress-bar off --constraint pins.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs mlflow.db* mlartifacts

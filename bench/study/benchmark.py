@@ -1,0 +1,157 @@
+"""``python -m bench benchmark``: the engine's speed, as interleaved ratios with intervals.
+
+The speed of a machine drifts by up to a factor of two within minutes, so that two speeds taken one after the other say
+little. Here every round measures each contender once, in random order, and only ratios within a round are averaged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.config import RunConfig
+from bench.study.check import check, oversubscribed
+from bench.study.compose import compose
+from bench.study.interval import Interval, ratio
+from bench.study.launch import launch, warm_up
+from bench.study.record import RunFolder, environment
+
+WORKLOAD = ("data=synthetic", "data.train_size=2560", "data.test_size=64", "epochs=1", "tracking=none")
+"""40 updates of 64 images of 32 x 32."""
+CONTENDERS = {
+    "one core": ("stages=1",),
+    "locked": ("stages=2", "staleness=0"),
+    "FDG": ("stages=2", "staleness=2"),
+    "minimal loop": ("stages=1",),
+    "one core, contiguous": ("stages=1", "channels_last=false"),
+    "one core, bfloat16": ("stages=1", "precision=bfloat16", "max_steps=8"),
+}
+RATIOS = (
+    ("FDG", "one core", 1.9),
+    ("FDG", "locked", 1.85),
+    ("one core", "minimal loop", 0.98),
+    ("one core", "one core, contiguous", None),
+    ("one core, bfloat16", "one core", None),
+)
+"""Contenders to compare, and the ratio asked for."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One contender in one round."""
+
+    round: int
+    contender: str
+    images_per_second: float
+    efficiency: float | None = None
+    locking: float | None = None
+    overhead_seconds: float | None = None
+    """Wall time of the run beyond its training clock: start of processes, partition, evaluation, record."""
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Measure, print the ratios, write them to ``results/benchmark.csv``.
+
+    Raises:
+        ConfigError: an override is wrong.
+    """
+    rounds = arguments.rounds
+    configs = {name: compose([*WORKLOAD, *overrides, *arguments.overrides]) for name, overrides in CONTENDERS.items()}
+    warm_up()
+    measurements = []
+    order = random.Random(0)
+    for number in range(rounds):
+        for name in order.sample(list(configs), len(configs)):
+            measurement = measure(number, name, configs[name])
+            measurements.append(measurement)
+            print(f"round {number + 1}/{rounds} {name}: {measurement.images_per_second:.1f} img/s", file=sys.stderr)
+    report(measurements, environment(any(map(oversubscribed, configs.values()))))
+    return 0
+
+
+def measure(number: int, name: str, config: RunConfig) -> Measurement:
+    """One run of one contender, in a folder that goes away."""
+    check(config)
+    if name == "minimal loop":
+        with multiprocessing.get_context("forkserver").Pool(1) as pool:
+            return Measurement(number, name, pool.apply(minimal_loop, (config,)))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = RunFolder(Path(temporary))
+        started = time.perf_counter()
+        launch(config, None, folder, {})
+        wall = time.perf_counter() - started
+        record = folder.read_record()
+    assert record is not None
+    metrics = record["metrics"]
+    return Measurement(
+        number,
+        name,
+        metrics["throughput/images_per_second"],
+        metrics["throughput/efficiency"],
+        metrics["locking/total_fraction"],
+        wall - metrics["time/train_seconds"],
+    )
+
+
+def minimal_loop(config: RunConfig) -> float:
+    """Images per second of the loop that anybody would write, with the same network, data and optimizer, on one core."""
+    import torch
+
+    from bench.config import SGD
+    from bench.task.data import Batches
+    from bench.task.models import build
+    from bench.task.sources import load
+
+    torch.set_num_threads(1)
+    dataset = load(config.data, None)
+    batches = Batches(dataset, seed=config.seed, batch_size=config.batch_size, channels_last=config.channels_last)
+    torch.manual_seed(config.seed)
+    network = build(config.model, dataset.image_shape, dataset.classes)
+    network = network.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
+    assert isinstance(config.optimizer, SGD)
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=0.1, momentum=config.optimizer.momentum, weight_decay=config.optimizer.weight_decay
+    )
+    started = time.perf_counter()
+    for index in range(batches.batches):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(batches.inputs(0, index)), batches.targets(0, index))
+        loss.backward()
+        optimizer.step()
+    return batches.batches * config.batch_size / (time.perf_counter() - started)
+
+
+def report(measurements: Sequence[Measurement], machine: dict[str, Any]) -> None:
+    """Print and write what was measured."""
+    import pandas
+
+    def series(name: str, field: str = "images_per_second") -> list[float]:
+        return [getattr(m, field) for m in sorted(measurements, key=lambda m: m.round) if m.contender == name]
+
+    rows: list[dict[str, Any]] = []
+
+    def add(figure: str, interval: Interval, asked: float | None) -> None:
+        rows.append({"figure": figure, **interval._asdict(), "asked": asked})
+
+    for numerator, denominator, asked in RATIOS:
+        add(f"{numerator} / {denominator}", ratio(series(numerator), series(denominator)), asked)
+    ones = [1.0] * len(series("FDG"))
+    for name in ("FDG", "locked"):
+        add(f"{name}: efficiency", ratio(series(name, "efficiency"), ones), 0.97 if name == "FDG" else None)
+        add(f"{name}: locking fraction", ratio(series(name, "locking"), ones), None)
+    for name in CONTENDERS:
+        add(f"{name}: images/s", ratio(series(name), ones), None)
+    add("FDG: seconds beyond training, without MLflow", ratio(series("FDG", "overhead_seconds"), ones), None)
+    table = pandas.DataFrame(rows).assign(cpu=machine["cpu"], cores=machine["cores"], torch=machine["torch"])
+    Path("results").mkdir(exist_ok=True)
+    table.round(4).to_csv("results/benchmark.csv", index=False)
+    print(table.drop(columns=["cpu", "cores", "torch"]).round(3).to_string(index=False))
+    print(f"\n{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}: results/benchmark.csv")
