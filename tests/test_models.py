@@ -134,9 +134,9 @@ def test_initialisation_follows_the_seed(model: Model, shape: tuple[int, int, in
 @pytest.mark.parametrize(
     ("model", "expected", "entries"),
     [
-        # He et al. 2016: 0.27 M and 1.7 M. With option B's 1 x 1 shortcuts ResNet-20 would have 272,474.
+        # He et al. 2016: 0.27 M and 0.85 M. With option B's 1 x 1 shortcuts ResNet-20 would have 272,474.
         (ResNet("resnet", 20, 16), 269_722, 11),
-        (ResNet("resnet", 110, 16), 1_727_962, 56),
+        (ResNet("resnet", 56, 16), 853_018, 29),
         # Zagoruyko and Komodakis 2016: 36.5 M and 2.7 M.
         (WideResNet("wide_resnet", 28, 10), 36_479_194, 14),
         (WideResNet("wide_resnet", 16, 4), 2_748_890, 8),

@@ -10,7 +10,7 @@ import pytest
 
 from bench.study.timeline import TICKS_DRAWN, chrome_trace, draw
 
-SPANS = [
+SPANS: list[list[Any]] = [
     ["backward_lock", -1, 7, 3.0, 3.001],
     ["backward", 5, 7, 3.001, 3.02],
     ["forward", 7, 7, 3.02, 3.03],

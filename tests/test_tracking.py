@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
@@ -149,7 +150,7 @@ def test_a_run_without_a_record_cannot_finish(uri: str, tmp_path: Path) -> None:
 
 
 def test_a_run_that_a_dead_process_left_running_is_ended(uri: str) -> None:
-    left, left_id = _start(uri)
+    _, left_id = _start(uri)
     alive, alive_id = _start(uri)
     client = _client(uri)
     client.set_tag(left_id, "process", str(DEAD))
@@ -213,14 +214,19 @@ def test_no_tracking_does_nothing(tmp_path: Path) -> None:
 
 def test_two_processes_may_open_one_fresh_database(tmp_path: Path) -> None:
     code = (
-        "import logging, warnings; logging.basicConfig(level=logging.INFO); warnings.simplefilter('error')\n"
+        "import json, logging, sys, warnings\n"
+        "from bench.config import parse\n"
         "from bench.study.tracking import tracker\n"
-        "from bench.config import MLflow\n"
-        "from tests.tiny import config\n"
-        f"followed = tracker(MLflow('mlflow', 'sqlite:///{tmp_path}/new/mlflow.db', '{EXPERIMENT}'))\n"
-        "followed.start(config()); followed.fail('over', killed=False)"
+        "logging.basicConfig(level=logging.INFO)\n"
+        "warnings.simplefilter('error')\n"
+        "run_config = parse(json.loads(sys.argv[1]))\n"
+        "followed = tracker(run_config.tracking)\n"
+        "followed.start(run_config)\n"
+        "followed.fail('over', killed=False)"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(2)]
+    tracking = {"name": "mlflow", "uri": f"sqlite:///{tmp_path}/new/mlflow.db", "experiment": EXPERIMENT}
+    command = [sys.executable, "-c", code, json.dumps(config(tracking=tracking).resolved())]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
     said = [process.communicate(timeout=60)[1].decode() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert said == ["", ""]

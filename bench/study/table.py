@@ -111,5 +111,4 @@ def _pad(text: str, width: int, right: bool) -> str:
 
 
 def _is_number(text: str) -> bool:
-    # A mark would push the digits out of line: pad beside it counts as a number all the same.
     return text == NOTHING or text.removesuffix(MARK).replace(".", "", 1).lstrip("-").isdigit()
