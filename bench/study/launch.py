@@ -147,7 +147,7 @@ def _train(
             return
         gpu = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else None
         write_json_atomic(folder.timeline, chrome_trace(outcome.timelines))
-        torch.save(outcome.state, folder.path / "model.pt")
+        torch.save(outcome.state, folder.model)
         folder.append({"event": "finished", "status": outcome.status})
         folder.write_record(
             {

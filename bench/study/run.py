@@ -6,7 +6,7 @@ import argparse
 import fcntl
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,25 +79,31 @@ def run(config: RunConfig, prepared: Path | None, place: Place) -> None:
     if folder.record.exists() and not config.force and not under_torchrun():
         print(f"{title}: has a record in {folder.path}; force=true runs it again", file=sys.stderr)
         return
-    follower = tracker(config.tracking)
-    follower.start(config)
-    try:
-        with _alone(folder), Progress(folder, label(config), place.position, place.total):
-            folder.clear()
-            launch(config, prepared, folder, environment(oversubscribed(config)))
+    with _alone(folder):
+        follower = tracker(config.tracking)
+        follower.start(config)
+        folder.clear()
+        try:
+            with Progress(folder, label(config), place.position, place.total):
+                launch(config, prepared, folder, environment(oversubscribed(config)))
+        except RunFailed as error:
+            folder.write_failure(str(error), killed=False)
+            _tell(title, lambda: follower.fail(str(error), killed=False))
+            raise
+        except KeyboardInterrupt:
+            folder.write_failure("interrupted", killed=True)
+            _tell(title, lambda: follower.fail("interrupted", killed=True))
+            raise Interrupted from None
         _draw(folder)
-        follower.finish(folder)
+        _tell(title, lambda: follower.finish(folder))
+
+
+def _tell(title: str, report: Callable[[], None]) -> None:
+    """Tell MLflow how the run ended; if it is gone by now, the run's folder knows all the same."""
+    try:
+        report()
     except TrackingError as error:
         print(f"{title}: {error}", file=sys.stderr)
-    except (RunFailed, Busy, KeyboardInterrupt) as error:
-        killed = isinstance(error, KeyboardInterrupt)
-        message = "interrupted" if killed else str(error)
-        if not isinstance(error, Busy):
-            folder.write_failure(message, killed)
-        follower.fail(message, killed)
-        if killed:
-            raise Interrupted from None
-        raise
 
 
 def label(config: RunConfig) -> str:
