@@ -87,8 +87,9 @@ def run(config: RunConfig, prepared: Path | None, place: Place) -> None:
             with Progress(folder, label(config), place.position, place.total):
                 launch(config, prepared, folder, environment(oversubscribed(config)))
         except RunFailed as error:
-            folder.write_failure(str(error), killed=False)
-            _tell(title, lambda: follower.fail(str(error), killed=False))
+            message = str(error)
+            folder.write_failure(message, killed=False)
+            _tell(title, lambda: follower.fail(message, killed=False))
             raise
         except KeyboardInterrupt:
             folder.write_failure("interrupted", killed=True)
