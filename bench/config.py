@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -19,6 +20,7 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Count = Annotated[int, Field(ge=1)]
 Cardinal = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -284,7 +286,7 @@ class RunConfig:
     """Ends the run after so many updates, whatever ``epochs`` says."""
     batch_size: Count
     """Images per replica and tick."""
-    seed: Cardinal
+    seed: Seed
     device: Literal["cpu", "cuda"]
     precision: Literal["float32", "float64", "bfloat16"]
     channels_last: bool
@@ -357,11 +359,15 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     try:
         return TypeAdapter(RunConfig).validate_json(json.dumps(dict(values)))
     except pydantic.ValidationError as error:
-        raise ConfigError("; ".join(_message(dict(detail)) for detail in error.errors()[:3])) from None
+        messages = dict.fromkeys(_message(dict(detail), values) for detail in error.errors())
+        raise ConfigError("; ".join(list(messages)[:3])) from None
 
 
-def _message(detail: dict[str, Any]) -> str:
+def _message(detail: dict[str, Any], values: Mapping[str, Any]) -> str:
     """``key=value: what is allowed``, from one of pydantic's error details."""
+    if detail["loc"][:1] == ("partition",):
+        # A union: pydantic says of each member why it does not fit.
+        return f"partition={values['partition']!r}: must be 'measured', 'counted' or a list of layers, e.g. [4]"
     if detail["type"] == "value_error":
         prefix = "".join(f"{part}." for part in detail["loc"] if _is_key(part))
         return prefix + str(detail["ctx"]["error"])
@@ -373,7 +379,7 @@ def _message(detail: dict[str, Any]) -> str:
     if detail["type"].startswith("union_tag"):
         allowed = detail.get("ctx", {}).get("expected_tags", "named groups")
         return f"{key}.name={_tag(detail['input'])!r}: allowed are {allowed}"
-    return f"{key}={detail['input']!r}: {detail['msg'].replace('Input should', 'must', 1)}"
+    return f"{key}={detail['input']!r}: {re.sub('^(Input|List|String) should', 'must', detail['msg'])}"
 
 
 def _tag(value: object) -> object:

@@ -58,8 +58,7 @@ def assemble(
     batches = [batches_of(config, dataset, replica, numerics) for replica in range(config.replicas)]
     torch.manual_seed(config.seed)
     network = build(config.model, dataset.image_shape, dataset.classes)
-    choice = config.partition
-    unit = {"measured": "seconds", "counted": "operations"}.get(choice) if isinstance(choice, str) else None
+    unit = {"measured": "seconds", "counted": "operations"}.get(_how(config))
     plan: Plan = world.share(_plan(config, network, batches[0], numerics) if world.rank == 0 else None)
     stages = [_slice(network, first, last) for first, last in bounds(plan.cuts, len(network))]
     if config.engine == "reference":
@@ -90,12 +89,15 @@ def batches_of(config: RunConfig, dataset: Dataset, replica: int, numerics: Nume
 
 def _plan(config: RunConfig, network: nn.Sequential, batches: Batches, numerics: Numerics) -> Plan:
     """Rank 0 walks through the network once and cuts it; the others take its word."""
-    how = config.partition if isinstance(config.partition, str) and config.stages > 1 else "given"
-    images = batches.inputs(0, 0).to(numerics.device)
-    layers = profile(numerics.place(copy.deepcopy(network)), images, numerics, how)
+    layers = profile(numerics.place(copy.deepcopy(network)), batches.inputs(0, 0), numerics, _how(config))
     costs = [layer.cost for layer in layers]
     cuts = cut(costs, config.stages) if isinstance(config.partition, str) else config.partition
     return Plan(cuts, costs, [layer.output for layer in layers])
+
+
+def _how(config: RunConfig) -> str:
+    """Where a layer's cost comes from; one stage needs none."""
+    return config.partition if isinstance(config.partition, str) and config.stages > 1 else "given"
 
 
 def _slice(network: nn.Sequential, first: int, last: int) -> nn.Sequential:

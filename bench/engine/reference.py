@@ -8,66 +8,20 @@ the stage's own backward tick, so they go stage by stage.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from bench import config
 from bench.config import RunConfig
-from bench.engine import optimizer
 from bench.engine.meter import Meter
 from bench.engine.method import Ages, Evaluation, Stretch
 from bench.engine.numerics import Numerics, seed_stage
+from bench.engine.part import Gradients, Part, Weights, bound, by_name, split
 from bench.plan.grid import mixing_matrix
 from bench.plan.pipeline import Clock
 from bench.task.data import Batches
-
-Weights = dict[str, Tensor]
-Gradients = list[Tensor]
-Pullback = Callable[[Tensor | None], tuple[Gradients, Tensor | None]]
-"""From the gradient of a stage's output (None: of the loss) to those of its weights and its input."""
-
-
-class Part:
-    """Stage k of one replica: its weights, and the gradients that wait for their tick."""
-
-    def __init__(self, module: nn.Module, choice: config.Optimizer) -> None:
-        self.module = module.train()
-        self.parameters: dict[str, nn.Parameter] = dict(module.named_parameters())
-        self.optimizer = optimizer.build(choice, list(self.parameters.values()))
-        self.updates = 0
-        self.before: dict[int, Weights] = {}
-        """Tick -> weights at its start."""
-        self.gradients: dict[int, Gradients] = {}
-        """Batch -> gradient of its loss by this stage's weights."""
-        self.seen: dict[int, int] = {}
-        """Batch -> updates that the weights of its forward had seen."""
-        self.outputs: dict[int, Tensor] = {}
-        self.pullbacks: dict[int, Pullback] = {}
-        self.returned: dict[int, Tensor] = {}
-        """Batch -> gradient of its loss by this stage's input."""
-        self.staleness: Counter[int] = Counter()
-
-    def weights(self) -> Weights:
-        """The current weights, as leaves of a new graph."""
-        return {name: parameter.detach().requires_grad_() for name, parameter in self.parameters.items()}
-
-    def remember(self, tick: int, ticks: int) -> None:
-        """Keep the weights of the start of ``tick`` through so many further ticks."""
-        weights = self.weights()
-        self.before[tick] = {k: w.detach().clone().requires_grad_() for k, w in weights.items()} if ticks else weights
-        self.before.pop(tick - ticks - 1, None)
-
-    def step(self, batch: int, gradients: Gradients, rate: float) -> None:
-        for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
-            parameter.grad = gradient
-        optimizer.set_rate(self.optimizer, rate)
-        self.optimizer.step()
-        self.staleness[self.updates - self.seen.pop(batch)] += 1
-        self.updates += 1
 
 
 class Reference:
@@ -160,7 +114,7 @@ class Reference:
             x.requires_grad_()
         sources = [x] if k > 0 else []
         weights = part.weights()
-        with torch.autograd.graph.saved_tensors_hooks(*_by_name(part, weights)):
+        with torch.autograd.graph.saved_tensors_hooks(*by_name(part, weights)):
             output = self._apply(s, k, batch, weights, x)
             root = self._loss(s, batch, output) if k == self._last else output
         part.outputs[batch] = output.detach()
@@ -168,14 +122,14 @@ class Reference:
             part.outputs.pop(batch)
 
         def latest(gradient: Tensor | None) -> tuple[Gradients, Tensor | None]:
-            return _split(torch.autograd.grad(root, [*weights.values(), *sources], gradient), len(weights))
+            return split(torch.autograd.grad(root, [*weights.values(), *sources], gradient), len(weights))
 
         def recomputed(gradient: Tensor | None) -> tuple[Gradients, Tensor | None]:
             now = part.weights()
             again = self._apply(s, k, batch, now, x, statistics=False)
             if k == self._last:
                 again = self._numerics.loss(again, self._targets(s, batch))
-            return _split(torch.autograd.grad(again, [*now.values(), *sources], gradient), len(now))
+            return split(torch.autograd.grad(again, [*now.values(), *sources], gradient), len(now))
 
         part.pullbacks[batch] = latest if self._run.weights == "latest" else recomputed
 
@@ -206,7 +160,7 @@ class Reference:
         module = self._parts[s][k].module
         buffers = {} if statistics else {name: buffer.clone() for name, buffer in module.named_buffers()}
         seed_stage(self._run.seed, self._stretch.first_step + batch, s, k)
-        return self._numerics.apply(_bound(module, {**weights, **buffers}), x)
+        return self._numerics.apply(bound(module, {**weights, **buffers}), x)
 
     def _images(self, s: int, batch: int) -> Tensor:
         self.meter.enter("data", batch)
@@ -259,7 +213,7 @@ class Reference:
         for index in range(self._batches[0].test_batches):
             x = self._batches[0].test_inputs(index)
             for module, weights in zip(modules, self._means, strict=True):
-                x = self._numerics.apply(_bound(module, weights), x)
+                x = self._numerics.apply(bound(module, weights), x)
             result += self._numerics.score(x, self._batches[0], index)
         for module in modules:
             module.train()
@@ -277,38 +231,6 @@ class Reference:
         for s, replica in enumerate(self._parts):
             for k, part in enumerate(replica):
                 yield s, k, part
-
-
-def _bound(module: nn.Module, tensors: Weights) -> Callable[[Tensor], Tensor]:
-    """The module as a function of its input, with other tensors in the place of its own."""
-
-    def call(x: Tensor) -> Tensor:
-        output: Tensor = functional_call(module, tensors, (x,))
-        return output
-
-    return call
-
-
-def _by_name(part: Part, weights: Weights) -> tuple[Callable[[Tensor], object], Callable[[object], Tensor]]:
-    """Hooks that save a weight by its name, and load what the stage's weights are by then."""
-    names = {weight.untyped_storage().data_ptr(): name for name, weight in weights.items()}
-
-    def save(tensor: Tensor) -> object:
-        name = names.get(tensor.untyped_storage().data_ptr())
-        return tensor if name is None else (name, tensor.shape, tensor.stride(), tensor.storage_offset())
-
-    def load(saved: object) -> Tensor:
-        if isinstance(saved, Tensor):
-            return saved
-        assert isinstance(saved, tuple)
-        name, shape, stride, offset = saved
-        return part.parameters[name].detach().as_strided(shape, stride, offset)
-
-    return save, load
-
-
-def _split(gradients: tuple[Tensor, ...], weights: int) -> tuple[Gradients, Tensor | None]:
-    return list(gradients[:weights]), gradients[weights] if len(gradients) > weights else None
 
 
 def _mean(copies: list[Tensor] | tuple[Tensor, ...]) -> Tensor:

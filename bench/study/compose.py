@@ -29,9 +29,19 @@ def compose(overrides: Sequence[str]) -> RunConfig:
     """One run's configuration.
 
     Raises:
-        ConfigError: Hydra or the checks refuse it.
+        ConfigError: Hydra or the checks refuse it, or it is a sweep.
     """
-    return parse(_compose(overrides)[0])
+    given = _parse_overrides(overrides)
+    for override in given:
+        if override.is_sweep_override():
+            message = "several values are a sweep, which needs -m; a list is written [a,b]"
+            raise ConfigError(f"{override.input_line}: {message}")
+    values, swept = _compose(overrides)
+    settled = {override.key_or_group for override in given}
+    for override in _parse_overrides(swept):
+        if override.key_or_group not in settled:
+            raise ConfigError(f"{override.input_line}: the experiment is a sweep, which needs -m")
+    return parse(values)
 
 
 def sweep(overrides: Sequence[str]) -> list[Point]:
@@ -42,32 +52,46 @@ def sweep(overrides: Sequence[str]) -> list[Point]:
     Raises:
         ConfigError: Hydra or the checks refuse a point.
     """
+    given = _parse_overrides(overrides)
+    fixed = [override.input_line for override in given if not override.is_sweep_override()]
+    swept = {override.key_or_group: override for override in given if override.is_sweep_override()}
+    settled = {override.key_or_group for override in given}
+    for override in _parse_overrides(_compose(fixed)[1]):
+        if override.key_or_group not in settled:
+            swept[override.key_or_group] = override
+    choices = [_spell_out(override) for override in swept.values()]
+    points: dict[str, Point] = {}
+    for combination in itertools.product(*choices):
+        config = parse(_compose([*fixed, *combination])[0])
+        points.setdefault(config.hash(), Point(config, combination))
+    return list(points.values())
+
+
+def _parse_overrides(overrides: Sequence[str]) -> list[Any]:
+    """Hydra's ``Override`` of each, parsed one by one to tell which of them is wrong."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    parser = OverridesParser.create()
-    try:
-        given = parser.parse_overrides(list(overrides))
-        fixed = [override.input_line or "" for override in given if not override.is_sweep_override()]
-        swept = {override.key_or_group: override for override in given if override.is_sweep_override()}
-        settled = {override.key_or_group for override in given}
-        for line in _compose(fixed)[1]:
+    parser, parsed = OverridesParser.create(), []
+    for line in overrides:
+        try:
             override = parser.parse_override(line)
-            if override.key_or_group not in settled:
-                swept[override.key_or_group] = override
-        choices = [
-            [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-            if override.is_sweep_override()
-            else [override.input_line or ""]
-            for override in swept.values()
-        ]
-    except HydraException as error:
-        raise ConfigError(_one_line(error)) from None
-    points: dict[str, Point] = {}
-    for combination in itertools.product(*choices):
-        config = compose([*fixed, *combination])
-        points.setdefault(config.hash(), Point(config, combination))
-    return list(points.values())
+        except HydraException:
+            grammar = "key=value, group=choice, +experiment=name; quote what holds blanks or signs: key='\"a b\"'"
+            raise ConfigError(f"{line}: is no override in Hydra's grammar; allowed are {grammar}") from None
+        if not override.key_or_group:
+            raise ConfigError(f"{line}: a key is missing; allowed is key=value")
+        if override.key_or_group.startswith(("hydra.", "hydra/")):
+            raise ConfigError(f"{line}: the suite launches by itself; allowed are the keys of conf/config.yaml")
+        parsed.append(override)
+    return parsed
+
+
+def _spell_out(override: Any) -> list[str]:
+    """An override for each of a sweep's values; a single value is a sweep of one."""
+    if not override.is_sweep_override():
+        return [override.input_line]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
 def _compose(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -101,14 +125,23 @@ def _keys(path: Sequence[str]) -> list[str]:
 
 def _one_line(error: Exception) -> str:
     """Hydra's message in the suite's words; the search path that it adds says nothing to a user."""
-    unknown = re.match(r"Could not override '([^']+)'", str(error))
+    text = str(error)
+    unknown = re.match(r"Could not override '([^']+)'", text)
     if unknown:
         *path, last = unknown[1].split(".")
         allowed = _keys(path)
         close = difflib.get_close_matches(last, allowed, 1)
         hint = f"did you mean {'.'.join([*path, *close])}? " if close else ""
         return f"{unknown[1]}: there is no such key; {hint}allowed are {', '.join(allowed)}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    choice = re.match(
+        r"In '.*': Could not find '([^']+)/([^'/]+)'\s+Available options in '[^']+':\s+(.*)", text, re.DOTALL
+    )
+    if choice:
+        return f"{choice[1]}={choice[2]!r}: allowed are {', '.join(choice[3].split())}"
+    missing = re.match(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", text)
+    if missing:
+        return f"{missing[2]}=${{{missing[1]}}}: there is no key {missing[1]}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     useful = itertools.takewhile(
         lambda line: not line.startswith(("Config search path", "full_key", "set_struct")), lines
     )

@@ -81,11 +81,15 @@ def run(config: RunConfig, prepared: Path | None, place: Place) -> None:
         return
     with _alone(folder):
         follower = tracker(config.tracking)
-        follower.start(config)
-        folder.clear()
         try:
+            follower.start(config)
+            folder.clear()
             with Progress(folder, label(config), place.position, place.total):
                 launch(config, prepared, folder, environment(oversubscribed(config)))
+            _draw(folder)
+        except ConfigError:
+            folder.discard()
+            raise
         except RunFailed as error:
             message = str(error)
             folder.write_failure(message, killed=False)
@@ -95,7 +99,6 @@ def run(config: RunConfig, prepared: Path | None, place: Place) -> None:
             folder.write_failure("interrupted", killed=True)
             _tell(title, lambda: follower.fail("interrupted", killed=True))
             raise Interrupted from None
-        _draw(folder)
         _tell(title, lambda: follower.finish(folder))
 
 

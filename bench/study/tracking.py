@@ -7,24 +7,19 @@ current run and a current server for the whole process.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import logging
 import os
 import platform
-import re
-import warnings
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Protocol
 
-from bench.config import ConfigError, MLflow, RunConfig, Tracking
+from bench.config import MLflow, RunConfig, Tracking
 from bench.study.record import RecordError, RunFolder, flatten, git_state
+from bench.study.store import first_line, open_store, settled, silenced, wrong_uri
 
 PARAMETER_LENGTH = 500
 METRICS_A_CALL = 1000
-QUIET = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR}
 SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 
@@ -75,19 +70,19 @@ class MLflowTracker:
         Raises:
             ConfigError: there is no MLflow at ``tracking.uri``, or the experiment was deleted there.
         """
-        with _settled(SETTINGS | IMPATIENCE), _silenced():
+        with settled(SETTINGS | IMPATIENCE), silenced():
             from mlflow.entities import Param
             from mlflow.exceptions import MlflowException
 
             try:
-                self.client, experiment_id = _open(self.tracking)
+                self.client, experiment_id = open_store(self.tracking)
                 _reap(self.client, experiment_id)
                 name = _run_name(run_config)
                 self.run_id = self.client.create_run(experiment_id, tags=_tags(run_config), run_name=name).info.run_id
                 parameters = [Param(key, _text(value)) for key, value in flatten(run_config.canonical()).items()]
                 self.client.log_batch(self.run_id, params=parameters)
             except MlflowException as error:
-                raise _wrong_uri(self.tracking.uri, error) from None
+                raise wrong_uri(self.tracking.uri, error) from None
 
     def finish(self, folder: RunFolder) -> None:
         """Mirror the run's record and files, and end the run. A diverged run has a result: it ends FINISHED too.
@@ -130,100 +125,16 @@ class MLflowTracker:
 
     @contextlib.contextmanager
     def _ending(self) -> Iterator[None]:
-        with _settled(SETTINGS), _silenced():
+        with settled(SETTINGS), silenced():
             from mlflow.exceptions import MlflowException
 
             try:
                 yield
             except (MlflowException, OSError) as error:
-                raise TrackingError(f"tracking.uri={self.tracking.uri!r}: {_first_line(error)}") from None
+                raise TrackingError(f"tracking.uri={self.tracking.uri!r}: {first_line(error)}") from None
 
 
-# ------------------------------------------------------------------------------------------------------------ opening
-def _open(tracking: MLflow) -> tuple[Any, str]:
-    """A client of the server or database, and the experiment's id; both are created where they are missing."""
-    from mlflow.tracking import MlflowClient
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        database = _connect(tracking.uri)
-        with _alone(database):
-            if database is not None and not database.exists():
-                _create(database)
-            client = MlflowClient(tracking_uri=tracking.uri)
-            return client, _experiment(client, tracking, database)
-    except (SQLAlchemyError, ImportError, OSError) as error:
-        raise _wrong_uri(tracking.uri, error) from None
-
-
-def _connect(uri: str) -> Path | None:
-    """Try a database once, where MLflow would for minutes. Returns the file of an SQLite one, which may be missing."""
-    import sqlalchemy
-
-    if re.split("[+:]", uri, maxsplit=1)[0] not in ("sqlite", "postgresql", "mysql", "mssql"):
-        return None
-    url = sqlalchemy.make_url(uri)
-    database = Path(url.database).resolve() if url.drivername.startswith("sqlite") and url.database else None
-    if database is None or database.exists():
-        engine = sqlalchemy.create_engine(url)
-        try:
-            sqlalchemy.inspect(engine).get_table_names()
-        finally:
-            engine.dispose()
-    return database
-
-
-@contextlib.contextmanager
-def _alone(database: Path | None) -> Iterator[None]:
-    """Keep other processes of ours from creating the same SQLite database meanwhile: two at once corrupt it."""
-    if database is None:
-        yield
-        return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_name(database.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _create(database: Path) -> None:
-    """Migrate under another name, then rename: a process killed in those two seconds leaves no half of a schema."""
-    from mlflow.tracking import MlflowClient
-
-    fresh = database.with_name(database.name + ".new")
-    fresh.unlink(missing_ok=True)
-    MlflowClient(tracking_uri=f"sqlite:///{fresh}")
-    os.replace(fresh, database)
-
-
-def _experiment(client: Any, tracking: MLflow, database: Path | None) -> str:
-    from mlflow.exceptions import MlflowException
-
-    experiment = client.get_experiment_by_name(tracking.experiment)
-    if experiment is None:
-        artifacts = None if database is None else (database.parent / "mlartifacts").as_uri()
-        try:
-            return str(client.create_experiment(tracking.experiment, artifact_location=artifacts))
-        except MlflowException:
-            # Another process may have created it since.
-            experiment = client.get_experiment_by_name(tracking.experiment)
-            if experiment is None:
-                raise
-    if experiment.lifecycle_stage != "active":
-        raise ConfigError(
-            f"tracking.experiment={tracking.experiment!r}: it was deleted in MLflow; restore it there or name another"
-        )
-    return str(experiment.experiment_id)
-
-
-def _wrong_uri(uri: str, error: Exception) -> ConfigError:
-    allowed = "sqlite:///<file>, the address of a running MLflow server (http://host:5000), or tracking=none"
-    return ConfigError(f"tracking.uri={uri!r}: allowed are {allowed} ({_first_line(error)})")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
+# ---------------------------------------------------------------------------------------------------- dead processes
 def _reap(client: Any, experiment_id: str) -> None:
     """A process that was killed by force leaves its run RUNNING for ever: end those of this machine that are dead."""
     query = f"attributes.status = 'RUNNING' and tags.host = '{platform.node()}'"
@@ -276,33 +187,3 @@ def _metrics(record: dict[str, Any], folder: RunFolder) -> Iterator[tuple[str, f
 
 def _text(value: object) -> str:
     return (value if isinstance(value, str) else json.dumps(value))[:PARAMETER_LENGTH]
-
-
-# --------------------------------------------------------------------------------------------------- keeping it quiet
-@contextlib.contextmanager
-def _settled(settings: dict[str, str]) -> Iterator[None]:
-    """MLflow takes these from environment variables only. What the user has set stays; afterwards all is as before."""
-    added = {key: value for key, value in settings.items() if key not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for key in added:
-            os.environ.pop(key, None)
-
-
-@contextlib.contextmanager
-def _silenced() -> Iterator[None]:
-    """Keep MLflow's and its libraries' deprecation warnings and migration logs from the user."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import mlflow.tracking  # noqa: F401  (importing sets the log levels that are raised below)
-
-        before = {name: logging.getLogger(name).level for name in QUIET}
-        for name, level in QUIET.items():
-            logging.getLogger(name).setLevel(level)
-        try:
-            yield
-        finally:
-            for name, level in before.items():
-                logging.getLogger(name).setLevel(level)

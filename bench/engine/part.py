@@ -1,0 +1,88 @@
+"""Stage k of one replica, as the oracle sees it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bench import config
+from bench.engine import optimizer
+
+Weights = dict[str, Tensor]
+Gradients = list[Tensor]
+Pullback = Callable[[Tensor | None], tuple[Gradients, Tensor | None]]
+"""From the gradient of a stage's output (None: of the loss) to those of its weights and its input."""
+
+
+class Part:
+    """Stage k of one replica: its weights, and the gradients that wait for their tick."""
+
+    def __init__(self, module: nn.Module, choice: config.Optimizer) -> None:
+        self.module = module.train()
+        self.parameters: dict[str, nn.Parameter] = dict(module.named_parameters())
+        self.optimizer = optimizer.build(choice, list(self.parameters.values()))
+        self.updates = 0
+        self.before: dict[int, Weights] = {}
+        """Tick -> weights at its start."""
+        self.gradients: dict[int, Gradients] = {}
+        """Batch -> gradient of its loss by this stage's weights."""
+        self.seen: dict[int, int] = {}
+        """Batch -> updates that the weights of its forward had seen."""
+        self.outputs: dict[int, Tensor] = {}
+        self.pullbacks: dict[int, Pullback] = {}
+        self.returned: dict[int, Tensor] = {}
+        """Batch -> gradient of its loss by this stage's input."""
+        self.staleness: Counter[int] = Counter()
+
+    def weights(self) -> Weights:
+        """The current weights, as leaves of a new graph."""
+        return {name: parameter.detach().requires_grad_() for name, parameter in self.parameters.items()}
+
+    def remember(self, tick: int, ticks: int) -> None:
+        """Keep the weights of the start of ``tick`` through so many further ticks."""
+        weights = self.weights()
+        self.before[tick] = {k: w.detach().clone().requires_grad_() for k, w in weights.items()} if ticks else weights
+        self.before.pop(tick - ticks - 1, None)
+
+    def step(self, batch: int, gradients: Gradients, rate: float) -> None:
+        for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.set_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.staleness[self.updates - self.seen.pop(batch)] += 1
+        self.updates += 1
+
+
+def bound(module: nn.Module, tensors: Weights) -> Callable[[Tensor], Tensor]:
+    """The module as a function of its input, with other tensors in the place of its own."""
+
+    def call(x: Tensor) -> Tensor:
+        output: Tensor = functional_call(module, tensors, (x,))
+        return output
+
+    return call
+
+
+def by_name(part: Part, weights: Weights) -> tuple[Callable[[Tensor], object], Callable[[object], Tensor]]:
+    """Hooks that save a weight by its name, and load what the stage's weights are by then."""
+    names = {weight.untyped_storage().data_ptr(): name for name, weight in weights.items()}
+
+    def save(tensor: Tensor) -> object:
+        name = names.get(tensor.untyped_storage().data_ptr())
+        return tensor if name is None else (name, tensor.shape, tensor.stride(), tensor.storage_offset())
+
+    def load(saved: object) -> Tensor:
+        if isinstance(saved, Tensor):
+            return saved
+        assert isinstance(saved, tuple)
+        name, shape, stride, offset = saved
+        return part.parameters[name].detach().as_strided(shape, stride, offset)
+
+    return save, load
+
+
+def split(gradients: tuple[Tensor, ...], weights: int) -> tuple[Gradients, Tensor | None]:
+    return list(gradients[:weights]), gradients[weights] if len(gradients) > weights else None
