@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from bench.config import ConfigError
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 VERBS = ("run", "download", "benchmark")
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; python -m bench --help shows what is allowed")
+
 
 HELP = """\
 examples:
@@ -37,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     verb = words.pop(0) if words and words[0] in VERBS else "run"
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"python -m bench {verb}",
         usage="python -m bench [run|download|benchmark] [-m] [key=value ...]",
         description="What do delayed gradients buy in throughput, and what do they cost in accuracy?",
@@ -48,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb == "benchmark":
         parser.add_argument("--rounds", type=int, default=5, help="times that each contender is measured (5)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="what differs from conf/config.yaml")
-    arguments = parser.parse_intermixed_args(words)
     try:
+        arguments = parser.parse_intermixed_args(words)
         if verb == "download":
             from bench.study.download import main as download
 

@@ -365,7 +365,7 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
 
 def _message(detail: dict[str, Any], values: Mapping[str, Any]) -> str:
     """``key=value: what is allowed``, from one of pydantic's error details."""
-    if detail["loc"][:1] == ("partition",):
+    if detail["loc"][:1] == ("partition",) and "partition" in values:
         # A union: pydantic says of each member why it does not fit.
         return f"partition={values['partition']!r}: must be 'measured', 'counted' or a list of layers, e.g. [4]"
     if detail["type"] == "value_error":
@@ -379,7 +379,8 @@ def _message(detail: dict[str, Any], values: Mapping[str, Any]) -> str:
     if detail["type"].startswith("union_tag"):
         allowed = detail.get("ctx", {}).get("expected_tags", "named groups")
         return f"{key}.name={_tag(detail['input'])!r}: allowed are {allowed}"
-    return f"{key}={detail['input']!r}: {re.sub('^(Input|List|String) should', 'must', detail['msg'])}"
+    allowed = re.sub("^(Input|List|String) should", "must", detail["msg"]).replace(" after validation", "")
+    return f"{key}={detail['input']!r}: {allowed}"
 
 
 def _tag(value: object) -> object:

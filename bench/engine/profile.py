@@ -63,7 +63,7 @@ def _operations(layer: nn.Module, x: Tensor, numerics: Numerics) -> int:
     A backward has a product for each product of its forward and factor: the weights, and the input unless it is data.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        output = numerics.apply(layer, x)
+        output = numerics.apply(layer, x.detach())  # a view of a leaf under no_grad breaks the counter
     return int(counter.get_total_flops() + output.numel()) * (3 if x.requires_grad else 2)
 
 

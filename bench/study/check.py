@@ -37,6 +37,21 @@ def check(config: RunConfig) -> Path | None:
     return prepared
 
 
+def make_runs_dir(runs_dir: str) -> None:
+    """Make the folder that holds the runs.
+
+    Raises:
+        ConfigError: it cannot be made, or not be written.
+    """
+    try:
+        Path(runs_dir).mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(runs_dir, os.W_OK | os.X_OK) else "Permission denied"
+    except OSError as error:
+        reason = error.strerror
+    if reason is not None:
+        raise ConfigError(f"runs_dir={runs_dir!r}: must be a folder that can be written ({reason})")
+
+
 def oversubscribed(config: RunConfig) -> bool:
     """Whether agents have to share a core, or a GPU."""
     if config.engine == "reference":

@@ -15,6 +15,11 @@ from bench.config import ConfigError, RunConfig, parse
 
 CONF = Path(bench.__file__).parent.parent / "conf"
 
+GRAMMAR = (
+    "is no verb, and no override in Hydra's grammar; allowed are key=value, group=choice and +experiment=name, "
+    "with quotes around what holds blanks or brackets: 'key=\"a b\"'"
+)
+
 
 @dataclass(frozen=True)
 class Point:
@@ -77,14 +82,22 @@ def _parse_overrides(overrides: Sequence[str]) -> list[Any]:
         try:
             override = parser.parse_override(line)
         except HydraException:
-            grammar = "key=value, group=choice, +experiment=name; quote what holds blanks or signs: key='\"a b\"'"
-            raise ConfigError(f"{line}: is no override in Hydra's grammar; allowed are {grammar}") from None
-        if not override.key_or_group:
+            raise ConfigError(f"{line}: {GRAMMAR}") from None
+        key = override.key_or_group
+        if not key:
             raise ConfigError(f"{line}: a key is missing; allowed is key=value")
-        if override.key_or_group.startswith(("hydra.", "hydra/")):
+        if key.startswith(("hydra.", "hydra/")):
             raise ConfigError(f"{line}: the suite launches by itself; allowed are the keys of conf/config.yaml")
+        single = not (override.is_sweep_override() or override.is_delete())
+        if single and _choices(key) and not isinstance(override.value(), str):
+            raise ConfigError(f"{line}: allowed are {', '.join(_choices(key))}")
         parsed.append(override)
     return parsed
+
+
+def _choices(group: str) -> list[str]:
+    """What a group of ``conf`` has to choose from; nothing if there is no such group."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
 def _spell_out(override: Any) -> list[str]:
@@ -130,14 +143,12 @@ def _one_line(error: Exception) -> str:
     if unknown:
         *path, last = unknown[1].split(".")
         allowed = _keys(path)
-        close = difflib.get_close_matches(last, allowed, 1)
+        close = ["+experiment"] if last == "experiment" else difflib.get_close_matches(last, allowed, 1)
         hint = f"did you mean {'.'.join([*path, *close])}? " if close else ""
         return f"{unknown[1]}: there is no such key; {hint}allowed are {', '.join(allowed)}"
-    choice = re.match(
-        r"In '.*': Could not find '([^']+)/([^'/]+)'\s+Available options in '[^']+':\s+(.*)", text, re.DOTALL
-    )
+    choice = re.match(r"In '.*': Could not find '([^']+)/([^'/]+)'", text)
     if choice:
-        return f"{choice[1]}={choice[2]!r}: allowed are {', '.join(choice[3].split())}"
+        return f"{choice[1]}={choice[2]!r}: allowed are {', '.join(_choices(choice[1]))}"
     missing = re.match(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", text)
     if missing:
         return f"{missing[2]}=${{{missing[1]}}}: there is no key {missing[1]}"

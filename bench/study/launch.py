@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -45,7 +46,12 @@ def under_torchrun() -> bool:
 def warm_up() -> None:
     """Start the process that agents are forked from: it imports torch while this one composes a configuration."""
     multiprocessing.set_forkserver_preload(PRELOAD)
-    forkserver.ensure_running()
+    # It inherits that, or Ctrl-C in the seconds of its imports would end it with a traceback.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def launch(config: RunConfig, prepared: Path | None, folder: RunFolder, environment: dict[str, Any]) -> None:
@@ -81,7 +87,8 @@ def _elastic(config: RunConfig, prepared: Path | None, folder: RunFolder, enviro
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in ("torch.distributed.elastic", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as temporary, _handlers_restored():
         launch_config = LaunchConfig(
             min_nodes=1,
@@ -118,6 +125,7 @@ def agent(
     """What each process that elastic starts runs."""
     # At once, also inside a blocking wait for a message, where Python's own handler would not run.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     from bench.engine.world import PeerLost
 
@@ -126,6 +134,14 @@ def agent(
     except PeerLost:
         time.sleep(GRACE_SECONDS)
         raise
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed by force ends no rank, so that each has to notice by itself."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _train(

@@ -118,4 +118,6 @@ class Bar:
 def _number(event: dict[str, Any], key: str, form: str) -> str:
     """A number that a diverged run may lack."""
     value = event.get(key)
-    return "-" if value is None else format(value, form)
+    if value is None:
+        return "-"
+    return format(value, form if abs(value) < 1e6 else ".1e")

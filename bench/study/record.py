@@ -10,6 +10,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -113,6 +114,11 @@ class RunFolder:
         for file in (self.record, self.failure, self.events_file, self.timeline, self.picture, self.model):
             file.unlink(missing_ok=True)
             _temporary(file).unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Remove the folder, if it holds nothing of a run."""
+        if {path.name for path in self.path.iterdir()} <= {"lock"}:
+            shutil.rmtree(self.path)
 
 
 def write_json_atomic(path: Path, value: object) -> None:

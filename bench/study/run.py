@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import ConfigError, MLflow, RunConfig
-from bench.study.check import check, oversubscribed
+from bench.study.check import check, make_runs_dir, oversubscribed
 from bench.study.compose import Point, compose, sweep
 from bench.study.launch import Interrupted, RunFailed, launch, under_torchrun, warm_up
 from bench.study.progress import Progress
@@ -37,9 +38,24 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigError: a configuration is wrong; nothing was run.
         Interrupted: the user wants the end.
     """
-    if arguments.multirun:
-        return run_all(sweep(arguments.overrides))
-    return run_all([Point(compose(arguments.overrides), ())])
+    with _terminable():
+        if arguments.multirun:
+            return run_all(sweep(arguments.overrides))
+        return run_all([Point(compose(arguments.overrides), ())])
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends this process as Ctrl-C does: in order, and not before MLflow knows of it."""
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_all(points: Sequence[Point]) -> int:
@@ -49,6 +65,8 @@ def run_all(points: Sequence[Point]) -> int:
     if not under_torchrun() and any(point.config.engine == "distributed" for point in points):
         warm_up()
     prepared = {point.config.hash(): check(point.config) for point in points}
+    for runs_dir in {point.config.runs_dir for point in points}:
+        make_runs_dir(runs_dir)
     failures: dict[str, str] = {}
     for position, point in enumerate(points, start=1):
         config = point.config
@@ -96,7 +114,8 @@ def run(config: RunConfig, prepared: Path | None, place: Place) -> None:
             _tell(title, lambda: follower.fail(message, killed=False))
             raise
         except KeyboardInterrupt:
-            folder.write_failure("interrupted", killed=True)
+            if not folder.record.exists():
+                folder.write_failure("interrupted", killed=True)
             _tell(title, lambda: follower.fail("interrupted", killed=True))
             raise Interrupted from None
         _tell(title, lambda: follower.finish(folder))
@@ -152,4 +171,6 @@ def _conclude(configs: Sequence[RunConfig], failures: dict[str, str]) -> None:
     if isinstance(configs[0].tracking, MLflow):
         print(f"compare the runs:      mlflow ui --backend-store-uri {configs[0].tracking.uri}")
     for name, message in failures.items():
-        print(f"failed: {name}: {message.splitlines()[0]}", file=sys.stderr)
+        lines = message.splitlines()
+        reason = " ".join([*lines[:1], *lines[1:][-1:]])
+        print(f"failed: {name}: {reason}", file=sys.stderr)

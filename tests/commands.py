@@ -1,0 +1,123 @@
+"""The command line as a user has it: processes in a session of their own, which can be counted when they are gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+BENCH = (sys.executable, "-m", "bench")
+TINY = (
+    "data=synthetic",
+    "data.shape=[3,8,8]",
+    "data.classes=3",
+    "data.train_size=64",
+    "data.test_size=10",
+    "model.depth=8",
+    "model.width=4",
+    "batch_size=4",
+    "epochs=2",
+    "lr=constant",
+    "precision=float64",
+    "partition=counted",
+    "tracking=none",
+)
+"""A run that takes a fraction of a second once its ranks have started."""
+
+
+class Command:
+    """A running command; what it and its descendants say goes to files."""
+
+    def __init__(self, words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        path = os.pathsep.join([*filter(None, [environment.get("PYTHONPATH")]), str(ROOT)])
+        # pytest's own ranks, if torchrun ever runs pytest, must not be taken for this command's.
+        settings = {**os.environ, **environment, "PYTHONPATH": path}
+        with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
+            self.process = subprocess.Popen(
+                words, cwd=folder, env=settings, stdout=out, stderr=err, start_new_session=True
+            )
+
+    @property
+    def stderr(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    @property
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text()
+
+    def wait(self, seconds: float) -> int:
+        return self.process.wait(seconds)
+
+    def members(self) -> dict[int, int]:
+        """Living processes of the command's session, and the parent of each."""
+        living: dict[int, int] = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            state, parent, session = fields[0], int(fields[1]), int(fields[3])
+            if session == self.process.pid and state not in "ZX":
+                living[int(path.parent.name)] = parent
+        return living
+
+    def ranks(self) -> list[int]:
+        """The agents' process ids in rank order: they are forked in turn by a child of the command's."""
+        members = self.members()
+        return sorted(process for process, parent in members.items() if members.get(parent) == self.process.pid)
+
+    def assert_gone(self, seconds: float) -> None:
+        """No process of the command's is left after so many seconds."""
+        await_that(lambda: not self.members(), seconds, lambda: f"{self.members()} are left of {self.process.args!r}")
+
+    def end(self) -> None:
+        """Kill whatever is left."""
+        for process in [*self.members()]:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.wait(10)
+
+
+@contextmanager
+def command(words: Sequence[str], folder: Path, **environment: str) -> Iterator[Command]:
+    """A command that is gone with all its descendants when the test is over, whatever the test found."""
+    running = Command(words, folder, environment)
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+def await_that(condition: Callable[[], object], seconds: float, what: Callable[[], str]) -> None:
+    """``what`` says, where it did not come true in time, what was instead."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"after {seconds} s: {what()}"
+        time.sleep(0.05)
+
+
+def await_event(running: Command, pattern: str, seconds: float = 60) -> Path:
+    """The folder of the run whose ``events.jsonl`` matches: its ranks train once it has one."""
+
+    def found() -> list[Path]:
+        assert running.process.poll() is None, running.stderr
+        return [path for path in running.folder.glob(pattern) if path.read_text()]
+
+    await_that(found, seconds, lambda: f"no {pattern}; {running.stderr}")
+    return found()[0].parent
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())

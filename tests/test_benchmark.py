@@ -1,0 +1,68 @@
+"""The benchmark's arithmetic, on figures worked by hand."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+
+from bench.study.benchmark import CONTENDERS, RATIOS, WORKLOAD, Measurement, report
+from bench.study.compose import compose
+from bench.study.interval import ratio
+
+
+def test_ratio_of_a_textbook_sample() -> None:
+    """Logarithms 1, 2, 3: mean 2, standard deviation 1, and t(0.975, 2) = 4.302653 (Student's table)."""
+    interval = ratio([math.exp(1), 2 * math.exp(2), 3 * math.exp(3)], [1, 2, 3])
+    half = 4.302653 / math.sqrt(3)
+    assert interval.mean == pytest.approx(math.exp(2))
+    assert math.log(interval.low) == pytest.approx(2 - half, rel=1e-6)
+    assert math.log(interval.high) == pytest.approx(2 + half, rel=1e-6)
+    assert interval.n == 3
+
+
+def test_equal_ratios_have_no_width_whatever_the_drift() -> None:
+    interval = ratio([2.0, 20.0, 200.0], [1.0, 10.0, 100.0])
+    assert interval[:3] == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_one_pair_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="1 pairs have no interval"):
+        ratio([1.0], [1.0])
+
+
+@pytest.mark.parametrize("name", CONTENDERS)
+def test_contenders_do_the_same_work(name: str) -> None:
+    config = compose([*WORKLOAD, *CONTENDERS[name]])
+    reference = compose([*WORKLOAD, *CONTENDERS["one core"]])
+    assert (config.model, config.data, config.batch_size) == (reference.model, reference.data, reference.batch_size)
+    assert {name for pair in RATIOS for name in pair[:2]} <= set(CONTENDERS)
+
+
+def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine slows down by half after round 0: the ratios do not see it."""
+    monkeypatch.chdir(tmp_path)
+    speeds = dict.fromkeys(CONTENDERS, 100.0) | {"FDG": 195.0, "locked": 97.5}
+    measurements = [
+        Measurement(round_number, name, speed / (1 + round_number), 0.98, 0.02, 3.0)
+        for round_number in (0, 1)
+        for name, speed in speeds.items()
+    ]
+    report(measurements, {"cpu": "a CPU", "cores": 2, "torch": "2.14.1"})
+    with Path("results/benchmark.csv").open() as file:
+        rows = {row["figure"]: row for row in csv.DictReader(file)}
+    assert rows["FDG / one core"] == {
+        "figure": "FDG / one core",
+        "mean": "1.95",
+        "low": "1.95",
+        "high": "1.95",
+        "n": "2",
+        "asked": "1.9",
+        "cpu": "a CPU",
+        "cores": "2",
+        "torch": "2.14.1",
+    }
+    assert float(rows["FDG / locked"]["mean"]) == 2.0
+    assert float(rows["FDG: efficiency"]["mean"]) == 0.98

@@ -1,0 +1,148 @@
+"""From overrides to configurations: groups, sweeps, committed experiments."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from bench.config import ConfigError
+from bench.study import compose as composing
+from bench.study.compose import CONF, compose, sweep
+
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "experiment")
+EXPERIMENTS = sorted((CONF / "experiment").glob("*.yaml"))
+
+
+def _grid(*overrides: str) -> list[tuple[int, int, int]]:
+    return [(point.config.stages, point.config.replicas, point.config.staleness) for point in sweep(overrides)]
+
+
+GRID = [(1, 1, 0), (1, 2, 0), (2, 1, 0), (2, 1, 1), (2, 1, 2), (2, 2, 0), (2, 2, 1), (2, 2, 2)]
+
+
+def test_a_sweep_is_the_product_in_order_without_equivalents() -> None:
+    assert _grid("stages=1,2", "replicas=1,2", "staleness=0,1,2") == GRID
+
+
+def test_an_experiment_brings_its_sweep() -> None:
+    points = sweep(["+experiment=grid"])
+    assert [(p.config.stages, p.config.replicas, p.config.staleness) for p in points] == GRID
+    assert points[3].overrides == ("stages=2", "replicas=1", "staleness=1")
+    assert {point.config.epochs for point in points} == {5}
+
+
+def test_the_command_line_overrides_an_experiment() -> None:
+    """Its sweep comes first, so that it changes slowest."""
+    assert _grid("+experiment=grid", "stages=3", "staleness=4,1") == [(3, 1, 4), (3, 2, 4), (3, 1, 1), (3, 2, 1)]
+    assert sweep(["+experiment=grid", "stages=1", "epochs=7"])[0].config.epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("stages=range(1,4)", [1, 2, 3]),
+        ("stages=choice(3,1)", [3, 1]),
+        ("stages=4", [4]),
+        ("stages=2,2", [2]),
+    ],
+)
+def test_hydras_ways_to_write_a_sweep(written: str, expected: list[int]) -> None:
+    assert [point.config.stages for point in sweep([written])] == expected
+
+
+def test_lists_are_swept() -> None:
+    points = sweep(["stages=3", "partition=[2,4],[3,5],counted"])
+    assert [point.config.partition for point in points] == [[2, 4], [3, 5], "counted"]
+
+
+def test_groups_are_swept() -> None:
+    points = sweep(["model=mlp,vgg", "optimizer=adamw,sgd"])
+    names = [(point.config.model.name, point.config.optimizer.name) for point in points]
+    assert names == list(itertools.product(("mlp", "vgg"), ("adamw", "sgd")))
+
+
+def test_every_option_composes() -> None:
+    """As many groups at a time as there are: composing takes a quarter of a second."""
+    options = [sorted(file.stem for file in (CONF / group).glob("*.yaml")) for group in GROUPS]
+    assert all(options)
+    for row in itertools.zip_longest(*options):
+        chosen = {group: option for group, option in zip(GROUPS, row, strict=True) if option is not None}
+        resolved = compose([f"{group}={option}" for group, option in chosen.items()]).resolved()
+        assert {group: resolved[group]["name"] for group in chosen} == chosen
+
+
+def test_every_group_is_there() -> None:
+    assert GROUPS == ["averaging", "data", "lr", "model", "optimizer", "tracking"]
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
+def test_every_experiment_composes_and_says_how_it_is_run(file: Path) -> None:
+    command = f"python -m bench -m +experiment={file.stem}"
+    assert any(line.removeprefix("# ").startswith(command) for line in file.read_text().splitlines()[:3])
+    points = sweep([f"+experiment={file.stem}"])
+    assert len({point.config.hash() for point in points}) == len(points) > 0
+
+
+def test_the_default_is_two_stages_of_fdg() -> None:
+    config = compose([])
+    assert (config.stages, config.replicas, config.staleness, config.weights) == (2, 1, 2, "stashed")
+    assert (config.model.name, config.data.name, config.tracking.name) == ("resnet", "digits", "mlflow")
+
+
+GRAMMAR = composing.GRAMMAR
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["stages=[1"], f"stages=[1: {GRAMMAR}"),
+        (["epochs=2", "stages==2"], f"stages==2: {GRAMMAR}"),
+        (["train"], f"train: {GRAMMAR}"),
+        (["=3"], "=3: a key is missing; allowed is key=value"),
+        (["model=5"], "model=5: allowed are mlp, resnet, torchvision, vgg, vit, wide_resnet"),
+        (["lr=null"], "lr=null: allowed are constant, cosine, multistep"),
+        (["optimizer=adam"], "optimizer='adam': allowed are adamw, sgd"),
+        (
+            ["model.depht=9"],
+            "model.depht: there is no such key; did you mean model.depth? allowed are depth, name, width",
+        ),
+        (["stages=${steps}"], "stages=${steps}: there is no key steps"),
+        (
+            ["hydra.run.dir=x"],
+            "hydra.run.dir=x: the suite launches by itself; allowed are the keys of conf/config.yaml",
+        ),
+    ],
+)
+def test_both_ways_say_what_is_wrong(overrides: list[str], message: str) -> None:
+    ways: tuple[Callable[[Sequence[str]], object], ...] = (compose, sweep)
+    for way in ways:
+        with pytest.raises(ConfigError) as caught:
+            way(overrides)
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stages=1,2", "stages=1,2: several values are a sweep, which needs -m; a list is written [a,b]"),
+        ("stages=range(1,3)", "stages=range(1,3): several values are a sweep, which needs -m; a list is written [a,b]"),
+        ("+experiment=grid", "stages=1,2: the experiment is a sweep, which needs -m"),
+    ],
+)
+def test_a_sweep_needs_its_flag(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose([override])
+    assert str(caught.value) == message
+
+
+def test_an_experiment_with_nothing_left_to_sweep_is_one_run() -> None:
+    config = compose(["+experiment=grid", "stages=2", "replicas=1", "staleness=1"])
+    assert (config.stages, config.replicas, config.staleness) == (2, 1, 1)
+
+
+def test_one_wrong_point_refuses_the_sweep() -> None:
+    with pytest.raises(ConfigError, match=r"^stages=0: must be greater than or equal to 1$"):
+        sweep(["stages=1,0"])

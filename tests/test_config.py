@@ -1,0 +1,168 @@
+"""What a configuration may be, what a wrong one is told, and which configurations are one run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.config import ConfigError, parse
+from tests.tiny import VALUES, config
+
+SGD = VALUES["optimizer"]
+ADAMW = {"name": "adamw", "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.0}
+SYNTHETIC = VALUES["data"]
+CONSTANT = VALUES["lr"]
+MULTISTEP = {"name": "multistep", "gamma0": 0.1, "milestones": [1, 2], "factor": 0.1, "warmup_steps": 0}
+VIT = {"name": "vit", "patch": 4, "dim": 64, "depth": 1, "heads": 4}
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"stages": 0}, "stages=0: must be greater than or equal to 1"),
+    ({"stages": 1.5}, "stages=1.5: must be a valid integer"),
+    ({"stages": "two"}, "stages='two': must be a valid integer"),
+    ({"stages": True}, "stages=True: must be a valid integer"),
+    ({"stages": None}, "stages=None: must be a valid integer"),
+    ({"replicas": -1}, "replicas=-1: must be greater than or equal to 1"),
+    ({"staleness": -1}, "staleness=-1: must be greater than or equal to 0"),
+    ({"staleness": 2.0}, "staleness=2.0: must be a valid integer"),
+    ({"epochs": 0}, "epochs=0: must be greater than or equal to 1"),
+    ({"max_steps": 0}, "max_steps=0: must be greater than or equal to 1"),
+    ({"batch_size": "8"}, "batch_size='8': must be a valid integer"),
+    ({"seed": -1}, "seed=-1: must be greater than or equal to 0"),
+    ({"seed": 2**63}, f"seed={2**63}: must be less than {2**63}"),
+    ({"method": "magic"}, "method='magic': must be 'decoupled'"),
+    ({"weights": "old"}, "weights='old': must be 'stashed', 'latest' or 'recomputed'"),
+    ({"engine": "mpi"}, "engine='mpi': must be 'distributed' or 'reference'"),
+    ({"device": "tpu"}, "device='tpu': must be 'cpu' or 'cuda'"),
+    ({"precision": "float16"}, "precision='float16': must be 'float32', 'float64' or 'bfloat16'"),
+    ({"channels_last": 1}, "channels_last=1: must be a valid boolean"),
+    ({"backend": "mpi"}, "backend='mpi': must be 'auto', 'gloo' or 'nccl'"),
+    ({"backend": "nccl"}, "backend=nccl needs device=cuda, not device=cpu"),
+    ({"partition": "even"}, "partition='even': must be 'measured', 'counted' or a list of layers, e.g. [4]"),
+    ({"partition": 4}, "partition=4: must be 'measured', 'counted' or a list of layers, e.g. [4]"),
+    ({"partition": [0]}, "partition=[0]: must be 'measured', 'counted' or a list of layers, e.g. [4]"),
+    ({"partition": [1.5]}, "partition=[1.5]: must be 'measured', 'counted' or a list of layers, e.g. [4]"),
+    ({"partition": [2, 4], "stages": 2}, "partition=[2, 4] has 2 cuts; stages=2 needs 1"),
+    ({"partition": [4, 2], "stages": 3}, "partition=[4, 2] must increase"),
+    ({"partition": [4, 4], "stages": 3}, "partition=[4, 4] must increase"),
+    (
+        {"weights": "latest", "precision": "bfloat16"},
+        "weights=latest needs precision=float32 or float64: under bfloat16 autocast the backward pass keeps "
+        "the weights that were cast for its forward pass",
+    ),
+    ({"model": {"name": "resnet", "depth": 9, "width": 4}}, "model.depth=9 must be 6n + 2: 8, 14, 20, 26, ..."),
+    ({"model": {"name": "wide_resnet", "depth": 12, "widen": 1}}, "model.depth=12 must be 6n + 4: 10, 16, 22, 28, ..."),
+    ({"model": {"name": "vgg", "depth": 12}}, "model.depth=12: must be 11, 13, 16 or 19"),
+    ({"model": {"name": "vgg", "depth": 11, "width": 4}}, "model.width=4: there is no such key"),
+    ({"model": {"name": "vgg"}}, "model.depth: a value is missing"),
+    ({"model": {"name": "mlp", "hidden": 8, "layers": 0}}, "model.layers=0: must be greater than or equal to 1"),
+    ({"model": {**VIT, "heads": 5}}, "model.dim=64 must be a multiple of heads=5"),
+    (
+        {"model": {"name": "lenet"}},
+        "model.name='lenet': allowed are 'resnet', 'wide_resnet', 'vgg', 'mlp', 'vit', 'torchvision'",
+    ),
+    ({"data": {"name": "cifar10", "folder": "", "augment": True}}, "data.folder='': must have at least 1 character"),
+    ({"data": {**SYNTHETIC, "shape": [3, 8]}}, "data.shape=[3, 8]: must have at least 3 items, not 2"),
+    ({"data": {**SYNTHETIC, "shape": [3, 8, 0]}}, "data.shape.2=0: must be greater than or equal to 1"),
+    ({"data": {**SYNTHETIC, "classes": 0}}, "data.classes=0: must be greater than or equal to 1"),
+    ({"optimizer": {**SGD, "momentum": 1.0}}, "optimizer.momentum=1.0: must be less than 1"),
+    ({"optimizer": {**SGD, "momentum": -0.1}}, "optimizer.momentum=-0.1: must be greater than or equal to 0"),
+    ({"optimizer": {**SGD, "weight_decay": -1}}, "optimizer.weight_decay=-1: must be greater than or equal to 0"),
+    (
+        {"optimizer": {**SGD, "momentum": 0.0, "nesterov": True}},
+        "optimizer.nesterov=True needs momentum above 0, not momentum=0.0",
+    ),
+    ({"optimizer": {**ADAMW, "betas": [0.9]}}, "optimizer.betas=[0.9]: must have at least 2 items, not 1"),
+    ({"optimizer": {**ADAMW, "eps": 0}}, "optimizer.eps=0: must be greater than 0"),
+    ({"lr": {**CONSTANT, "gamma0": float("nan")}}, "lr.gamma0=nan: must be a finite number"),
+    ({"lr": {**CONSTANT, "gamma0": float("inf")}}, "lr.gamma0=inf: must be a finite number"),
+    ({"lr": {**CONSTANT, "gamma0": 0}}, "lr.gamma0=0: must be greater than 0"),
+    ({"lr": {**CONSTANT, "gamma0": "fast"}}, "lr.gamma0='fast': must be a valid number"),
+    ({"lr": {**MULTISTEP, "milestones": [5, 3]}}, "lr.milestones=[5, 3] must increase"),
+    ({"lr": {**MULTISTEP, "factor": 2}}, "lr.factor=2: must be less than or equal to 1"),
+    (
+        {"averaging": {"name": "gossip", "graph": "star"}},
+        "averaging.graph='star': must be 'ring', 'exponential' or 'complete'",
+    ),
+    ({"tracking": {"name": "mlflow", "uri": "", "experiment": "e"}}, "tracking.uri='': must have at least 1 character"),
+    ({"runs_dir": ""}, "runs_dir='': must have at least 1 character"),
+    ({"stagse": 2}, "stagse=2: there is no such key"),
+    (
+        {"stages": 0, "epochs": 0},
+        "stages=0: must be greater than or equal to 1; epochs=0: must be greater than or equal to 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG, ids=lambda value: str(value)[:60])
+def test_a_wrong_value_is_told_what_is_allowed(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(**changes)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("key", VALUES)
+def test_every_key_is_needed(key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse({name: value for name, value in VALUES.items() if name != key})
+    assert str(caught.value) == f"{key}: a value is missing"
+
+
+def test_many_faults_make_a_short_message() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(stages=0, replicas=0, epochs=0, batch_size=0)
+    assert str(caught.value).split("; ") == [
+        f"{key}=0: must be greater than or equal to 1" for key in ("stages", "replicas", "epochs")
+    ]
+
+
+@pytest.mark.parametrize("changes", [{}, {"stages": 3, "partition": [2, 4]}, {"optimizer": ADAMW}, {"seed": 2**63 - 1}])
+def test_a_resolved_configuration_parses_to_itself(changes: dict[str, Any]) -> None:
+    run = config(**changes)
+    assert parse(run.resolved()) == run
+    assert parse(run.resolved()).hash() == run.hash()
+
+
+GOSSIP = {"name": "gossip", "graph": "ring"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"stages": 1, "staleness": 0}, {"stages": 1, "staleness": 5}),
+        ({"stages": 1, "weights": "stashed"}, {"stages": 1, "weights": "latest", "staleness": 2}),
+        ({"stages": 1, "partition": "measured"}, {"stages": 1, "partition": []}),
+        ({"stages": 2, "staleness": 0}, {"stages": 2, "staleness": 0, "weights": "recomputed"}),
+        ({"replicas": 1}, {"replicas": 1, "averaging": GOSSIP}),
+        ({"runs_dir": "runs"}, {"runs_dir": "elsewhere", "force": True}),
+        ({}, {"tracking": {"name": "mlflow", "uri": "sqlite:///m.db", "experiment": "e"}}),
+    ],
+)
+def test_equivalent_configurations_are_one_run(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert config(**one).hash() == config(**other).hash()
+
+
+def test_what_decides_the_result_names_the_run() -> None:
+    pipelined: dict[str, Any] = {"stages": 2, "replicas": 2, "staleness": 2}
+    changes: list[dict[str, Any]] = [
+        {},
+        {"stages": 3},
+        {"replicas": 3},
+        {"staleness": 1},
+        {"weights": "latest"},
+        {"engine": "reference"},
+        {"averaging": GOSSIP},
+        {"partition": [3]},
+        {"seed": 1},
+        {"max_steps": 3},
+        {"precision": "float32"},
+        {"lr": {**CONSTANT, "gamma0": 0.06}},
+        {"data": {**SYNTHETIC, "classes": 4}},
+    ]
+    hashes = [config(**{**pipelined, **change}).hash() for change in changes]
+    assert len(set(hashes)) == len(changes)
+    assert all(len(name) == 12 and set(name) <= set("0123456789abcdef") for name in hashes)
+
+
+def test_agents_are_stages_times_replicas() -> None:
+    assert config(stages=3, replicas=2).agents == 6

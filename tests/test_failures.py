@@ -1,0 +1,233 @@
+"""Runs that end before their time: by their own fault, by the user's will, or by the system's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.__main__ import main
+from tests.commands import BENCH, TINY, Command, await_event, await_that, command, read_json
+
+ENDLESS = (*TINY, "epochs=1000000", "runs_dir=runs")
+pytestmark = pytest.mark.timeout(120)
+TRAP = """
+import math, os
+
+isfinite = math.isfinite
+
+def trap(value):
+    if os.environ.get("RANK") == "1" and os.path.exists("trap"):
+        os.unlink("trap")
+        raise ArithmeticError("sprung")
+    return isfinite(value)
+
+math.isfinite = trap
+"""
+"""Rank 1 raises at the end of its first epoch, once: it asks there whether the loss is finite."""
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow database for all runs: to create it takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+def _tracked(uri: str, config_hash: str) -> dict[str, str]:
+    """Status and error of a run in MLflow."""
+    from mlflow.tracking import MlflowClient
+
+    with warnings.catch_warnings():
+        # MLflow's store uses what SQLAlchemy deprecates.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name("staleness-bench")
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id], f"tags.config_hash = '{config_hash}'")
+    assert len(runs) == 1
+    return {"status": runs[0].info.status, "error": runs[0].data.tags.get("error", "")}
+
+
+class Sweep:
+    """A sweep in which rank 1 raises, a run diverges, rank 0 is killed, a run diverges, rank 1 is killed, one diverges.
+
+    All in one command, as to start one takes seconds.
+    """
+
+    def __init__(self, running: Command) -> None:
+        self.killed: list[int] = []
+        self.seconds: list[float] = []
+        for position, rank in enumerate((0, 1)):
+            self._kill(running, rank, runs=3 + 2 * position)
+        self.code = running.wait(60)
+        ended = time.monotonic()
+        running.assert_gone(5)
+        self.seconds_to_be_gone = time.monotonic() - ended
+        self.stderr, self.stdout = running.stderr, running.stdout
+        folders = [path.parent for path in sorted(running.folder.glob("runs/*/events.jsonl"), key=_began)]
+        self.folders = folders
+
+    def _kill(self, running: Command, rank: int, runs: int) -> None:
+        """Kill a rank of the run that starts as number ``runs``."""
+
+        def training() -> bool:
+            assert running.process.poll() is None, running.stderr
+            found = sorted(running.folder.glob("runs/*/events.jsonl"), key=_began)
+            return len(found) == runs and '"epoch"' in found[-1].read_text()
+
+        await_that(training, 90, lambda: f"run {runs} does not train; {running.stderr}")
+        process = running.ranks()[rank]
+        os.kill(process, signal.SIGKILL)
+        killed = time.monotonic()
+        self.killed.append(process)
+        failures = list(running.folder.glob("runs/*/failure.json"))
+        await_that(
+            lambda: len(list(running.folder.glob("runs/*/failure.json"))) > len(failures), 10, lambda: "the run goes on"
+        )
+        self.seconds.append(time.monotonic() - killed)
+
+
+def _began(events: Path) -> float:
+    text = events.read_text()
+    return float(text.split('"time": ')[1].split(",")[0].rstrip("}")) if text.endswith("\n") else time.time()
+
+
+@pytest.fixture(scope="module")
+def sweep(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "sitecustomize.py").write_text(TRAP)
+    (folder / "trap").touch()
+    words = [*BENCH, "-m", *ENDLESS, "tracking=mlflow", f"tracking.uri={uri}", "seed=0,1,2", "lr.gamma0=1e-6,1e6"]
+    with command(words, folder, PYTHONPATH=str(folder)) as running:
+        yield Sweep(running)
+
+
+def test_a_sweep_goes_on_after_a_failure(sweep: Sweep) -> None:
+    assert sweep.code == 1
+    outcomes = []
+    for folder in sweep.folders:
+        files = {path.name for path in folder.iterdir()}
+        outcomes.append("diverged" if "record.json" in files else "failed")
+        assert ("record.json" in files) != ("failure.json" in files)
+    assert outcomes == ["failed", "diverged"] * 3
+    assert sweep.stdout.count("| diverged |") == 3
+
+
+def test_a_sweep_names_in_the_end_what_failed(sweep: Sweep) -> None:
+    names = [folder.name for folder in sweep.folders[::2]]
+    reasons = ["rank 1 failed: ArithmeticError: sprung", *_kills(sweep)]
+    expected = [f"failed: K2 S1 c2 {name}: {reason}" for name, reason in zip(names, reasons, strict=True)]
+    assert sweep.stderr.splitlines()[-3:] == expected
+
+
+def _kills(sweep: Sweep) -> list[str]:
+    return [f"rank {rank} (process {sweep.killed[rank]}) was killed by SIGKILL" for rank in (0, 1)]
+
+
+def test_a_rank_that_raises_is_reported_with_its_traceback(sweep: Sweep, uri: str) -> None:
+    """Its peer, which waits for it in vain, is not."""
+    folder = sweep.folders[0]
+    failure = read_json(folder / "failure.json")
+    assert failure["status"] == "failed"
+    lines = failure["message"].splitlines()
+    assert lines[:2] == ["rank 1 failed:", "Traceback (most recent call last):"]
+    assert lines[-1] == "ArithmeticError: sprung"
+    assert f"K2 S1 c2 {folder.name}: {failure['message']}\n" in sweep.stderr
+    assert _tracked(uri, folder.name) == {"status": "FAILED", "error": failure["message"]}
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_is_killed_is_reported_with_the_signal(sweep: Sweep, uri: str, rank: int) -> None:
+    folder = sweep.folders[2 + 2 * rank]
+    failure = read_json(folder / "failure.json")
+    assert failure["message"] == _kills(sweep)[rank]
+    assert sweep.stderr.splitlines().count(f"K2 S1 c2 {folder.name}: {failure['message']}") == 1
+    assert _tracked(uri, folder.name) == {"status": "FAILED", "error": failure["message"]}
+
+
+def test_each_failure_is_reported_once_and_soon(sweep: Sweep) -> None:
+    assert sweep.stderr.count("Traceback (most recent call last):") == 1
+    assert "PeerLost" not in sweep.stderr
+    assert max(sweep.seconds) < 10
+    assert sweep.seconds_to_be_gone < 5
+
+
+def _signalled(running: Command, number: signal.Signals, group: bool) -> dict[str, Any]:
+    """Interrupt a run that trains; what its folder says then."""
+    folder = await_event(running, "runs/*/events.jsonl")
+    if group:
+        os.killpg(running.process.pid, number)
+    else:
+        running.process.send_signal(number)
+    assert running.wait(5) == 130
+    running.assert_gone(3)
+    assert "Traceback" not in running.stderr
+    assert running.stderr.splitlines()[-1] == "bench: interrupted"
+    assert not (folder / "record.json").exists()
+    return dict(read_json(folder / "failure.json"))
+
+
+def test_ctrl_c_ends_a_run_and_a_second_process_leaves_it_alone(
+    uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*ENDLESS, "tracking=mlflow", f"tracking.uri={uri}"]
+    with command([*BENCH, *words], tmp_path) as running:
+        folder = await_event(running, "runs/*/events.jsonl")
+        assert main([*words, f"runs_dir={tmp_path}/runs"]) == 1
+        assert f"{folder.name}: another process is running it, in {folder}" in capsys.readouterr().err
+        failure = _signalled(running, signal.SIGINT, group=True)
+    assert (failure["status"], failure["message"]) == ("killed", "interrupted")
+    assert _tracked(uri, folder.name) == {"status": "KILLED", "error": "interrupted"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_parent_alone_ends_its_ranks(number: signal.Signals, tmp_path: Path) -> None:
+    with command([*BENCH, *ENDLESS], tmp_path) as running:
+        failure = _signalled(running, number, group=False)
+    assert (failure["status"], failure["message"]) == ("killed", "interrupted")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_can_be_interrupted_while_it_starts(number: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C reaches the process that imports for the ranks, too."""
+    with command([*BENCH, *ENDLESS], tmp_path) as running:
+        await_that(lambda: len(running.members()) > 1, 20, lambda: "no process for ranks")
+        time.sleep(0.5)
+        os.killpg(running.process.pid, number)
+        assert running.wait(5) == 130
+        running.assert_gone(15)
+        assert running.stderr == "bench: interrupted\n"
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_no_rank_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
+    with command([*BENCH, *ENDLESS], tmp_path) as running:
+        await_event(running, "runs/*/events.jsonl")
+        assert len(running.ranks()) == 2
+        running.process.kill()
+        running.wait(5)
+        running.assert_gone(10)
+
+
+def test_the_oracle_can_be_terminated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It runs in this very process."""
+
+    def terminate() -> None:
+        await_that(lambda: list(tmp_path.glob("*/events.jsonl")), 40, lambda: "the oracle does not train")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    assert main([*ENDLESS, f"runs_dir={tmp_path}", "engine=reference"]) == 130
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert capsys.readouterr().err.splitlines()[-1] == "bench: interrupted"
+    assert read_json(next(tmp_path.glob("*/failure.json")))["status"] == "killed"

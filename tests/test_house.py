@@ -1,0 +1,149 @@
+"""The house: a room imports only rooms below it, heavy libraries stay where they are wanted, and the tools agree."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ["__main__", "study", "engine", "plan", "task", "config"]
+"""From top to bottom."""
+SOURCES = sorted((ROOT / "bench").rglob("*.py"))
+STUDY_ALONE = {"hydra", "omegaconf", "mlflow", "optuna", "pandas", "matplotlib", "sqlalchemy"}
+HEAVY = {*STUDY_ALONE, "sklearn", "torchvision", "PIL"}
+WORLD_READS = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else module
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports anywhere, also inside functions; of ``from a import b`` both a and a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide their room"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def violations(room: str, module: str) -> bool:
+    """Whether a file in ``room`` may not import ``module``."""
+    parts = module.split(".")
+    if parts[0] != "bench" or len(parts) == 1:
+        return False
+    return parts[1] in ROOMS and (ROOMS.index(parts[1]) < ROOMS.index(room) or room == parts[1] == "config")
+
+
+def test_every_room_is_known() -> None:
+    rooms = {room_of(name_of(path)) for path in SOURCES} - {"bench"}
+    assert rooms == set(ROOMS)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_room_imports_only_rooms_below_it(path: Path) -> None:
+    room = room_of(name_of(path))
+    if room == "bench":
+        assert not list(imports(path))
+    assert [module for module in imports(path) if room in ROOMS and violations(room, module)] == []
+
+
+def test_the_layering_test_can_fail() -> None:
+    assert violations("plan", "bench.engine.stage")
+    assert violations("config", "bench.plan")
+    assert violations("engine", "bench.study.record")
+    assert not violations("engine", "bench.plan.grid")
+    assert not violations("engine", "bench.engine.stage")
+    assert not violations("study", "bench.config.RunConfig")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_libraries_stay_in_their_rooms(path: Path) -> None:
+    room, modules = room_of(name_of(path)), set(imports(path))
+    tops = {module.partition(".")[0] for module in modules}
+    if room != "study":
+        assert not tops & STUDY_ALONE
+    if room in ("plan", "config"):
+        assert "torch" not in tops
+    if room == "task":
+        assert not any(module.startswith("torch.distributed") for module in modules)
+
+
+def environment_reads(path: Path) -> set[str]:
+    """The environment variables that a file looks up, "?" for anything else that it does with the environment."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    lookups = {
+        id(node.func.value): str(node.args[0].value)
+        for node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get"
+        if node.args and isinstance(node.args[0], ast.Constant)
+    }
+    return {lookups.get(id(node), "?") for node in nodes if named(node) in ("environ", "getenv", "putenv")}
+
+
+def attributes(path: Path) -> list[ast.Attribute]:
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
+
+
+def named(node: ast.AST) -> str:
+    match node:
+        case ast.Attribute(attr=name) | ast.Name(id=name) | ast.alias(name=name):
+            return name
+    return ""
+
+
+def test_arguments_and_environment_are_read_at_the_edges() -> None:
+    """The command line's words in __main__, the ranks in the engine's world; below it only where the cache lies."""
+    allowed = {"bench.engine.world": WORLD_READS, "bench.task.sources": {"XDG_CACHE_HOME"}}
+    for path in SOURCES:
+        name = name_of(path)
+        if name != "bench.__main__":
+            assert "argv" not in {node.attr for node in attributes(path)}, name
+        if room_of(name) != "study":
+            assert environment_reads(path) == allowed.get(name, set()), name
+
+
+def loaded_by(modules: list[str]) -> set[str]:
+    """Top-level packages that a fresh process holds after these imports."""
+    lines = ["import json, sys", *(f"import {module}" for module in modules), "print(json.dumps(list(sys.modules)))"]
+    script = "\n".join(lines)
+    answer = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert answer.stderr == ""
+    return {module.partition(".")[0] for module in json.loads(answer.stdout)}
+
+
+def test_arithmetic_and_configuration_load_no_torch() -> None:
+    """The command line answers a wrong configuration before torch is there."""
+    modules = [name_of(path) for path in SOURCES if room_of(name_of(path)) in ("plan", "config")]
+    assert len(modules) >= 6
+    loaded = loaded_by([*modules, "bench.__main__", "bench.study.run"])
+    assert "numpy" in loaded
+    assert not loaded & {"torch", *HEAVY}
+
+
+def test_a_rank_loads_nothing_heavy() -> None:
+    loaded = loaded_by(["bench.study.launch", "bench.engine.train", "bench.task.sources", "bench.study.timeline"])
+    assert "torch" in loaded
+    assert not loaded & HEAVY
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("words", ["ruff check", "ruff format --check", "mypy"])
+def test_the_tools_agree(words: str) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", *words.split()], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr

@@ -1,0 +1,152 @@
+"""Where an agent's time goes: sections that add up, and locks that are where somebody is slow."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch.distributed import Store
+
+from bench.config import RunConfig
+from bench.engine.meter import COMPUTE, KINDS, LOCKS, Meter, Span
+from bench.engine.numerics import Numerics
+from bench.engine.train import train
+from bench.engine.world import joined
+from tests import tiny
+from tests.both import Ran, distributed
+from tests.pool import Pool
+from tests.test_equality import configured
+
+UPDATES = 20
+NAP = 0.02
+
+
+# ------------------------------------------------------------------------------------------------------------ the meter
+def test_a_meter_adds_up_what_it_was_in() -> None:
+    meter = Meter(torch.device("cpu"))
+    meter.start()
+    for tick in range(3):
+        meter.tick(tick)
+        meter.enter("forward", tick)
+        time.sleep(0.02)
+        meter.enter("backward_lock", tick)
+        time.sleep(0.01)
+        meter.enter("other")
+    wall = meter.stop()
+    assert meter.seconds["forward"] >= 0.06
+    assert meter.seconds["backward_lock"] >= 0.03
+    assert set(meter.seconds) == set(KINDS)
+    assert sum(meter.seconds.values()) == pytest.approx(wall, rel=0.02)
+    assert meter.wall_seconds == wall
+    assert [(span.kind, span.batch, span.tick) for span in meter.spans] == [
+        (kind, batch, tick)
+        for tick in range(3)
+        for kind, batch in (("forward", tick), ("backward_lock", tick), ("other", -1))
+    ]
+
+
+def test_a_meter_stands_still_between_stretches() -> None:
+    meter = Meter(torch.device("cpu"))
+    walls = []
+    for _ in range(2):
+        meter.start()
+        time.sleep(0.01)
+        walls.append(meter.stop())
+        time.sleep(0.05)
+    assert meter.wall_seconds == sum(walls)
+    assert sum(meter.seconds.values()) == pytest.approx(sum(walls), rel=0.02)
+
+
+def test_a_window_is_the_middle_of_the_first_stretch() -> None:
+    meter = Meter(torch.device("cpu"), window=4)
+    for ticks in (10, 3):
+        meter.start()
+        for tick in range(ticks):
+            meter.tick(tick)
+            meter.enter("forward", tick)
+        meter.stop()
+    assert [span.tick for span in meter.spans] == [3, 4, 5, 6]
+
+
+# ------------------------------------------------------------------------------------------------------------ real runs
+def test_sections_of_a_run_add_up_to_its_wall_time(pool: Pool) -> None:
+    (ran,) = distributed(pool, [configured(2, 2, staleness=2)])
+    assert [agent["rank"] for agent in ran.agents] == [0, 1, 2, 3]
+    for agent in ran.agents:
+        assert set(agent["seconds"]) == set(KINDS)
+        assert sum(agent["seconds"].values()) == pytest.approx(agent["wall_seconds"], rel=0.02)
+        assert all(agent["seconds"][kind] > 0 for kind in COMPUTE)
+    fractions = [ran.metrics[f"locking/{name}_fraction"] for name in ("forward", "backward", "update")]
+    assert ran.metrics["locking/total_fraction"] == pytest.approx(sum(fractions), rel=1e-12)
+    for lock, fraction in zip(LOCKS, fractions, strict=True):
+        shares = [agent["seconds"][lock] / agent["wall_seconds"] for agent in ran.agents]
+        assert fraction == pytest.approx(sum(shares) / 4, rel=1e-12)
+    assert 0 < ran.metrics["throughput/efficiency"] <= 1
+
+
+def test_spans_are_ordered_and_do_not_overlap(pool: Pool) -> None:
+    (ran,) = distributed(pool, [configured(2, 2, staleness=2)])
+    assert [(line["replica"], line["stage"]) for line in ran.timelines] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for line in ran.timelines:
+        spans = [Span(*span) for span in line["spans"]]
+        assert all(span.start <= span.stop for span in spans)
+        assert all(one.stop <= other.start for one, other in pairwise(spans))
+        assert all(one.tick <= other.tick for one, other in pairwise(spans))
+        # Ten batches and two ticks of lag: stage 0's whole first epoch fits into the window.
+        assert {span.tick for span in spans} == set(range(12))
+        assert [span.batch for span in spans if span.kind == "backward"] == list(range(10))
+        assert [span.batch for span in spans if span.kind == "forward"] == list(range(10))
+
+
+def slowed(store: Store, run: RunConfig, slow: int) -> Ran:
+    """A rank of a run in which rank ``slow`` naps in each of its forwards."""
+    with joined(run, store) as world:
+        apply = Numerics.apply
+
+        def napping(numerics: Numerics, module: Any, x: torch.Tensor) -> torch.Tensor:
+            if world.rank == slow:
+                time.sleep(NAP)
+            return apply(numerics, module, x)
+
+        with patch.object(Numerics, "apply", napping):
+            return Ran.of(train(run, tiny.dataset_of(run), world, lambda _: None))
+
+
+def seconds_of(pool: Pool, run: RunConfig, slow: int) -> list[dict[str, float]]:
+    """Of each rank, by kind; all napped for UPDATES * NAP at rank ``slow``."""
+    ran: Ran = pool.run(slowed, run.agents, run, slow)[0]
+    seconds = [agent["seconds"] for agent in ran.agents]
+    assert seconds[slow]["forward"] >= UPDATES * NAP
+    return seconds
+
+
+def test_without_staleness_both_stages_wait(pool: Pool) -> None:
+    """Each for what the other computes, and for nothing else."""
+    first, last = seconds_of(pool, configured(2, 1), slow=1)
+    assert first["backward_lock"] >= UPDATES * NAP
+    assert first["forward_lock"] == first["update_lock"] == 0
+    assert last["backward_lock"] == last["update_lock"] == 0
+    first, last = seconds_of(pool, configured(2, 1), slow=0)
+    assert last["forward_lock"] >= UPDATES * NAP
+    assert last["backward_lock"] == last["update_lock"] == 0
+    assert first["backward_lock"] > 0
+
+
+@pytest.mark.parametrize("staleness", [1, 2])
+def test_a_slow_stage_is_waited_for_by_its_neighbour(pool: Pool, staleness: int) -> None:
+    """For most of its naps: the neighbour computes meanwhile, and messages ahead absorb the first ones."""
+    first, _ = seconds_of(pool, configured(2, 1, staleness=staleness), slow=1)
+    assert first["backward_lock"] >= UPDATES * NAP / 2
+    _, last = seconds_of(pool, configured(2, 1, staleness=staleness), slow=0)
+    assert last["forward_lock"] >= UPDATES * NAP / 2
+
+
+def test_a_slow_replica_is_waited_for_by_its_peer(pool: Pool) -> None:
+    one, other = seconds_of(pool, configured(1, 2), slow=1)
+    assert one["update_lock"] >= UPDATES * NAP / 2
+    assert other["update_lock"] < UPDATES * NAP / 2
+    assert one["forward_lock"] == one["backward_lock"] == 0

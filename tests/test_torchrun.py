@@ -1,0 +1,96 @@
+"""The same run started in three ways: by torchrun as if on two machines, by this suite, and as the oracle."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.commands import BENCH, TINY, command, read_json
+
+RUN = (*TINY, "stages=2", "staleness=2")
+LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _torchrun(port: int) -> list[str]:
+    where = [
+        f"--rdzv-endpoint=127.0.0.1:{port}",
+        "--rdzv-backend=c10d",
+        "--rdzv-id=two-nodes",
+        "--local-addr=127.0.0.1",
+    ]
+    return [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", *where, "-m", "bench"]
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder with ``two_nodes/`` and ``here/``; the four processes of three commands start at once."""
+    folder = tmp_path_factory.mktemp("started")
+    torchrun = _torchrun(_free_port())
+    with ExitStack() as stack:
+        nodes = [
+            stack.enter_context(command([*torchrun, *RUN, f"runs_dir={folder}/two_nodes"], folder / name, **LOOPBACK))
+            for name in ("first", "second")
+        ]
+        words = ["-m", *RUN, f"runs_dir={folder}/here", "engine=distributed,reference"]
+        here = stack.enter_context(command([*BENCH, *words], folder / "third"))
+        for running in (*nodes, here):
+            assert running.wait(120) == 0, running.stderr
+            running.assert_gone(5)
+        yield folder
+
+
+def _runs(runs_dir: Path) -> dict[str, Path]:
+    """The folder of each run, by its engine."""
+    return {read_json(path)["config"]["engine"]: path.parent for path in runs_dir.glob("*/record.json")}
+
+
+def test_two_nodes_train_what_one_trains_and_what_the_oracle_computes(started: Path) -> None:
+    here, two_nodes = _runs(started / "here"), _runs(started / "two_nodes")
+    assert set(here) == {"distributed", "reference"}
+    expected = torch.load(here["reference"] / "model.pt")
+    assert torch.float64 in {tensor.dtype for tensor in expected.values()}
+    for folder in (two_nodes["distributed"], here["distributed"]):
+        weights = torch.load(folder / "model.pt")
+        assert weights.keys() == expected.keys()
+        assert [name for name in expected if not torch.equal(weights[name], expected[name])] == []
+
+
+def test_two_nodes_leave_one_complete_record(started: Path) -> None:
+    (folder,) = (started / "two_nodes").iterdir()
+    record = read_json(folder / "record.json")
+    same = read_json(_runs(started / "here")["distributed"] / "record.json")
+    assert folder.name == same["config_hash"]
+    assert _shape(record) == _shape(same)
+    assert record["status"] == "done"
+    assert [agent["rank"] for agent in record["agents"]] == [0, 1]
+    for name in ("loss/train", "loss/test", "accuracy/test"):
+        assert record["metrics"][name] == same["metrics"][name]
+    assert {path.name for path in folder.iterdir()} >= {"events.jsonl", "timeline.json", "timeline.png", "model.pt"}
+
+
+def test_one_node_alone_reports(started: Path) -> None:
+    """Rank 0 shows the table and the progress; the other node's terminal stays empty."""
+    tables = [(started / name / "stdout").read_text().count("| done ") for name in ("first", "second")]
+    assert sorted(tables) == [0, 1]
+
+
+def _shape(value: Any) -> Any:
+    """All keys, without the values."""
+    if isinstance(value, dict):
+        return {key: _shape(item) for key, item in value.items()}
+    return [_shape(item) for item in value] if isinstance(value, list) else None
