@@ -41,13 +41,16 @@ class Pool:
         self._calls += 1
         store = Path(self._folder.name, f"store{self._calls}")
         for pipe in self._pipes[:size]:
-            pipe.send((function, args, size, store))
+            pipe.send((self._calls, function, args, size, store))
         results: dict[int, Any] = {}
         while len(results) < size:
             ready = wait([pipe for rank, pipe in enumerate(self._pipes[:size]) if rank not in results], 60)
             assert ready, f"no answer from ranks {sorted(set(range(size)) - set(results))}"
             for rank in [rank for rank, pipe in enumerate(self._pipes[:size]) if pipe in ready]:
-                failed, results[rank] = self._pipes[rank].recv()
+                call, failed, result = self._pipes[rank].recv()
+                if call < self._calls:
+                    continue  # the answer to a call that another rank failed
+                results[rank] = result
                 if failed:
                     raise AssertionError(f"rank {rank}: {results[rank]}")
         return [results[rank] for rank in range(size)]
@@ -62,9 +65,9 @@ class Pool:
 def _serve(rank: int, pipe: Connection) -> None:
     torch.set_num_threads(1)
     while True:
-        function, args, size, store = pipe.recv()
+        call, function, args, size, store = pipe.recv()
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "GLOO_SOCKET_IFNAME": "lo"}
         try:
-            pipe.send((False, function(dist.FileStore(str(store), size), *args)))
+            pipe.send((call, False, function(dist.FileStore(str(store), size), *args)))
         except Exception:  # whatever it is, the test shall show it
-            pipe.send((True, traceback.format_exc()))
+            pipe.send((call, True, traceback.format_exc()))
