@@ -72,9 +72,11 @@ class Command:
         return living
 
     def ranks(self) -> list[int]:
-        """The agents' process ids in rank order: they are forked in turn by a child of the command's."""
+        """The agents' process ids in rank order: a process that the command's server forked forks them in turn."""
         members = self.members()
-        return sorted(process for process, parent in members.items() if members.get(parent) == self.process.pid)
+        servers = {process for process, parent in members.items() if parent == self.process.pid}
+        launchers = {process for process, parent in members.items() if parent in servers}
+        return sorted(process for process, parent in members.items() if parent in launchers)
 
     def assert_gone(self, seconds: float) -> None:
         """No process of the command's is left after so many seconds."""

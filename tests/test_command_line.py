@@ -18,7 +18,10 @@ import pytest
 import torch
 
 from bench.__main__ import main
+from bench.config import ConfigError
 from bench.plan.pipeline import Clock
+from bench.study.check import check
+from bench.study.compose import compose
 from tests.commands import BENCH, ROOT, TINY, read_json
 
 CIFAR_FETCH = "fetch it: python -m bench download data=cifar10 data.folder=nowhere"
@@ -88,9 +91,8 @@ def _refused(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to be in, and no process for ranks that will not come."""
+    """An empty folder to be in."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.study.run.warm_up", lambda: None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
 
@@ -130,11 +132,10 @@ def test_missing_and_damaged_data_is_told_in_one_line(
     assert sorted(elsewhere.rglob("*")) == before
 
 
-@pytest.mark.usefixtures("elsewhere")
-def test_nccl_wants_a_gpu_for_every_agent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nccl_wants_a_gpu_for_every_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    said = _refused([*TINY, "device=cuda", "backend=nccl", "stages=2"], capsys)
-    assert said == "backend='nccl': 2 agents need as many GPUs, and there are 1; allowed are gloo and auto"
+    with pytest.raises(ConfigError, match="backend='nccl': 2 agents need as many GPUs, and there are 1; allowed are"):
+        check(compose([*TINY, "device=cuda", "backend=nccl", "stages=2"]))
 
 
 def test_a_wrong_tracking_address_leaves_no_run(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:

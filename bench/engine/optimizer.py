@@ -1,4 +1,4 @@
-"""torch's optimizers on one flat parameter: the same arithmetic for each weight, one kernel for all of them."""
+"""torch's optimizers, by parameter for the oracle, and on one flat vector for the workers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
 
 from bench import config
 
@@ -30,15 +32,51 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 class FlatOptimizer:
-    """An optimizer whose state stays while its weights move from buffer to buffer."""
+    """An optimizer whose state stays while its weights move from buffer to buffer: one kernel for all parameters.
+
+    torch's own step as a function, the same arithmetic for each weight as the class has. The class keeps its weights in
+    one place, and imports torch's compiler for seconds.
+    """
 
     def __init__(self, optimizer: config.Optimizer, like: Tensor) -> None:
-        self._parameter = nn.Parameter(like.data)
-        self._optimizer = build(optimizer, [self._parameter])
+        self._optimizer = optimizer
+        self._momentum: list[Tensor | None] = [None]
+        self._moments = [torch.zeros_like(like) for _ in range(2 if isinstance(optimizer, config.AdamW) else 0)]
+        self._steps = torch.tensor(0.0)
 
     def step(self, weights: Tensor, gradient: Tensor, rate: float) -> None:
         """Update ``weights`` [parameters] in place by ``gradient`` [parameters]."""
-        self._parameter.data = weights
-        self._parameter.grad = gradient
-        set_rate(self._optimizer, rate)
-        self._optimizer.step()
+        match self._optimizer:
+            case config.SGD(momentum=momentum, weight_decay=weight_decay, nesterov=nesterov):
+                sgd(
+                    [weights],
+                    [gradient],
+                    self._momentum,
+                    foreach=False,
+                    fused=False,
+                    weight_decay=weight_decay,
+                    momentum=momentum,
+                    lr=rate,
+                    dampening=0.0,
+                    nesterov=nesterov,
+                    maximize=False,
+                )
+            case config.AdamW(betas=(beta1, beta2), eps=eps, weight_decay=weight_decay):
+                first, second = self._moments
+                adamw(
+                    [weights],
+                    [gradient],
+                    [first],
+                    [second],
+                    [],
+                    [self._steps],
+                    foreach=False,
+                    fused=False,
+                    amsgrad=False,
+                    beta1=beta1,
+                    beta2=beta2,
+                    lr=rate,
+                    weight_decay=weight_decay,
+                    eps=eps,
+                    maximize=False,
+                )

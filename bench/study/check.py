@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.config import ConfigError, RunConfig
@@ -35,6 +36,11 @@ def check(config: RunConfig) -> Path | None:
         except ValueError as error:
             raise ConfigError(str(error)) from None
     return prepared
+
+
+def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
+    """:func:`check` for each."""
+    return [check(config) for config in configs]
 
 
 def make_runs_dir(runs_dir: str) -> None:

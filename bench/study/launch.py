@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 import signal
 import tempfile
-import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 from bench.config import RunConfig
+from bench.study.elsewhere import Call, Interrupted, end_with_parent
 from bench.study.record import SCHEMA, RunFolder, write_json_atomic
 
-PRELOAD = ["bench.engine.train", "torch._dynamo", "bench.study.launch"]
-"""Imported once, by the process that the agents are forked from."""
 GRACE_SECONDS = 5.0
 """For which a rank that lost a peer waits to be ended, so that the peer's own failure is seen first."""
 
@@ -35,23 +30,8 @@ class RunFailed(RuntimeError):
     """A rank raised or was killed: the message names the first one, and holds its traceback."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user (SIGINT) or the system (SIGTERM) wants the run to end."""
-
-
 def under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def warm_up() -> None:
-    """Start the process that agents are forked from: it imports torch while this one composes a configuration."""
-    multiprocessing.set_forkserver_preload(PRELOAD)
-    # It inherits that, or Ctrl-C in the seconds of its imports would end it with a traceback.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def launch(config: RunConfig, prepared: Path | None, folder: RunFolder, environment: dict[str, Any]) -> None:
@@ -64,7 +44,7 @@ def launch(config: RunConfig, prepared: Path | None, folder: RunFolder, environm
     if config.engine == "reference" or under_torchrun():
         _here(config, prepared, folder, environment)
     else:
-        _elastic(config, prepared, folder, environment)
+        Call(_elastic, config, prepared, folder, environment).result()
 
 
 def _here(config: RunConfig, prepared: Path | None, folder: RunFolder, environment: dict[str, Any]) -> None:
@@ -83,13 +63,14 @@ def _here(config: RunConfig, prepared: Path | None, folder: RunFolder, environme
 
 
 def _elastic(config: RunConfig, prepared: Path | None, folder: RunFolder, environment: dict[str, Any]) -> None:
+    """Start the agents and wait for them, in a process that has torch."""
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     for name in ("torch.distributed.elastic", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory() as temporary, _handlers_restored():
+    with tempfile.TemporaryDirectory() as temporary:
         launch_config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -100,7 +81,8 @@ def _elastic(config: RunConfig, prepared: Path | None, folder: RunFolder, enviro
             # Files instead of ports: nothing of a run on one machine listens on its network.
             rdzv_configs={"store_type": "file"},
             local_addr="127.0.0.1",
-            start_method="forkserver",
+            # This process has torch already, and nothing that a fork would break, as long as no GPU is in use.
+            start_method="fork" if config.device == "cpu" else "spawn",
             max_restarts=0,
             monitor_interval=0.1,
         )
@@ -125,7 +107,7 @@ def agent(
     """What each process that elastic starts runs."""
     # At once, also inside a blocking wait for a message, where Python's own handler would not run.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
+    end_with_parent()
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     from bench.engine.world import PeerLost
 
@@ -134,14 +116,6 @@ def agent(
     except PeerLost:
         time.sleep(GRACE_SECONDS)
         raise
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed by force ends no rank, so that each has to notice by itself."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _train(
@@ -190,15 +164,3 @@ def _describe(rank: int, failure: Any) -> str:
     with suppress(OSError, ValueError, KeyError, TypeError):
         message = json.loads(Path(failure.error_file).read_text())["message"]["extraInfo"]["py_callstack"]
     return f"rank {rank} failed:\n{str(message).rstrip()}"
-
-
-@contextmanager
-def _handlers_restored() -> Iterator[None]:
-    """Elastic installs signal handlers and leaves them."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-    before = {number: signal.getsignal(number) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import ConfigError, MLflow, RunConfig
-from bench.study.check import check, make_runs_dir, oversubscribed
+from bench.study.check import check_all, make_runs_dir, oversubscribed
 from bench.study.compose import Point, compose, sweep
-from bench.study.launch import Interrupted, RunFailed, launch, under_torchrun, warm_up
+from bench.study.elsewhere import Call, Interrupted, warm_up
+from bench.study.launch import RunFailed, launch, under_torchrun
 from bench.study.progress import Progress
 from bench.study.record import RunFolder, environment
 from bench.study.table import summary
@@ -62,22 +63,30 @@ def run_all(points: Sequence[Point]) -> int:
     """Run the points that have no record yet, one after the other; 1 if any failed."""
     if under_torchrun() and len(points) > 1:
         raise ConfigError(f"--multirun: {len(points)} points; torchrun starts the agents of exactly one run")
-    if not under_torchrun() and any(point.config.engine == "distributed" for point in points):
-        warm_up()
-    prepared = {point.config.hash(): check(point.config) for point in points}
+    prepared = _checked([point.config for point in points])
     for runs_dir in {point.config.runs_dir for point in points}:
         make_runs_dir(runs_dir)
     failures: dict[str, str] = {}
     for position, point in enumerate(points, start=1):
         config = point.config
         try:
-            run(config, prepared[config.hash()], Place(position, len(points)))
+            run(config, prepared[position - 1], Place(position, len(points)))
         except (RunFailed, Busy) as failure:
             failures[label(config)] = str(failure)
             print(f"{label(config)}: {failure}", file=sys.stderr)
     if int(os.environ.get("RANK", "0")) == 0:
         _conclude([point.config for point in points], failures)
     return 1 if failures else 0
+
+
+def _checked(configs: Sequence[RunConfig]) -> list[Path | None]:
+    """Check all points before the first one runs, in a process that has torch; that is imported while MLflow is."""
+    if under_torchrun() or all(config.engine == "reference" for config in configs):
+        return check_all(configs)
+    warm_up()
+    tracker(configs[0].tracking).prepare()
+    result: list[Path | None] = Call(check_all, configs).result()
+    return result
 
 
 def run(config: RunConfig, prepared: Path | None, place: Place) -> None:

@@ -31,6 +31,8 @@ class TrackingError(RuntimeError):
 class Tracker(Protocol):
     """Follows one run at a time: start, then finish or fail."""
 
+    def prepare(self) -> None: ...
+
     def start(self, run_config: RunConfig) -> None: ...
 
     def finish(self, folder: RunFolder) -> None: ...
@@ -45,6 +47,9 @@ def tracker(tracking: Tracking) -> Tracker:
 
 class NoTracker:
     """Follows nothing."""
+
+    def prepare(self) -> None:
+        pass
 
     def start(self, run_config: RunConfig) -> None:
         pass
@@ -63,6 +68,11 @@ class MLflowTracker:
         self.tracking = tracking
         self.client: Any = None
         self.run_id: str | None = None
+
+    def prepare(self) -> None:
+        """Import what takes seconds to import; nothing is opened."""
+        with settled(SETTINGS), silenced():
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     def start(self, run_config: RunConfig) -> None:
         """Create the run, RUNNING, and end as KILLED those that a dead process of this machine left RUNNING.

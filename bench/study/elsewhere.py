@@ -1,0 +1,120 @@
+"""Calls in a process of their own, forked from a server that has imported torch meanwhile.
+
+Composing and tracking want Hydra and MLflow, training wants torch; each takes seconds to import. So this process never
+imports torch: it does its part on one core while the server does the other's on the next.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from typing import Any
+
+PRELOAD = ["bench.engine.train", "torch.distributed.launcher.api", "bench.study.launch"]
+"""Imported once, by the server."""
+GRACE_SECONDS = 3.0
+"""For which a process may put its things in order when it is asked to end."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user (SIGINT) or the system (SIGTERM) wants the end."""
+
+
+def warm_up() -> None:
+    """Start the server."""
+    multiprocessing.set_forkserver_preload(PRELOAD)
+    # It inherits that, or Ctrl-C in the seconds of its imports would end it with a traceback.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Call:
+    """``function(*arguments)`` in a process of its own, in this one's folder and environment; it ends with this one."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        context = multiprocessing.get_context("forkserver")
+        self._answers, there = context.Pipe(duplex=False)
+        words = (there, os.getcwd(), dict(os.environ), function, arguments)
+        self._process = context.Process(target=_answer, args=words)
+        self._process.start()
+        there.close()
+
+    def result(self) -> Any:
+        """What the function returns; what it raises is raised here.
+
+        Raises:
+            RuntimeError: the process was killed.
+            KeyboardInterrupt: this process was interrupted; the other one is gone by then.
+        """
+        try:
+            answer = self._answers.recv()
+            self._process.join()
+        except EOFError:
+            self._process.join()
+            code = self._process.exitcode or 0
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            raise RuntimeError(f"process {self._process.pid} was {how}") from None
+        except KeyboardInterrupt:
+            self._end()
+            raise
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _end(self) -> None:
+        """A terminal's Ctrl-C has reached the process too; else it is asked, and in the end forced."""
+        self._process.join(0.5)
+        if self._process.exitcode is None:
+            self._process.terminate()
+            self._process.join(GRACE_SECONDS)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+
+
+def end_with_parent() -> None:
+    """End this process when its parent ends; one that is killed by force tells nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
+
+
+def _answer(
+    answers: Connection, folder: str, environment: dict[str, str], function: Callable[..., Any], arguments: Any
+) -> None:
+    end_with_parent()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        answer = function(*arguments)
+    except KeyboardInterrupt:
+        answer = Interrupted()
+    except Exception as error:
+        answer = error
+        if not _travels(error):
+            answer = RuntimeError(traceback.format_exc())
+    answers.send(answer)
+
+
+def _travels(error: Exception) -> bool:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever an exception's own methods may raise
+        return False
+    return True
