@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.engine.channels import Message
 from bench.engine.numerics import Numerics
 
-REPEATS = 5
+REPEATS = 3
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from bench.study.launch import launch
 from bench.study.record import RunFolder, environment
 
 WORKLOAD = ("data=synthetic", "data.train_size=5120", "data.test_size=64", "epochs=1")
-"""80 updates of 64 images of 32 x 32: filling and draining two stages at staleness 2 costs about 2% of such an epoch."""
+"""80 updates of 64 images of 32 x 32: to fill and drain two stages at staleness 2 costs about 2% of such an epoch."""
 CONTENDERS = {
     "one core": ("stages=1", "max_steps=40"),
     "locked": ("stages=2", "staleness=0", "max_steps=40"),
