@@ -7,7 +7,7 @@ already there when it is asked for; sends are not waited for, only kept alive un
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
@@ -53,6 +53,10 @@ class Route:
     group: dist.ProcessGroup | None
     """Tells them apart under NCCL, which knows no tags and runs a communicator's operations in order."""
 
+    def tagged(self, more: int) -> Route:
+        """The same way for another kind of message."""
+        return replace(self, tag=self.tag + more)
+
     @classmethod
     def activations(cls, world: World, source: int, peer: int) -> Route:
         """Of the activations that leave rank ``source``, seen from the end that talks to ``peer``."""
@@ -76,6 +80,9 @@ class Sender:
         self._world, self._route, self._message, self._depth = world, route, message, depth
         self._underway: deque[tuple[dist.Work, Tensor]] = deque()
         self.sent = 0
+
+    def open(self, count: int) -> None:
+        """So many messages will be sent until the next flush point: nothing has to be made ready."""
 
     def send(self, tensor: Tensor) -> None:
         """Start a message; the tensor must not be written to before it has left."""

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from bench.config import RunConfig
 from bench.engine.averaging import averaging, mean
-from bench.engine.channels import Message, Receiver, Route, Sender
+from bench.engine.channels import Message, Route
+from bench.engine.memory import Exchange
 from bench.engine.meter import Meter
 from bench.engine.method import Ages, Evaluation, Stretch
 from bench.engine.numerics import Numerics, seed_stage
@@ -74,22 +75,25 @@ class Stage:
         previous, following = world.grid.previous(rank), world.grid.next(rank)
         self._inputs = self._input_gradients = self._outputs = self._output_gradients = None
         forward_depth, backward_depth = clock.forward_hop + 2, clock.backward_hop + 2
+        exchange = Exchange(world)
         if previous is not None and into is not None:
-            self._inputs = Receiver(world, Route.activations(world, previous, previous), into, forward_depth)
-            self._input_gradients = Sender(world, Route.gradients(world, rank, previous), into, backward_depth)
+            self._inputs = exchange.receiver(Route.activations(world, previous, previous), into, forward_depth)
+            self._input_gradients = exchange.sender(Route.gradients(world, rank, previous), into, backward_depth)
         if following is not None and out is not None:
-            self._outputs = Sender(world, Route.activations(world, rank, following), out, forward_depth)
-            self._output_gradients = Receiver(world, Route.gradients(world, following, following), out, backward_depth)
+            self._outputs = exchange.sender(Route.activations(world, rank, following), out, forward_depth)
+            self._output_gradients = exchange.receiver(
+                Route.gradients(world, following, following), out, backward_depth
+            )
+        exchange.close()
 
     # ------------------------------------------------------------------------------------------------------- training
     def begin(self, stretch: Stretch) -> int:
         """Get ready for a stretch of training; return its ticks."""
         self._stretch = stretch
         self._clock = Clock(self._config.stages, self._config.staleness, stretch.batches)
-        if self._inputs is not None:
-            self._inputs.open(stretch.batches)
-        if self._output_gradients is not None:
-            self._output_gradients.open(stretch.batches)
+        for channel in (self._inputs, self._input_gradients, self._outputs, self._output_gradients):
+            if channel is not None:
+                channel.open(stretch.batches)
         return self._clock.ticks
 
     def step(self, tick: int) -> None:
@@ -194,8 +198,9 @@ class Stage:
         self.weights.current.copy_(self._mean)
         module = self.weights.module.eval()
         mine = range(self._world.replica, self._batches.test_batches, self._config.replicas)
-        if self._inputs is not None:
-            self._inputs.open(len(mine))
+        for channel in (self._inputs, self._outputs):
+            if channel is not None:
+                channel.open(len(mine))
         result = Evaluation()
         for batch in mine:
             x = self._inputs.receive() if self._inputs else self._batches.test_inputs(batch)

@@ -13,7 +13,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -30,12 +30,14 @@ class Interrupted(KeyboardInterrupt):
 def warm_up() -> None:
     """Start the server."""
     multiprocessing.set_forkserver_preload(PRELOAD)
-    # It inherits that, or Ctrl-C in the seconds of its imports would end it with a traceback.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()
+    # The server inherits the block, or Ctrl-C in the seconds of its imports would end it with a traceback. This process
+    # must not ignore it meanwhile: it would be lost, and the run go on.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 class Call:
@@ -97,6 +99,7 @@ def end_with_parent() -> None:
 def _answer(
     answers: Connection, folder: str, environment: dict[str, str], function: Callable[..., Any], arguments: Any
 ) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end_with_parent()
     os.chdir(folder)
     os.environ.clear()

@@ -106,7 +106,8 @@ def agent(
 ) -> None:
     """What each process that elastic starts runs."""
     # At once, also inside a blocking wait for a message, where Python's own handler would not run.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     end_with_parent()
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     from bench.engine.world import PeerLost

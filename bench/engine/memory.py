@@ -1,0 +1,165 @@
+"""Channels through memory that two processes of one machine share.
+
+A message by TCP, on loopback too, is copied by the kernel on the cores that compute. Here its sender copies it into a
+slot and its receiver out of it; only two bells of one byte go by the process group, which also blocks, orders, and
+notices a peer that is gone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench.engine.channels import Message, Receiver, Route, Sender
+from bench.engine.world import World
+
+FOLDER = Path("/dev/shm")
+BELL = Message((1,), (1,), torch.uint8)
+RETURNED = 2
+"""Added to a route's tag for the bells that give slots back."""
+
+
+class Ring:
+    """Slots for the messages of one channel, mapped by both of its ends."""
+
+    def __init__(self, path: Path, message: Message, slots: int) -> None:
+        size = (message.bytes + 63) // 64 * 64
+        self.path = path
+        memory = torch.from_file(str(path), shared=True, size=size * slots, dtype=torch.uint8)
+        self._slots = [
+            memory[slot * size : slot * size + message.bytes]
+            .view(message.dtype)
+            .as_strided(message.shape, message.stride)
+            for slot in range(slots)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self._slots[number % len(self._slots)]
+
+
+class SharedSender:
+    """The sending end; it waits where every slot holds a message that was not taken yet."""
+
+    def __init__(self, world: World, route: Route, message: Message, depth: int, path: Path) -> None:
+        self._ring = Ring(path, message, depth)
+        self._bells = Sender(world, route, BELL, depth)
+        self._returns = Receiver(world, route.tagged(RETURNED), BELL, depth)
+        self._bell = torch.zeros(1, dtype=torch.uint8)
+        self._sent = self._returned = 0
+
+    def open(self, count: int) -> None:
+        """So many messages will be sent until the next flush point."""
+        self._returns.open(count)
+
+    def send(self, tensor: Tensor) -> None:
+        """Hand over a message; the tensor is free afterwards."""
+        if self._sent - self._returned == len(self._ring):
+            self._take_back()
+        self._ring[self._sent].copy_(tensor.detach())
+        self._bells.send(self._bell)
+        self._sent += 1
+
+    def flush(self) -> None:
+        """Wait until every message was taken."""
+        while self._returned < self._sent:
+            self._take_back()
+        self._bells.flush()
+
+    def _take_back(self) -> None:
+        self._returns.receive()
+        self._returned += 1
+
+
+class SharedReceiver:
+    """The receiving end."""
+
+    def __init__(self, world: World, route: Route, message: Message, depth: int, path: Path) -> None:
+        self._ring = Ring(path, message, depth)
+        self._bells = Receiver(world, route, BELL, depth)
+        self._returns = Sender(world, route.tagged(RETURNED), BELL, depth)
+        self._bell = torch.zeros(1, dtype=torch.uint8)
+        self._received = 0
+
+    def open(self, count: int) -> None:
+        """Expect so many messages until the next flush point."""
+        self._bells.open(count)
+
+    def receive(self) -> Tensor:
+        """The next message, a tensor of its own; blocks until it is there."""
+        self._bells.receive()
+        tensor = self._ring[self._received].clone()
+        self._returns.send(self._bell)
+        self._received += 1
+        return tensor
+
+
+class Exchange:
+    """Makes an agent's channels: through memory to a neighbour on the same machine, else through the process group.
+
+    Every rank makes one, in the same place of its program.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._hosts: list[Host] = world.gather(host(world))
+        self._token = world.share(os.urandom(8).hex())
+        self._paths: list[Path] = []
+
+    def sender(self, route: Route, message: Message, depth: int) -> Sender | SharedSender:
+        path = self._path(self._world.rank, route, message, depth)
+        return (
+            Sender(self._world, route, message, depth)
+            if path is None
+            else SharedSender(self._world, route, message, depth, path)
+        )
+
+    def receiver(self, route: Route, message: Message, depth: int) -> Receiver | SharedReceiver:
+        path = self._path(route.peer, route, message, depth)
+        return (
+            Receiver(self._world, route, message, depth)
+            if path is None
+            else SharedReceiver(self._world, route, message, depth, path)
+        )
+
+    def close(self) -> None:
+        """Both ends have mapped what they share: its names can go, and nothing is left behind however the run ends."""
+        self._world.barrier()
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+
+    def _path(self, source: int, route: Route, message: Message, depth: int) -> Path | None:
+        """Where the channel out of rank ``source`` lies; both of its ends come to the same answer."""
+        if self._world.control is None:
+            return None
+        ends = [self._hosts[self._world.rank], self._hosts[route.peer]]
+        # All channels of a machine draw on the same memory.
+        needed = 4 * depth * message.bytes * self._world.grid.size
+        if ends[0].name != ends[1].name or min(end.free for end in ends) < needed:
+            return None
+        path = FOLDER / f"staleness-bench-{self._token}-{source}-{route.tag}"
+        self._paths.append(path)
+        return path
+
+
+class Host(NamedTuple):
+    """A running system, as one of its processes sees it."""
+
+    name: str
+    free: int
+    """Bytes of shared memory."""
+
+
+def host(world: World) -> Host:
+    """Where this process runs. Containers of one machine have its boot, but not the same shared memory."""
+    if not FOLDER.is_dir() or world.device.type != "cpu":
+        return Host(f"{os.uname().nodename} {world.rank}", 0)
+    free = os.statvfs(FOLDER)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return Host(f"{boot} {os.uname().nodename} {FOLDER.stat().st_dev}", free.f_bavail * free.f_frsize)

@@ -1,0 +1,99 @@
+"""Channels through shared memory, and through the process group where there is none to share."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.distributed import Store
+
+from bench.config import RunConfig
+from bench.engine import memory
+from bench.engine.channels import Message, Receiver, Route, Sender
+from bench.engine.memory import Exchange, Host, SharedReceiver, SharedSender
+from bench.engine.train import Outcome
+from bench.engine.world import World, joined
+from bench.plan.grid import Grid
+from tests import tiny
+from tests.pool import Pool
+
+PAIR = tiny.config(stages=2, staleness=2)
+IMAGES = torch.empty(2, 3, 4, 5, dtype=torch.float64).to(memory_format=torch.channels_last)
+COUNT, DEPTH = 7, 2
+
+
+def exchange(store: Store, near: bool, pause: float) -> tuple[str, list[float], float]:
+    """Rank 0 sends COUNT messages to rank 1, which pauses first; kind of the end, what came, seconds of sending."""
+    with joined(PAIR, store) as world, pytest.MonkeyPatch.context() as patch:
+        if not near:
+            patch.setattr(memory, "host", lambda world: Host(str(world.rank), 1 << 40))
+        made = Exchange(world)
+        message = Message.like(IMAGES)
+        if world.rank == 0:
+            sender = made.sender(Route.activations(world, 0, 1), message, DEPTH)
+            made.close()
+            return (type(sender).__name__, [], _send(world, sender))
+        receiver = made.receiver(Route.activations(world, 0, 0), message, DEPTH)
+        made.close()
+        receiver.open(COUNT)
+        world.barrier()
+        time.sleep(pause)
+        received = [receiver.receive() for _ in range(COUNT)]
+        assert all(tensor.stride() == IMAGES.stride() for tensor in received)
+        return (type(receiver).__name__, [float(tensor.sum()) for tensor in received], 0.0)
+
+
+def _send(world: World, sender: Sender | SharedSender) -> float:
+    sender.open(COUNT)
+    world.barrier()
+    started = time.perf_counter()
+    for number in range(COUNT):
+        # One tensor, written over at once: what was handed over must not change with it.
+        sender.send(torch.full_like(IMAGES, number) if isinstance(sender, Sender) else IMAGES.fill_(number))
+    seconds = time.perf_counter() - started
+    sender.flush()
+    return seconds
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_messages_arrive_in_order(pool: Pool, near: bool) -> None:
+    sent, received = pool.run(exchange, 2, near, 0.0)
+    kinds = (SharedSender, SharedReceiver) if near else (Sender, Receiver)
+    assert (sent[0], received[0]) == tuple(kind.__name__ for kind in kinds)
+    assert received[1] == [number * IMAGES.numel() for number in range(COUNT)]
+
+
+def test_a_full_ring_waits_for_its_reader(pool: Pool) -> None:
+    """Seven messages through two slots: none may be written over before it was read."""
+    sent, received = pool.run(exchange, 2, True, 0.5)
+    assert received[1] == [number * IMAGES.numel() for number in range(COUNT)]
+    assert sent[2] > 0.4
+
+
+def test_no_name_is_left_behind(pool: Pool) -> None:
+    before = set(memory.FOLDER.glob("staleness-bench-*"))
+    pool.run(exchange, 2, True, 0.0)
+    assert set(memory.FOLDER.glob("staleness-bench-*")) <= before
+
+
+def apart(store: Store, run: RunConfig) -> Outcome:
+    """A run whose agents believe to be on machines of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "host", lambda world: Host(str(world.rank), 0))
+        return tiny.distributed(store, run)
+
+
+@pytest.mark.parametrize("staleness", [0, 1, 2, 3])
+def test_agents_apart_compute_the_same(pool: Pool, staleness: int) -> None:
+    run = tiny.config(stages=3, staleness=staleness, max_steps=20)
+    near, far = pool.run(tiny.distributed, 3, run)[0], pool.run(apart, 3, run)[0]
+    assert near.state.keys() == far.state.keys()
+    assert all(torch.equal(near.state[name], far.state[name]) for name in near.state)
+
+
+def test_too_little_memory_goes_by_the_process_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "FOLDER", tmp_path / "missing")
+    world = World(Grid(2, 1), 0, torch.device("cpu"), "gloo")
+    assert memory.host(world).free == 0
