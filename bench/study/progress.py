@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 import threading
 from types import TracebackType
@@ -28,7 +30,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         # The stream of this moment: a test or a sweep may have replaced the one of import time.
-        self.view: Bar | Lines = (Bar if sys.stderr.isatty() else Lines)(self.title, sys.stderr)
+        self.view: Bar | Lines = (Bar if _has_room(sys.stderr) else Lines)(self.title, sys.stderr)
         self.thread.start()
         return self
 
@@ -113,6 +115,15 @@ class Bar:
 
     def close(self) -> None:
         self.bar.close()
+
+
+def _has_room(stream: TextIO) -> bool:
+    """Whether a bar can be drawn: on a terminal, unless it says that it has no columns or no rows."""
+    if not stream.isatty():
+        return False
+    with contextlib.suppress(OSError, ValueError):
+        return all(os.get_terminal_size(stream.fileno()))
+    return True
 
 
 def _number(event: dict[str, Any], key: str, form: str) -> str:
