@@ -79,7 +79,6 @@ class Sender:
     def __init__(self, world: World, route: Route, message: Message, depth: int) -> None:
         self._world, self._route, self._message, self._depth = world, route, message, depth
         self._underway: deque[tuple[dist.Work, Tensor]] = deque()
-        self.sent = 0
 
     def open(self, count: int) -> None:
         """So many messages will be sent until the next flush point: nothing has to be made ready."""
@@ -98,7 +97,6 @@ class Sender:
             work = dist.isend(flat(tensor), self._route.peer, self._route.group, self._route.tag)
         assert work is not None
         self._underway.append((work, tensor))
-        self.sent += 1
 
     def flush(self) -> None:
         """Wait until everything has left."""

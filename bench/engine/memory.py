@@ -28,7 +28,6 @@ class Ring:
 
     def __init__(self, path: Path, message: Message, slots: int) -> None:
         size = (message.bytes + 63) // 64 * 64
-        self.path = path
         memory = torch.from_file(str(path), shared=True, size=size * slots, dtype=torch.uint8)
         self._slots = [
             memory[slot * size : slot * size + message.bytes]
