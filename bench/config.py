@@ -265,6 +265,34 @@ class NoTracking:
 Tracking = MLflow | NoTracking
 
 
+# -------------------------------------------------------------------------------------------------- where it is started
+@dataclass(frozen=True)
+class Basic:
+    """One run after the other, on this machine."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["basic"]
+
+
+@dataclass(frozen=True)
+class Submitit:
+    """Every point of a sweep is a job of a SLURM cluster, on one node each."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["submitit"]
+    cluster: Literal["slurm", "local"]
+    """local: jobs are processes of this machine, for a try."""
+    minutes: Count
+    """Time limit of a job."""
+    memory_gigabytes: Count
+    gpus: Cardinal
+    """Of a node; 0 for training on the CPU."""
+    slurm_partition: Text | None
+
+
+Launcher = Basic | Submitit
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that makes one run what it is, and (last) where it is kept."""
@@ -284,6 +312,8 @@ class RunConfig:
     epochs: Count
     max_steps: Count | None
     """Ends the run after so many updates, whatever ``epochs`` says."""
+    loss_limit: Positive
+    """Ends the run as diverged at the first flush at which an epoch's mean training loss is above it, or not finite."""
     batch_size: Count
     """Images per replica and tick."""
     seed: Seed
@@ -301,9 +331,12 @@ class RunConfig:
     lr: Annotated[LearningRate, Field(discriminator="name")]
     averaging: Annotated[Averaging, Field(discriminator="name")]
     tracking: Annotated[Tracking, Field(discriminator="name")]
+    launcher: Annotated[Launcher, Field(discriminator="name")]
     runs_dir: Text
     force: bool
     """Run again although there is a record."""
+    dry_run: bool
+    """List what would run, and how long it would take, instead of running it."""
 
     def __post_init__(self) -> None:
         if isinstance(self.partition, list):
@@ -334,7 +367,7 @@ class RunConfig:
     def canonical(self) -> dict[str, Any]:
         """The keys that decide the result, with equivalent points made equal (staleness means nothing at K=1)."""
         keys = self.resolved()
-        for key in ("tracking", "runs_dir", "force"):
+        for key in ("tracking", "launcher", "runs_dir", "force", "dry_run"):
             del keys[key]
         if self.stages == 1:
             keys |= {"staleness": 0, "partition": []}
@@ -390,7 +423,9 @@ def _tag(value: object) -> object:
 def _union_labels() -> set[str]:
     """The names of all groups' members, which pydantic puts into its locations."""
     members = [
-        member for group in (Model, Data, Optimizer, LearningRate, Averaging, Tracking) for member in get_args(group)
+        member
+        for group in (Model, Data, Optimizer, LearningRate, Averaging, Tracking, Launcher)
+        for member in get_args(group)
     ]
     return {label for member in members for label in get_args(get_type_hints(member)["name"])}
 

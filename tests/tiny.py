@@ -25,6 +25,7 @@ VALUES: dict[str, Any] = {
     "engine": "distributed",
     "epochs": 2,
     "max_steps": None,
+    "loss_limit": 100.0,
     "batch_size": 4,
     "seed": 0,
     "device": "cpu",
@@ -38,8 +39,10 @@ VALUES: dict[str, Any] = {
     "lr": {"name": "constant", "gamma0": 0.05, "warmup_steps": 3},
     "averaging": {"name": "allreduce"},
     "tracking": {"name": "none"},
+    "launcher": {"name": "basic"},
     "runs_dir": "runs",
     "force": False,
+    "dry_run": False,
 }
 
 

@@ -30,7 +30,7 @@ class Outcome:
     """What a run leaves."""
 
     status: str
-    """``done``, or ``diverged``: the training loss is not finite."""
+    """``done``, or ``diverged``: an epoch's training loss is not finite, or over ``loss_limit``."""
     partition: list[dict[str, Any]]
     epochs: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Outcome:
 
 
 def train(config: RunConfig, dataset: Dataset, world: World, emit: Emit) -> Outcome:
-    """Train to the end, or until the loss is no longer finite. Every rank of the run calls it.
+    """Train to the end, or until the loss says that it diverges. Every rank of the run calls it.
 
     Args:
         emit: takes the events as they happen; called at rank 0 alone.
@@ -68,7 +68,7 @@ class _Run:
             summary = self._epoch(epoch)
             self._outcome.epochs.append(summary)
             self._announce(event="epoch", **summary)
-            if not math.isfinite(summary["loss/train"]):
+            if not summary["loss/train"] <= self._config.loss_limit:
                 self._outcome.status = "diverged"
                 break
         self._conclude()

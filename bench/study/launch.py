@@ -132,8 +132,9 @@ def _train(
     from bench.task.sources import load
 
     started = datetime.now(UTC)
+    dataset = load(config.data, prepared)
     with joined(config, FileStore(str(store), config.agents) if store and config.agents > 1 else None) as world:
-        outcome = train(config, load(config.data, prepared), world, folder.append)
+        outcome = train(config, dataset, world, folder.append)
         if world.rank > 0:
             return
         gpu = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else None
@@ -149,6 +150,14 @@ def _train(
                 "started": started.isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "environment": environment | {"gpu": gpu},
+                "data": {
+                    "name": config.data.name,
+                    "digest": dataset.digest,
+                    "train_images": len(dataset.train_labels),
+                    "test_images": len(dataset.test_labels),
+                    "image_shape": list(dataset.image_shape),
+                    "classes": dataset.classes,
+                },
                 "partition": outcome.partition,
                 "metrics": outcome.metrics,
                 "epochs": outcome.epochs,
