@@ -1,13 +1,14 @@
 # make demo   the main job: a sweep over stages, replicas and staleness on embedded data, and its table
 # make test   the whole test suite
 # make check  formatter, linter and type checker alone
+# make results  the committed tables of the embedded data, by DVC; what is there already is kept
 # make benchmark   the figures of results/benchmark.csv, on an idle machine
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test check benchmark clean
+.PHONY: demo test check results benchmark clean
 
 demo: $(VENV)/installed
 	$(RUN) -m bench -m +experiment=grid
@@ -19,6 +20,9 @@ check: $(VENV)/installed
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+
+results: $(VENV)/installed
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" dvc repro
 
 benchmark: $(VENV)/installed
 	$(RUN) -m bench benchmark

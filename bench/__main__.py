@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from bench.config import ConfigError
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
-VERBS = ("run", "download", "benchmark")
+VERBS = ("run", "report", "sync", "data", "download", "benchmark")
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,16 +26,21 @@ examples:
   python -m bench model=vgg model.depth=13 lr=constant lr.gamma0=0.05 averaging=gossip replicas=2
   python -m bench -m stages=1,2 staleness=0,1,2            a sweep; a point that has a record is not run again
   python -m bench -m +experiment=grid                      a committed sweep, conf/experiment/grid.yaml
+  python -m bench -m +experiment=grid dry_run=true         what that would run, and for how long
+  python -m bench report runs_dir=runs                     tables and pictures of all runs, as results/report.html
+  python -m bench sync                                     give MLflow the runs that it missed
   python -m bench engine=reference weights=latest          the oracle: all agents in this process, no messages
   python -m bench download data=cifar10                    fetch a data set that torchvision knows
+  python -m bench data data=imagefolder data.folder=mine   decode and check your own; say what it is
   python -m bench benchmark                                the engine's speed, as interleaved ratios
   torchrun --nnodes=2 --nproc-per-node=2 ... -m bench stages=4   the same code on several machines
 
 overrides (Hydra's grammar; conf/config.yaml explains each key):
   stages replicas staleness method weights engine epochs max_steps batch_size seed device precision
-  channels_last partition backend runs_dir force
+  loss_limit channels_last partition backend runs_dir force dry_run
   model=resnet|wide_resnet|vgg|mlp|vit|torchvision     data=digits|cifar10|cifar100|imagefolder|synthetic
   optimizer=sgd|adamw    lr=constant|cosine|multistep  averaging=allreduce|gossip   tracking=mlflow|none
+  launcher=basic|submitit
 
 exit codes: 0 there is a result, 1 a run failed, 2 the configuration is wrong, 130 interrupted
 """
@@ -44,36 +50,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     verb = words.pop(0) if words and words[0] in VERBS else "run"
-    parser = Parser(
-        prog=f"python -m bench {verb}",
-        usage="python -m bench [run|download|benchmark] [-m] [key=value ...]",
-        description="What do delayed gradients buy in throughput, and what do they cost in accuracy?",
-        epilog=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("-m", "--multirun", action="store_true", help="sweep: key=1,2,3 runs every combination")
-    if verb == "benchmark":
-        parser.add_argument("--rounds", type=int, default=5, help="times that each contender is measured (5)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="what differs from conf/config.yaml")
     try:
-        arguments = parser.parse_intermixed_args(words)
-        if verb == "download":
-            from bench.study.download import main as download
-
-            return download(arguments)
-        if verb == "benchmark":
-            from bench.study.benchmark import main as benchmark
-
-            return benchmark(arguments)
-        from bench.study.run import main as run
-
-        return run(arguments)
+        arguments = _parser(verb).parse_intermixed_args(words)
+        verb_main: Callable[[argparse.Namespace], int] = importlib.import_module(f"bench.study.{verb}").main
+        return verb_main(arguments)
     except ConfigError as error:
         print(f"bench: {error}", file=sys.stderr)
         return EXIT_WRONG
     except KeyboardInterrupt:
         print("bench: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _parser(verb: str) -> Parser:
+    parser = Parser(
+        prog=f"python -m bench {verb}",
+        usage=f"python -m bench [{'|'.join(VERBS)}] [-m] [key=value ...]",
+        description="What do delayed gradients buy in throughput, and what do they cost in accuracy?",
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-m", "--multirun", action="store_true", help="sweep: key=1,2,3 runs every combination")
+    if verb == "data":
+        parser.add_argument("--output", metavar="FILE", help="where its description is written (printed)")
+    if verb == "benchmark":
+        parser.add_argument("--rounds", type=int, default=5, help="times that each contender is measured (5)")
+    if verb == "report":
+        parser.add_argument("--results", default="results", metavar="FOLDER", help="where it is written (results)")
+        parser.add_argument("--target", type=float, help="test accuracy to reach, in 0..1 (99%% of back-propagation's)")
+        parser.add_argument("--mix-hosts", action="store_true", help="compare throughputs of different machines")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="what differs from conf/config.yaml")
+    return parser
 
 
 if __name__ == "__main__":

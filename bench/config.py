@@ -6,6 +6,7 @@ wrong raises :class:`ConfigError`, whose message names the key, the value and wh
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -390,10 +391,16 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
         ConfigError: a key is missing, unknown, of the wrong type or out of range.
     """
     try:
-        return TypeAdapter(RunConfig).validate_json(json.dumps(dict(values)))
+        return _adapter().validate_json(json.dumps(dict(values)))
     except pydantic.ValidationError as error:
         messages = dict.fromkeys(_message(dict(detail), values) for detail in error.errors())
         raise ConfigError("; ".join(list(messages)[:3])) from None
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[RunConfig]:
+    """Built once: that takes a hundred times as long as to check with it."""
+    return TypeAdapter(RunConfig)
 
 
 def _message(detail: dict[str, Any], values: Mapping[str, Any]) -> str:

@@ -46,7 +46,7 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     speeds = dict.fromkeys(CONTENDERS, 100.0) | {"FDG": 195.0, "locked": 97.5}
     measurements = [
-        Measurement(round_number, name, speed / (1 + round_number), 0.98, 0.02, 3.0)
+        Measurement(round_number, name, speed / (1 + round_number), 0.98, 0.02, 3.0, 0.001)
         for round_number in (0, 1)
         for name, speed in speeds.items()
     ]
@@ -66,3 +66,12 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     assert float(rows["FDG / locked"]["mean"]) == 2.0
     assert float(rows["FDG: efficiency"]["mean"]) == 0.98
+    assert float(rows["FDG: following the run / training time"]["mean"]) == 0.001
+
+
+def test_a_costly_mirror_fails_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    figures = (100.0, 0.98, 0.02, 3.0, 0.006)
+    measurements = [Measurement(number, name, *figures) for number in (0, 1) for name in CONTENDERS]
+    with pytest.raises(AssertionError, match=r"^to follow a run took 0\.60% of its training time"):
+        report(measurements, {"cpu": "a CPU", "cores": 2, "torch": "2.14.1"})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import json
 import math
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +52,7 @@ WRONG = {
     "lr=linear": "lr='linear': allowed are constant, cosine, multistep",
     "averaging=mean": "averaging='mean': allowed are allreduce, gossip",
     "tracking=wandb": "tracking='wandb': allowed are mlflow, none",
-    "+experiment=nope": "experiment='nope': allowed are grid",
+    "+experiment=nope": "experiment='nope': allowed are accuracy, cifar10, grid, throughput",
     "experiment=grid": "experiment: there is no such key; did you mean +experiment? allowed are averaging, backend,",
     "stalenes=1": "stalenes: there is no such key; did you mean staleness? allowed are averaging, backend,",
     "model.depht=9": "model.depht: there is no such key; did you mean model.depth? allowed are depth, name, width",
@@ -227,7 +229,8 @@ def test_a_run_leaves_its_folder(ran: Ran) -> None:
 def test_a_record_has_the_keys_of_the_contract(record: dict[str, Any], ran: Ran) -> None:
     times = {"started", "finished"}
     keys = {"schema", "status", "config", "config_hash", "environment", "partition", "metrics", "epochs", "agents"}
-    assert set(record) == keys | times
+    assert set(record) == keys | times | {"data"}
+    assert (record["data"]["name"], record["data"]["train_images"], record["data"]["classes"]) == ("synthetic", 64, 3)
     assert record["status"] == "done"
     assert record["config_hash"] == ran.folders[0].name
     assert (record["config"]["stages"], record["config"]["model"]["depth"]) == (2, 8)
@@ -297,7 +300,7 @@ def test_a_second_invocation_finds_the_record(ran: Ran, folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     again = _run(folder.parent, *GRID)
     assert again.code == 0
-    expected = f"run 1/1 K2 S2 c2 {folder.name}: has a record in {folder}; force=true runs it again\n"
+    expected = f"run 1/1 K2 S2 c2 {folder.name}: has a record in {folder}, skipped; force=true runs it again\n"
     assert again.err == expected
     assert again.out.splitlines()[:3] == ran.out.splitlines()[:3]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -314,15 +317,27 @@ def test_force_runs_it_again(record: dict[str, Any], folder: Path) -> None:
     assert (folder / "events.jsonl").read_text().count('"started"') == 1
 
 
-def test_two_at_once_on_one_folder(folder: Path) -> None:
+def test_a_run_that_another_process_is_at_is_waited_for(folder: Path) -> None:
+    record = (folder / "record.json").read_bytes()
+    (folder / "record.json").unlink()
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with (folder / "lock").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        second = _run(folder.parent, *GRID, "force=true")
-    assert second.code == 1
-    busy = f"K2 S2 c2 {folder.name}: another process is running it, in {folder}"
-    assert second.err.splitlines() == [busy, f"failed: {busy}"]
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+        def finish() -> None:
+            (folder / "record.json").write_bytes(record)
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+        timer = threading.Timer(6.0, finish)
+        timer.start()
+        second = _run(folder.parent, *GRID)
+    assert second.code == 0
+    title = f"run 1/1 K2 S2 c2 {folder.name}"
+    assert second.err.splitlines() == [
+        f"{title}: another process is running it, in {folder}; waiting for it at the end",
+        f"{title}: has a record in {folder}, skipped; force=true runs it again",
+    ]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {**before, "record.json": record}
 
 
 def test_a_diverged_run_is_a_result(tmp_path: Path) -> None:
@@ -330,7 +345,7 @@ def test_a_diverged_run_is_a_result(tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     record = read_json(ran.folders[0] / "record.json")
     assert record["status"] == "diverged"
-    assert record["metrics"]["loss/train"] is None
+    assert record["metrics"]["loss/train"] > record["config"]["loss_limit"]
     assert "| diverged |" in ran.out
 
 
@@ -339,3 +354,42 @@ def test_equivalent_points_run_once(tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     assert len(ran.folders) == 1
     assert [line[:16] for line in ran.err.splitlines()] == ["run 1/1 K1 S1 c0"] * 2
+
+
+def test_a_loss_over_the_limit_ends_the_run(tmp_path: Path) -> None:
+    """And the sweep goes on."""
+    ran = _run(tmp_path, "-m", "engine=reference", "loss_limit=0.01,100")
+    assert ran.code == 0, ran.err
+    records = [read_json(folder / "record.json") for folder in ran.folders]
+    outcomes = {(record["config"]["loss_limit"], record["status"], len(record["epochs"])) for record in records}
+    assert outcomes == {(0.01, "diverged", 1), (100.0, "done", 2)}
+
+
+def test_a_corrupt_record_is_set_aside_and_made_again(tmp_path: Path) -> None:
+    words = ("engine=reference", "stages=1", "epochs=1")
+    folder = _run(tmp_path, *words).folders[0]
+    whole = (folder / "record.json").read_text()
+    (folder / "record.json").write_text(whole[:100])
+    again = _run(tmp_path, *words)
+    assert again.code == 0
+    first = again.err.splitlines()[0]
+    assert first.startswith(f"run 1/1 K1 S1 c2 {folder.name}: {folder}/record.json: ")
+    assert first.endswith("; it is set aside as record.json.corrupt, and the run made again")
+    assert (folder / "record.json.corrupt").read_text() == whole[:100]
+    assert read_json(folder / "record.json")["metrics"]["loss/train"] == json.loads(whole)["metrics"]["loss/train"]
+
+
+def test_a_dry_run_lists_the_points_and_writes_nothing(tmp_path: Path) -> None:
+    ran = _run(tmp_path / "runs", "-m", "stages=1,2", "staleness=0,2", "dry_run=true")
+    assert ran.code == 0, ran.err
+    lines = [line.split(": about")[0] for line in ran.out.splitlines()]
+    assert [line[:12] for line in lines] == [
+        "1/3 K1 S1 c0",
+        "    the same",
+        "2/3 K2 S1 c0",
+        "3/3 K2 S1 c2",
+        "3 points, 3 ",
+    ]
+    assert lines[1] == "    the same as stages=1 staleness=2"
+    assert lines[4].startswith("3 points, 3 to run, about 0:00:")
+    assert not list(tmp_path.iterdir())

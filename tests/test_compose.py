@@ -58,6 +58,32 @@ def test_lists_are_swept() -> None:
     assert [point.config.partition for point in points] == [[2, 4], [3, 5], "counted"]
 
 
+def test_repeats_are_interleaved() -> None:
+    """Every repeat has all points, the first in the product's order, the others each in an order of its own."""
+    points = sweep(["stages=1,2,3", "staleness=1,2", "seed=0,1,2"])
+    rounds = [[(p.config.stages, p.config.canonical()["staleness"]) for p in points[n : n + 5]] for n in (0, 5, 10)]
+    assert [{p.config.seed for p in points[n : n + 5]} for n in (0, 5, 10)] == [{0}, {1}, {2}]
+    assert rounds[0] == [(1, 0), (2, 1), (2, 2), (3, 1), (3, 2)]
+    assert {tuple(sorted(order)) for order in rounds} == {tuple(rounds[0])}
+    assert len({tuple(order) for order in rounds}) == 3
+
+
+def test_a_point_knows_its_equivalents() -> None:
+    single, *others = sweep(["stages=1,2", "staleness=0,1,2"])
+    assert single.overrides == ("stages=1", "staleness=0")
+    assert single.equivalents == (("stages=1", "staleness=1"), ("stages=1", "staleness=2"))
+    assert [point.equivalents for point in others] == [(), (), ()]
+
+
+def test_a_point_is_what_hydra_alone_would_compose() -> None:
+    """Only the groups are composed for each; values are put in, interpolations among them follow."""
+    fixed = ["model=mlp", "batch_size=${epochs}"]
+    points = sweep([*fixed, "epochs=3,4", "optimizer=sgd,adamw", "model.hidden=8,9", "partition=[2],counted"])
+    assert len(points) == 16
+    for point in points[::5]:
+        assert point.config == compose([*fixed, *point.overrides])
+
+
 def test_groups_are_swept() -> None:
     points = sweep(["model=mlp,vgg", "optimizer=adamw,sgd"])
     names = [(point.config.model.name, point.config.optimizer.name) for point in points]
@@ -75,7 +101,7 @@ def test_every_option_composes() -> None:
 
 
 def test_every_group_is_there() -> None:
-    assert GROUPS == ["averaging", "data", "lr", "model", "optimizer", "tracking"]
+    assert GROUPS == ["averaging", "data", "launcher", "lr", "model", "optimizer", "tracking"]
 
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)

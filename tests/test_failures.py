@@ -19,19 +19,20 @@ from tests.commands import BENCH, TINY, Command, await_event, await_that, comman
 ENDLESS = (*TINY, "epochs=1000000", "runs_dir=runs")
 pytestmark = pytest.mark.timeout(120)
 TRAP = """
-import math, os
+import math, os, sys
 
-isfinite = math.isfinite
+square_root = math.sqrt
 
 def trap(value):
-    if os.environ.get("RANK") == "1" and os.path.exists("trap"):
+    caller = sys._getframe(1).f_code.co_filename
+    if os.environ.get("RANK") == "1" and caller.endswith("engine/train.py") and os.path.exists("trap"):
         os.unlink("trap")
         raise ArithmeticError("sprung")
-    return isfinite(value)
+    return square_root(value)
 
-math.isfinite = trap
+math.sqrt = trap
 """
-"""Rank 1 raises at the end of its first epoch, once: it asks there whether the loss is finite."""
+"""Rank 1 raises at the end of its first epoch, once: it takes a root there."""
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def sweep(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "sitecustomize.py").write_text(TRAP)
     (folder / "trap").touch()
-    words = [*BENCH, "-m", *ENDLESS, "tracking=mlflow", f"tracking.uri={uri}", "seed=0,1,2", "lr.gamma0=1e-6,1e6"]
+    words = [*BENCH, "-m", *ENDLESS, "tracking=mlflow", f"tracking.uri={uri}", "loss_limit=7,8,9", "lr.gamma0=1e-6,1e6"]
     with command(words, folder, PYTHONPATH=str(folder)) as running:
         yield Sweep(running)
 
@@ -174,14 +175,10 @@ def _signalled(running: Command, number: signal.Signals, group: bool) -> dict[st
     return dict(read_json(folder / "failure.json"))
 
 
-def test_ctrl_c_ends_a_run_and_a_second_process_leaves_it_alone(
-    uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_ends_a_run(uri: str, tmp_path: Path) -> None:
     words = [*ENDLESS, "tracking=mlflow", f"tracking.uri={uri}"]
     with command([*BENCH, *words], tmp_path) as running:
         folder = await_event(running, "runs/*/events.jsonl")
-        assert main([*words, f"runs_dir={tmp_path}/runs"]) == 1
-        assert f"{folder.name}: another process is running it, in {folder}" in capsys.readouterr().err
         failure = _signalled(running, signal.SIGINT, group=True)
     assert (failure["status"], failure["message"]) == ("killed", "interrupted")
     assert _tracked(uri, folder.name) == {"status": "KILLED", "error": "interrupted"}
@@ -205,6 +202,19 @@ def test_a_run_can_be_interrupted_while_it_starts(number: signal.Signals, tmp_pa
         running.assert_gone(15)
         assert running.stderr == "bench: interrupted\n"
     assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_a_launcher_that_is_killed_is_a_failed_run(tmp_path: Path) -> None:
+    """The process between the command and its ranks."""
+    with command([*BENCH, *ENDLESS], tmp_path) as running:
+        folder = await_event(running, "runs/*/events.jsonl")
+        launcher = running.members()[running.ranks()[0]]
+        os.kill(launcher, signal.SIGKILL)
+        assert running.wait(10) == 1
+        running.assert_gone(10)
+        message = f"the launching process {launcher} was killed by SIGKILL"
+        assert running.stderr.splitlines()[-1] == f"failed: K2 S1 c2 {folder.name}: {message}"
+    assert read_json(folder / "failure.json")["message"] == message
 
 
 def test_no_rank_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.study import record
-from bench.study.record import RecordError, RunFolder, environment, flatten, git_state, write_json_atomic
+from bench.study.record import KEYS, RecordError, RunFolder, environment, flatten, git_state, write_json_atomic
 
 
 def test_events_come_back_in_order_with_their_time(tmp_path: Path) -> None:
@@ -45,19 +46,23 @@ def test_a_broken_line_inside_names_file_and_line(tmp_path: Path) -> None:
         list(folder.events())
 
 
+def _record(name: str, **changes: Any) -> dict[str, Any]:
+    return {"schema": 1, **dict.fromkeys(KEYS), "status": "done", "config_hash": name, **changes}
+
+
 def test_a_record_comes_back(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     assert folder.read_record() is None
-    written = {"schema": 1, "status": "done", "metrics": {"accuracy/test": 0.5}, "epochs": [{"epoch": 0}]}
+    written = _record("run", metrics={"accuracy/test": 0.5}, epochs=[{"epoch": 0}])
     folder.write_record(written)
     assert folder.read_record() == written
     assert [path.name for path in folder.path.iterdir()] == ["record.json"]
 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    folder.write_record({"schema": 1, "metrics": {"loss/test": math.nan}, "epochs": [{"loss/train": math.inf}]})
-    assert folder.read_record() == {"schema": 1, "metrics": {"loss/test": None}, "epochs": [{"loss/train": None}]}
+    folder = RunFolder(tmp_path / "run")
+    folder.write_record(_record("run", metrics={"loss/test": math.nan}, epochs=[{"loss/train": math.inf}]))
+    assert folder.read_record() == _record("run", metrics={"loss/test": None}, epochs=[{"loss/train": None}])
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"schema": 2}', "{}", "[]", "\udcff"])
@@ -65,6 +70,23 @@ def test_a_record_that_cannot_be_read_names_the_file(tmp_path: Path, text: str) 
     folder = RunFolder(tmp_path)
     folder.record.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(RecordError, match=r"record\.json"):
+        folder.read_record()
+
+
+def test_a_record_that_lacks_something_says_what(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    record = _record("run")
+    del record["metrics"], record["agents"]
+    folder.write_record(record)
+    with pytest.raises(RecordError, match=r"record\.json: has no metrics, agents$"):
+        folder.read_record()
+
+
+def test_the_record_of_another_run_is_refused(tmp_path: Path) -> None:
+    """A folder that was copied would count twice."""
+    folder = RunFolder(tmp_path / "copy")
+    folder.write_record(_record("run"))
+    with pytest.raises(RecordError, match="config_hash='run' is not its folder's name"):
         folder.read_record()
 
 

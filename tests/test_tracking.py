@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -15,13 +16,16 @@ from typing import Any
 import pytest
 
 from bench.config import ConfigError, MLflow, NoTracking, RunConfig
-from bench.study.record import RecordError, RunFolder
+from bench.study.process import is_alive, own_name
+from bench.study.record import KEYS, RecordError, RunFolder
+from bench.study.shelf import Sweep
 from bench.study.tracking import MLflowTracker, TrackingError, tracker
 from tests.tiny import config
 
 EXPERIMENT = "staleness-bench"
 DEAD = 2**22 + 1
 """Above the largest process id that Linux gives."""
+SEEDS = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +35,19 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
+def point() -> RunConfig:
+    """One that no other test has."""
+    return config(seed=next(SEEDS))
+
+
+@pytest.fixture
+def folder(point: RunConfig, tmp_path: Path) -> RunFolder:
+    return write_run(tmp_path, point)
+
+
+def write_run(runs_dir: Path, point: RunConfig, **changes: Any) -> RunFolder:
     """What a run of two epochs leaves."""
-    folder = RunFolder(tmp_path / "run")
+    folder = RunFolder(runs_dir / point.hash())
     folder.append({"event": "started", "time": 1000.0, "steps": 44, "epochs": 2})
     epochs = []
     for epoch, loss in ((0, 1.5), (1, None)):
@@ -42,58 +56,81 @@ def folder(tmp_path: Path) -> RunFolder:
         folder.append({"event": "epoch", "time": 1010.0 + epoch, **epochs[-1]})
     folder.timeline.write_text("{}")
     folder.picture.write_bytes(b"PNG")
-    folder.write_record(_record(epochs=epochs))
+    folder.model.write_bytes(b"weights")
+    folder.write_record(_record(point, **{"epochs": epochs, **changes}))
     return folder
 
 
-def _record(**changes: Any) -> dict[str, Any]:
-    metrics = {"accuracy/test": 0.6, "throughput/images_per_second": 540.0, "loss/train": None}
+def _record(point: RunConfig, **changes: Any) -> dict[str, Any]:
     times = {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:01:00+00:00"}
-    environment = {"torch": "2.14.0", "gpu": None, "cores": 2, "oversubscribed": False}
-    record = {"schema": 1, "status": "done", "metrics": metrics, "environment": environment, "epochs": []}
-    return {**record, **times, **changes}
+    data = {"digest": "0123456789abcdef" * 2, "train_images": 96, "test_images": 10, "image_shape": [3, 8, 8]}
+    return {
+        "schema": 1,
+        **dict.fromkeys(KEYS),
+        **times,
+        "status": "done",
+        "config": point.resolved(),
+        "config_hash": point.hash(),
+        "metrics": {"accuracy/test": 0.6, "throughput/images_per_second": 540.0, "loss/train": None},
+        "environment": {"torch": "2.14.0", "gpu": None, "cores": 2, "oversubscribed": False},
+        "data": {"name": "synthetic", "classes": 3, **data},
+        "epochs": [],
+        **changes,
+    }
 
 
-def _client(uri: str) -> Any:
+def client_of(uri: str) -> Any:
     from mlflow.tracking import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
 
 
-def _start(uri: str, run_config: RunConfig | None = None) -> tuple[MLflowTracker, str]:
-    started = MLflowTracker(MLflow("mlflow", uri, EXPERIMENT))
-    started.start(run_config or config())
-    assert started.run_id is not None
-    return started, started.run_id
+def runs_in(uri: str, query: str = "") -> list[Any]:
+    client = client_of(uri)
+    return list(client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id], query))
+
+
+def begun(uri: str, *points: RunConfig) -> MLflowTracker:
+    """A tracker of a sweep over the points; one is a single run."""
+    opened = MLflowTracker(MLflow("mlflow", uri, EXPERIMENT))
+    opened.begin(Sweep(("seed=1,2",), tuple(point.hash() for point in points)))
+    return opened
+
+
+def run_of(uri: str, point: RunConfig) -> Any:
+    (run,) = runs_in(uri, f"tags.config_hash = '{point.hash()}'")
+    return run
 
 
 def test_a_started_run_is_running_with_its_parameters(uri: str) -> None:
-    run_config = config(stages=2, staleness=2, model={"name": "mlp", "hidden": 8, "layers": 3})
-    started, run_id = _start(uri, run_config)
-    run = _client(uri).get_run(run_id)
+    point = config(stages=2, staleness=2, model={"name": "mlp", "hidden": 8, "layers": 3})
+    opened = begun(uri, point)
+    opened.start(point)
+    run = run_of(uri, point)
     assert run.info.status == "RUNNING"
-    assert run.info.run_name == f"K2 S1 c2 stashed seed0 {run_config.hash()}"
+    assert run.info.run_name == "K2 S1 c2 seed0"
     assert run.data.params["model.hidden"] == "8"
     assert run.data.params["data.shape"] == "[3, 8, 8]"
     assert run.data.params["max_steps"] == "null"
-    assert not {"runs_dir", "force", "tracking.name"} & set(run.data.params)
+    assert not {"runs_dir", "force", "tracking.name", "launcher.name", "dry_run"} & set(run.data.params)
     expected = {"method": "decoupled", "stages": "2", "replicas": "1", "staleness": "2", "weights": "stashed"}
-    expected |= {"engine": "distributed", "seed": "0", "config_hash": run_config.hash(), "host": platform.node()}
+    expected |= {"engine": "distributed", "seed": "0", "config_hash": point.hash(), "host": platform.node()}
     assert expected.items() <= run.data.tags.items()
-    started.fail("over", killed=False)
+    assert "mlflow.parentRunId" not in run.data.tags
+    opened.fail(point, "over", killed=False)
 
 
-def test_a_finished_run_has_the_history_of_its_metrics(uri: str, folder: RunFolder) -> None:
-    started, run_id = _start(uri)
-    started.finish(folder)
-    client = _client(uri)
-    history = client.get_metric_history(run_id, "accuracy/test")
-    assert [(point.step, point.value, point.timestamp) for point in history] == [
+def test_a_delivered_run_has_the_history_of_its_metrics(uri: str, point: RunConfig, folder: RunFolder) -> None:
+    opened = begun(uri, point)
+    opened.start(point)
+    assert opened.deliver(folder)
+    run = run_of(uri, point)
+    history = client_of(uri).get_metric_history(run.info.run_id, "accuracy/test")
+    assert [(entry.step, entry.value, entry.timestamp) for entry in history] == [
         (22, 0.5, 1010_000),
         (44, 0.6, 1011_000),
     ]
-    assert [point.value for point in client.get_metric_history(run_id, "loss/train")] == [1.5]
-    run = client.get_run(run_id)
+    assert [entry.value for entry in client_of(uri).get_metric_history(run.info.run_id, "loss/train")] == [1.5]
     assert run.info.status == "FINISHED"
     assert run.data.metrics["throughput/images_per_second"] == 540
     assert run.data.metrics["time/train_seconds"] == 4
@@ -103,76 +140,168 @@ def test_a_finished_run_has_the_history_of_its_metrics(uri: str, folder: RunFold
     assert run.data.tags["environment.oversubscribed"] == "false"
 
 
-def test_a_finished_run_has_its_files_beside_the_database(uri: str, folder: RunFolder) -> None:
-    started, run_id = _start(uri)
-    started.finish(folder)
-    names = sorted(artifact.path for artifact in _client(uri).list_artifacts(run_id))
-    assert names == ["events.jsonl", "record.json", "timeline.json", "timeline.png"]
+def test_a_delivered_run_has_its_files_and_its_data(uri: str, point: RunConfig, folder: RunFolder) -> None:
+    begun(uri, point).deliver(folder)
+    run = run_of(uri, point)
+    names = sorted(artifact.path for artifact in client_of(uri).list_artifacts(run.info.run_id))
+    assert names == ["events.jsonl", "model.pt", "record.json", "timeline.json", "timeline.png"]
     artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts"
-    (record,) = artifacts.glob(f"{run_id}/artifacts/record.json")
+    (record,) = artifacts.glob(f"{run.info.run_id}/artifacts/record.json")
     assert record.read_bytes() == folder.record.read_bytes()
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("synthetic", "0123456789abcdef" * 2)
+    assert json.loads(data.dataset.profile) == {"train_images": 96, "test_images": 10}
+    assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
 
 
-def test_a_diverged_run_has_a_result(uri: str, folder: RunFolder) -> None:
-    folder.write_record(_record(status="diverged"))
-    started, run_id = _start(uri)
-    started.finish(folder)
-    run = _client(uri).get_run(run_id)
-    assert (run.info.status, run.data.tags["status"]) == ("FINISHED", "diverged")
+def test_a_run_is_delivered_once(uri: str, point: RunConfig, folder: RunFolder) -> None:
+    """By the process that did it, by another that began before it was done, and by one that began after."""
+    first, second = begun(uri, point), begun(uri, point)
+    assert first.deliver(folder)
+    assert [first.deliver(folder), second.deliver(folder), begun(uri, point).deliver(folder)] == [False] * 3
+    assert len(client_of(uri).get_metric_history(run_of(uri, point).info.run_id, "accuracy/test")) == 2
 
 
-def test_more_metrics_than_a_call_takes_are_all_there(uri: str, folder: RunFolder) -> None:
+def test_a_delivery_that_was_killed_is_taken_up_again(uri: str, point: RunConfig, folder: RunFolder) -> None:
+    """All was sent but the word that it is all."""
+    opened = begun(uri, point)
+    opened.deliver(folder)
+    run_id = run_of(uri, point).info.run_id
+    client = client_of(uri)
+    client.update_run(run_id, status="RUNNING")
+    client.delete_tag(run_id, "record")
+    client.set_tag(run_id, "process", str(DEAD))
+    again = begun(uri, point)
+    assert client.get_run(run_id).info.status == "KILLED"
+    assert again.deliver(folder)
+    run = run_of(uri, point)
+    assert (run.info.run_id, run.info.status) == (run_id, "FINISHED")
+    assert len(client.get_metric_history(run_id, "accuracy/test")) == 2
+    assert len(run.inputs.dataset_inputs) == 1
+
+
+def test_a_run_that_was_made_again_is_another(uri: str, point: RunConfig, folder: RunFolder) -> None:
+    """``force=true``: the first result stays to be compared with."""
+    begun(uri, point).deliver(folder)
+    folder.write_record(_record(point, status="diverged"))
+    opened = begun(uri, point)
+    opened.start(point)
+    assert opened.deliver(folder)
+    runs = runs_in(uri, f"tags.config_hash = '{point.hash()}'")
+    assert [(run.info.status, run.data.tags["status"]) for run in runs] == [
+        ("FINISHED", "diverged"),
+        ("FINISHED", "done"),
+    ]
+
+
+def test_a_sweep_is_a_parent_with_its_points(uri: str, tmp_path: Path) -> None:
+    points = [config(seed=next(SEEDS)) for _ in range(3)]
+    opened = begun(uri, *points)
+    opened.start(points[0])
+    opened.start(points[1])
+    assert opened.deliver(write_run(tmp_path, points[0]))
+    opened.fail(points[1], "rank 1: out of memory", killed=False)
+    assert opened.deliver(write_run(tmp_path, points[2], status="diverged"))
+    opened.end("| K |", failed=1)
+    name = Sweep((), tuple(point.hash() for point in points)).name
+    (parent,) = runs_in(uri, f"tags.sweep = '{name}'")
+    assert parent.info.status == "FAILED"
+    assert parent.data.metrics == {"points/done": 1, "points/diverged": 1, "points/failed": 1}
+    assert parent.data.tags["overrides"] == "seed=1,2"
+    assert client_of(uri).download_artifacts(parent.info.run_id, "table.md", str(tmp_path))
+    assert (tmp_path / "table.md").read_text() == "| K |"
+    children = [run_of(uri, point) for point in points]
+    assert [run.info.status for run in children] == ["FINISHED", "FAILED", "FINISHED"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    again = begun(uri, *reversed(points))
+    again.start(points[1])
+    assert again.deliver(write_run(tmp_path, points[1]))
+    again.end("", failed=0)
+    (parent,) = runs_in(uri, f"tags.sweep = '{name}'")
+    assert parent.info.status == "FINISHED"
+    finished = run_of(uri, points[1])
+    assert finished.info.run_id == children[1].info.run_id
+    assert "error" not in finished.data.tags
+
+
+def test_the_parent_is_ended_by_whoever_opened_it(uri: str, tmp_path: Path) -> None:
+    """Of two sweeps at once; this process is alive, so to the other one its parent is not free."""
+    points = [config(seed=next(SEEDS)) for _ in range(2)]
+    first = begun(uri, *points)
+    first.start(points[0])
+    name = Sweep((), tuple(point.hash() for point in points)).name
+    (parent,) = runs_in(uri, f"tags.sweep = '{name}'")
+    client_of(uri).set_tag(parent.info.run_id, "process", f"{os.getppid()}")
+    second = begun(uri, *points)
+    second.deliver(write_run(tmp_path, points[1]))
+    second.end("", failed=0)
+    (parent,) = runs_in(uri, f"tags.sweep = '{name}'")
+    assert parent.info.status == "RUNNING"
+    first.interrupt()
+    (parent,) = runs_in(uri, f"tags.sweep = '{name}'")
+    assert parent.info.status == "KILLED"
+    first.fail(points[0], "over", killed=False)
+
+
+def test_more_metrics_than_a_call_takes_are_all_there(uri: str, point: RunConfig, tmp_path: Path) -> None:
     epochs = [{"epoch": epoch, "step": epoch + 1, "loss/test": 1.0, "lr": 0.1} for epoch in range(501)]
-    folder.write_record(_record(epochs=epochs))
-    started, run_id = _start(uri)
-    started.finish(folder)
-    assert len(_client(uri).get_metric_history(run_id, "loss/test")) == 501
+    begun(uri, point).deliver(write_run(tmp_path, point, epochs=epochs))
+    assert len(client_of(uri).get_metric_history(run_of(uri, point).info.run_id, "loss/test")) == 501
 
 
 @pytest.mark.parametrize(("killed", "status"), [(False, "FAILED"), (True, "KILLED")])
-def test_a_failure_is_told(uri: str, killed: bool, status: str) -> None:
-    started, run_id = _start(uri)
-    started.fail("rank 1: out of memory" + "." * 9000, killed)
-    run = _client(uri).get_run(run_id)
+def test_a_failure_is_told(uri: str, point: RunConfig, killed: bool, status: str) -> None:
+    opened = begun(uri, point)
+    opened.start(point)
+    opened.fail(point, "rank 1: out of memory" + "." * 9000, killed)
+    run = run_of(uri, point)
     assert run.info.status == status
     assert run.data.tags["error"].startswith("rank 1: out of memory")
 
 
-def test_failing_before_the_start_does_nothing(uri: str) -> None:
-    MLflowTracker(MLflow("mlflow", uri, EXPERIMENT)).fail("interrupted", killed=True)
-
-
-def test_a_run_without_a_record_cannot_finish(uri: str, tmp_path: Path) -> None:
-    started, _ = _start(uri)
+def test_a_run_without_a_record_cannot_be_delivered(uri: str, point: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"record\.json"):
-        started.finish(RunFolder(tmp_path))
-    started.fail("no record", killed=False)
+        begun(uri, point).deliver(RunFolder(tmp_path))
 
 
-def test_a_run_that_a_dead_process_left_running_is_ended(uri: str) -> None:
-    _, left_id = _start(uri)
-    alive, alive_id = _start(uri)
-    client = _client(uri)
-    client.set_tag(left_id, "process", str(DEAD))
-    last, _ = _start(uri)
-    assert client.get_run(left_id).info.status == "KILLED"
-    assert client.get_run(alive_id).info.status == "RUNNING"
-    for each in (alive, last):
-        each.fail("over", killed=False)
+def test_what_a_dead_process_left_running_is_ended(uri: str) -> None:
+    """Of two processes with one id, which a power cut lies between, the first one is dead."""
+    left, alive, reused = points = [config(seed=next(SEEDS)) for _ in range(3)]
+    opened = begun(uri, *points)
+    for point in points:
+        opened.start(point)
+    client = client_of(uri)
+    client.set_tag(run_of(uri, left).info.run_id, "process", str(DEAD))
+    client.set_tag(run_of(uri, reused).info.run_id, "process", f"{os.getpid()}:1")
+    begun(uri)
+    assert [run_of(uri, point).info.status for point in points] == ["KILLED", "RUNNING", "KILLED"]
+    opened.fail(alive, "over", killed=False)
+    opened.interrupt()
 
 
-def test_a_mirror_that_breaks_at_the_end_says_so(uri: str, folder: RunFolder) -> None:
-    started, run_id = _start(uri)
-    _client(uri).delete_run(run_id)
+def test_a_process_is_known_by_its_name() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert is_alive(str(process.pid))
+        process.kill()
+    assert is_alive(own_name())
+    assert not is_alive(str(process.pid))
+    assert not is_alive("")
+    assert not is_alive(f"{10**30}")
+
+
+def test_a_mirror_that_breaks_says_so(uri: str, point: RunConfig, folder: RunFolder) -> None:
+    opened = begun(uri, point)
+    opened.start(point)
+    client_of(uri).delete_run(run_of(uri, point).info.run_id)
     with pytest.raises(TrackingError, match=r"tracking\.uri="):
-        started.finish(folder)
+        opened.deliver(folder)
 
 
 def test_a_deleted_experiment_is_a_wrong_configuration(uri: str) -> None:
-    client = _client(uri)
+    client = client_of(uri)
     client.delete_experiment(client.create_experiment("old"))
     with pytest.raises(ConfigError, match=r"tracking\.experiment='old': it was deleted"):
-        MLflowTracker(MLflow("mlflow", uri, "old")).start(config())
+        MLflowTracker(MLflow("mlflow", uri, "old")).begin(Sweep((), ()))
 
 
 @pytest.mark.parametrize(
@@ -189,48 +318,52 @@ def test_a_deleted_experiment_is_a_wrong_configuration(uri: str) -> None:
 def test_a_wrong_uri_is_told_at_once(wrong: str, tmp_path: Path) -> None:
     no_database = tmp_path / "no_database"
     no_database.write_text("this is no database" * 100)
-    begun = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(ConfigError, match=r"^tracking\.uri='.*': allowed are sqlite:///<file>, .* or tracking=none"):
-        MLflowTracker(MLflow("mlflow", wrong.format(no_database), EXPERIMENT)).start(config())
-    assert time.monotonic() - begun < 15
+        MLflowTracker(MLflow("mlflow", wrong.format(no_database), EXPERIMENT)).begin(Sweep((), ()))
+    assert time.monotonic() - start < 15
 
 
-def test_nothing_is_left_changed(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_changed(uri: str, point: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
     environment = dict(os.environ)
     level = logging.getLogger("alembic").level
-    _start(uri)[0].fail("over", killed=False)
+    begun(uri, point).fail(point, "over", killed=False)
     assert dict(os.environ) == environment
     assert logging.getLogger("alembic").level == level
 
 
-def test_no_tracking_does_nothing(tmp_path: Path) -> None:
+def test_no_tracking_does_nothing(point: RunConfig, tmp_path: Path) -> None:
     silent = tracker(NoTracking("none"))
-    silent.start(config())
-    silent.finish(RunFolder(tmp_path))
-    silent.fail("over", killed=True)
+    silent.begin(Sweep((), ()))
+    silent.start(point)
+    assert not silent.deliver(RunFolder(tmp_path))
+    silent.fail(point, "over", killed=True)
+    silent.end("", failed=1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_two_processes_may_open_one_fresh_database(tmp_path: Path) -> None:
+    """And follow the same sweep, which has one parent all the same."""
     code = (
         "import json, logging, sys, warnings\n"
         "from bench.config import parse\n"
+        "from bench.study.shelf import Sweep\n"
         "from bench.study.tracking import tracker\n"
         "logging.basicConfig(level=logging.INFO)\n"
         "warnings.simplefilter('error')\n"
         "run_config = parse(json.loads(sys.argv[1]))\n"
         "followed = tracker(run_config.tracking)\n"
+        "followed.begin(Sweep((), ('a', 'b')))\n"
         "followed.start(run_config)\n"
-        "followed.fail('over', killed=False)"
+        "followed.fail(run_config, 'over', killed=False)"
     )
     tracking = {"name": "mlflow", "uri": f"sqlite:///{tmp_path}/new/mlflow.db", "experiment": EXPERIMENT}
-    command = [sys.executable, "-c", code, json.dumps(config(tracking=tracking).resolved())]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
+    points = [json.dumps(config(tracking=tracking, seed=seed).resolved()) for seed in (0, 1)]
+    processes = [subprocess.Popen([sys.executable, "-c", code, point], stderr=subprocess.PIPE) for point in points]
     said = [process.communicate(timeout=60)[1].decode() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert said == ["", ""]
-    client = _client(f"sqlite:///{tmp_path}/new/mlflow.db")
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FAILED", "FAILED"]
+    statuses = sorted(run.info.status for run in runs_in(f"sqlite:///{tmp_path}/new/mlflow.db"))
+    assert statuses == ["FAILED", "FAILED", "RUNNING"]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["mlflow.db", "mlflow.db.lock"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import itertools
+import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ class Point:
     config: RunConfig
     overrides: tuple[str, ...]
     """That single it out."""
+    equivalents: tuple[tuple[str, ...], ...] = ()
+    """What singles out the points of the sweep that would do the very same."""
 
 
 def compose(overrides: Sequence[str]) -> RunConfig:
@@ -50,7 +54,7 @@ def compose(overrides: Sequence[str]) -> RunConfig:
 
 
 def sweep(overrides: Sequence[str]) -> list[Point]:
-    """Every different point of the Cartesian product, in its order, of the command line's sweep and the experiment's.
+    """Every different point of the Cartesian product of the command line's sweep and the experiment's, in turns.
 
     Of equivalent points (any staleness at K=1) the first one stays.
 
@@ -65,11 +69,61 @@ def sweep(overrides: Sequence[str]) -> list[Point]:
         if override.key_or_group not in settled:
             swept[override.key_or_group] = override
     choices = [_spell_out(override) for override in swept.values()]
+    base = _Base(fixed)
     points: dict[str, Point] = {}
     for combination in itertools.product(*choices):
-        config = parse(_compose([*fixed, *combination])[0])
-        points.setdefault(config.hash(), Point(config, combination))
-    return list(points.values())
+        config = parse(base.compose(combination))
+        if first := points.get(config.hash()):
+            points[config.hash()] = replace(first, equivalents=(*first.equivalents, combination))
+        else:
+            points[config.hash()] = Point(config, combination)
+    return interleave(list(points.values()))
+
+
+def interleave(points: Sequence[Point]) -> list[Point]:
+    """Repeat by repeat (seed), as a machine's speed drifts: methods are compared within a repeat.
+
+    Each repeat but the first has a random order of its own, drawn from its seed, so that no point always follows
+    the same other one.
+    """
+    repeats: dict[int, list[Point]] = {}
+    for point in points:
+        repeats.setdefault(point.config.seed, []).append(point)
+    for seed, repeat in list(repeats.items())[1:]:
+        random.Random(seed).shuffle(repeat)
+    return [point for repeat in repeats.values() for point in repeat]
+
+
+class _Base:
+    """Composes a sweep's points. Hydra takes a fifth of a second, so it is asked once for each choice of groups."""
+
+    def __init__(self, fixed: Sequence[str]) -> None:
+        self._fixed = fixed
+        self._composed: dict[tuple[str, ...], Any] = {}
+
+    def compose(self, combination: Sequence[str]) -> dict[str, Any]:
+        """The plain values of one point."""
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        parsed = _parse_overrides(combination)
+        values = [override for override in parsed if _is_value(override)]
+        choices = tuple(override.input_line for override in parsed if not _is_value(override))
+        if choices not in self._composed:
+            self._composed[choices] = _hydra([*self._fixed, *choices])[0]
+        config = copy.deepcopy(self._composed[choices])
+        try:
+            for override in values:
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+            return _plain(config)
+        except OmegaConfBaseException:
+            # Hydra's message is the one that is told.
+            return _compose([*self._fixed, *combination])[0]
+
+
+def _is_value(override: Any) -> bool:
+    """Whether an override sets a value that is there, which needs no composing."""
+    return not (override.is_add() or override.is_delete() or override.package or _choices(override.key_or_group))
 
 
 def _parse_overrides(overrides: Sequence[str]) -> list[Any]:
@@ -109,6 +163,24 @@ def _spell_out(override: Any) -> list[str]:
 
 def _compose(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The plain values, and the sweep that an experiment asks for (``hydra.sweeper.params``), as overrides."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    config, sweeps = _hydra(overrides)
+    try:
+        return _plain(config), sweeps
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error)) from None
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return plain
+
+
+def _hydra(overrides: Sequence[str]) -> tuple[Any, list[str]]:
+    """What Hydra composes, its own settings apart, and the sweep among these."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
@@ -122,8 +194,8 @@ def _compose(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         sweeps = [f"{key}={value}" for key, value in (values.hydra.sweeper.params or {}).items()]
         OmegaConf.set_struct(values, False)
         del values["hydra"]
-        plain: dict[str, Any] = OmegaConf.to_container(values, resolve=True)  # type: ignore[assignment]
-        return plain, sweeps
+        OmegaConf.set_struct(values, True)
+        return values, sweeps
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(error)) from None
 

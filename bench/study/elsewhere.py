@@ -40,6 +40,10 @@ def warm_up() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
+class Killed(RuntimeError):
+    """A call's process ended without an answer: the message says how."""
+
+
 class Call:
     """``function(*arguments)`` in a process of its own, in this one's folder and environment; it ends with this one."""
 
@@ -55,7 +59,7 @@ class Call:
         """What the function returns; what it raises is raised here.
 
         Raises:
-            RuntimeError: the process was killed.
+            Killed: the process was.
             KeyboardInterrupt: this process was interrupted; the other one is gone by then.
         """
         try:
@@ -65,7 +69,7 @@ class Call:
             self._process.join()
             code = self._process.exitcode or 0
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            raise RuntimeError(f"process {self._process.pid} was {how}") from None
+            raise Killed(f"process {self._process.pid} was {how}") from None
         except KeyboardInterrupt:
             self._end()
             raise

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import RunConfig
-from bench.study.elsewhere import Call, Interrupted, end_with_parent
-from bench.study.record import SCHEMA, RunFolder, write_json_atomic
+from bench.study.elsewhere import Call, Interrupted, Killed, end_with_parent
+from bench.study.record import SCHEMA, RunFolder, describe_data, write_json_atomic
 
 GRACE_SECONDS = 5.0
 """For which a rank that lost a peer waits to be ended, so that the peer's own failure is seen first."""
@@ -44,7 +44,10 @@ def launch(config: RunConfig, prepared: Path | None, folder: RunFolder, environm
     if config.engine == "reference" or under_torchrun():
         _here(config, prepared, folder, environment)
     else:
-        Call(_elastic, config, prepared, folder, environment).result()
+        try:
+            Call(_elastic, config, prepared, folder, environment).result()
+        except Killed as error:
+            raise RunFailed(f"the launching {error}") from None
 
 
 def _here(config: RunConfig, prepared: Path | None, folder: RunFolder, environment: dict[str, Any]) -> None:
@@ -150,14 +153,7 @@ def _train(
                 "started": started.isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "environment": environment | {"gpu": gpu},
-                "data": {
-                    "name": config.data.name,
-                    "digest": dataset.digest,
-                    "train_images": len(dataset.train_labels),
-                    "test_images": len(dataset.test_labels),
-                    "image_shape": list(dataset.image_shape),
-                    "classes": dataset.classes,
-                },
+                "data": describe_data(config.data.name, dataset),
                 "partition": outcome.partition,
                 "metrics": outcome.metrics,
                 "epochs": outcome.epochs,

@@ -10,16 +10,34 @@ import json
 import math
 import os
 import platform
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.task.data import Dataset
 
 SCHEMA = 1
 """Version of the record's layout."""
+
+
+KEYS = (
+    "status",
+    "config",
+    "config_hash",
+    "started",
+    "finished",
+    "environment",
+    "data",
+    "partition",
+    "metrics",
+    "epochs",
+    "agents",
+)
+"""What a record has beside its schema."""
 
 
 class RecordError(ValueError):
@@ -91,7 +109,8 @@ class RunFolder:
         """The run's result; None if it has none.
 
         Raises:
-            RecordError: the file is not JSON, or its schema is not the one known here.
+            RecordError: the file is not JSON, its schema is not the one known here, something is missing, or it is the
+                record of another run.
         """
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
@@ -102,6 +121,10 @@ class RunFolder:
         schema = record.get("schema") if isinstance(record, dict) else None
         if schema != SCHEMA:
             raise RecordError(f"{self.record}: schema={schema!r}; this version reads schema={SCHEMA}")
+        if missing := [key for key in KEYS if key not in record]:
+            raise RecordError(f"{self.record}: has no {', '.join(missing)}")
+        if record["config_hash"] != self.path.name:
+            raise RecordError(f"{self.record}: config_hash={record['config_hash']!r} is not its folder's name")
         return dict(record)
 
     def write_failure(self, message: str, killed: bool) -> None:
@@ -115,10 +138,11 @@ class RunFolder:
             file.unlink(missing_ok=True)
             _temporary(file).unlink(missing_ok=True)
 
-    def discard(self) -> None:
-        """Remove the folder, if it holds nothing of a run."""
-        if {path.name for path in self.path.iterdir()} <= {"lock"}:
-            shutil.rmtree(self.path)
+    def set_aside(self) -> Path:
+        """Give a record that cannot be read another name, under which nothing looks for it; return that."""
+        aside = self.record.with_name(self.record.name + ".corrupt")
+        os.replace(self.record, aside)
+        return aside
 
 
 def write_json_atomic(path: Path, value: object) -> None:
@@ -149,6 +173,18 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
+
+
+def describe_data(name: str, dataset: Dataset) -> dict[str, Any]:
+    """The images that a run has trained on, for the record."""
+    return {
+        "name": name,
+        "digest": dataset.digest,
+        "train_images": len(dataset.train_labels),
+        "test_images": len(dataset.test_labels),
+        "image_shape": list(dataset.image_shape),
+        "classes": dataset.classes,
+    }
 
 
 def environment(oversubscribed: bool, gpu: str | None = None) -> dict[str, Any]:

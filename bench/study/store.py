@@ -18,48 +18,77 @@ QUIET = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": loggi
 
 
 def open_store(tracking: MLflow) -> tuple[Any, str]:
-    """A client of the server or database, and the experiment's id; both are created where they are missing."""
+    """A client of the server or database, and the experiment's id; both are created where they are missing.
+
+    To be called under :func:`alone`.
+
+    Raises:
+        ConfigError: it is not there, or the experiment was deleted.
+    """
+    from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        database = _connect(tracking.uri)
-        with _alone(database):
-            if database is not None and not database.exists():
-                _create(database)
-            client = MlflowClient(tracking_uri=tracking.uri)
-            return client, _experiment(client, tracking, database)
-    except (SQLAlchemyError, ImportError, OSError) as error:
+        _try(tracking.uri)
+        database = _sqlite_file(tracking.uri)
+        if database is not None and not database.exists():
+            _create(database)
+        client = MlflowClient(tracking_uri=tracking.uri)
+        return client, _experiment(client, tracking, database)
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         raise wrong_uri(tracking.uri, error) from None
 
 
-def _connect(uri: str) -> Path | None:
-    """Try a database once, where MLflow would for minutes. Returns the file of an SQLite one, which may be missing."""
+@contextlib.contextmanager
+def alone(tracking: MLflow) -> Iterator[None]:
+    """Keep other processes of ours away from the same SQLite database; a server copes by itself.
+
+    Two that create it at once corrupt it, and two that look for a run and then create it would both create one.
+
+    Raises:
+        ConfigError: its folder cannot be written.
+    """
+    database = _sqlite_file(tracking.uri)
+    if database is None:
+        yield
+        return
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        lock = database.with_name(database.name + ".lock").open("w")
+    except OSError as error:
+        raise wrong_uri(tracking.uri, error) from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_database(uri: str) -> bool:
+    return re.split("[+:]", uri, maxsplit=1)[0] in ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    """The file of an SQLite database, which may be missing."""
     import sqlalchemy
 
-    if re.split("[+:]", uri, maxsplit=1)[0] not in ("sqlite", "postgresql", "mysql", "mssql"):
-        return None
-    url = sqlalchemy.make_url(uri)
-    database = Path(url.database).resolve() if url.drivername.startswith("sqlite") and url.database else None
-    if database is None or database.exists():
-        engine = sqlalchemy.create_engine(url)
+    try:
+        url = sqlalchemy.make_url(uri) if _is_database(uri) else None
+    except sqlalchemy.exc.ArgumentError as error:
+        raise wrong_uri(uri, error) from None
+    return Path(url.database).resolve() if url and url.drivername.startswith("sqlite") and url.database else None
+
+
+def _try(uri: str) -> None:
+    """Try a database once, where MLflow would for minutes."""
+    import sqlalchemy
+
+    database = _sqlite_file(uri)
+    if _is_database(uri) and (database is None or database.exists()):
+        engine = sqlalchemy.create_engine(sqlalchemy.make_url(uri))
         try:
             sqlalchemy.inspect(engine).get_table_names()
         finally:
             engine.dispose()
-    return database
-
-
-@contextlib.contextmanager
-def _alone(database: Path | None) -> Iterator[None]:
-    """Keep other processes of ours from creating the same SQLite database meanwhile: two at once corrupt it."""
-    if database is None:
-        yield
-        return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_name(database.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _create(database: Path) -> None:

@@ -1,47 +1,62 @@
-"""Runs mirrored to MLflow, by the parent process alone, before and after training.
+"""Runs mirrored to MLflow by the parent process alone, before and after training, never while a run trains.
 
-The folder of a run is the truth and MLflow its mirror. The client is used throughout: MLflow's fluent interface keeps a
-current run and a current server for the whole process.
+The folder of a run is the truth and MLflow its mirror, and MLflow itself knows what it holds: a run there has the tags
+``config_hash`` and ``record``, a digest of the record that it mirrors, and is FINISHED once it has all of it. So to
+deliver a run twice changes nothing, and whatever was killed in the middle is taken up again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import platform
+import hashlib
+from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any, Protocol
 
-from bench.config import MLflow, RunConfig, Tracking
-from bench.study.record import RecordError, RunFolder, flatten, git_state
-from bench.study.store import first_line, open_store, settled, silenced, wrong_uri
+from bench.config import ConfigError, MLflow, RunConfig, Tracking, parse
+from bench.study import mirror
+from bench.study.process import is_alive, own_name
+from bench.study.record import RecordError, RunFolder
+from bench.study.shelf import Sweep
+from bench.study.store import alone, first_line, open_store, settled, silenced, wrong_uri
 
-PARAMETER_LENGTH = 500
 METRICS_A_CALL = 1000
+RUNS_A_PAGE = 1000
 SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 
 
 class TrackingError(RuntimeError):
-    """MLflow did not take what was sent at the end of a run. The run's folder is complete all the same."""
+    """MLflow did not take what was sent. The run's folder is complete all the same."""
 
 
 class Tracker(Protocol):
-    """Follows one run at a time: start, then finish or fail."""
+    """Follows the runs of a sweep, several at once if need be."""
 
-    def prepare(self) -> None: ...
+    def prepare(self) -> None:
+        """Import what takes seconds to import; nothing is opened."""
 
-    def start(self, run_config: RunConfig) -> None: ...
+    def begin(self, sweep: Sweep) -> None:
+        """Open MLflow. Raises ConfigError if there is none, or the experiment was deleted."""
 
-    def finish(self, folder: RunFolder) -> None: ...
+    def start(self, config: RunConfig) -> None:
+        """A point's run begins. Raises TrackingError, as all that follow."""
 
-    def fail(self, message: str, killed: bool) -> None: ...
+    def deliver(self, folder: RunFolder) -> bool:
+        """Mirror a point's record and files, and end its run; False where MLflow has all of it. Raises RecordError."""
+
+    def fail(self, config: RunConfig, message: str, killed: bool) -> None:
+        """A point's run ends without a record."""
+
+    def end(self, summary: str, failed: int) -> None:
+        """The sweep has ended: its table, and how many points failed."""
+
+    def interrupt(self) -> None:
+        """The user ends the sweep."""
 
 
 def tracker(tracking: Tracking) -> Tracker:
-    """The tracker that the configuration asks for; nothing is opened before its ``start``."""
+    """The tracker that the configuration asks for; nothing is opened before its ``begin``."""
     return MLflowTracker(tracking) if isinstance(tracking, MLflow) else NoTracker()
 
 
@@ -51,149 +66,209 @@ class NoTracker:
     def prepare(self) -> None:
         pass
 
-    def start(self, run_config: RunConfig) -> None:
+    def begin(self, sweep: Sweep) -> None:
         pass
 
-    def finish(self, folder: RunFolder) -> None:
+    def start(self, config: RunConfig) -> None:
         pass
 
-    def fail(self, message: str, killed: bool) -> None:
+    def deliver(self, folder: RunFolder) -> bool:  # noqa: ARG002
+        return False
+
+    def fail(self, config: RunConfig, message: str, killed: bool) -> None:
+        pass
+
+    def end(self, summary: str, failed: int) -> None:
+        pass
+
+    def interrupt(self) -> None:
         pass
 
 
 class MLflowTracker:
-    """Mirrors runs to the MLflow experiment that the configuration names."""
+    """Mirrors a sweep to the MLflow experiment that the configuration names: a parent run, and a child for each point.
+
+    A single run has no parent.
+    """
 
     def __init__(self, tracking: MLflow) -> None:
-        self.tracking = tracking
-        self.client: Any = None
-        self.run_id: str | None = None
+        self._tracking = tracking
+        self._client: Any = None
+        self._experiment = ""
+        self._sweep = Sweep((), ())
+        self._delivered: dict[str, str] = {}
+        """The ``record`` tag of each finished run, by hash, as it was at the beginning."""
+        self._started: dict[str, str] = {}
+        """The ids of the runs that this process has begun and not ended, by hash."""
+        self._parent: str | None = None
+        self._owned = False
+        """Whether the parent is this process's to end: another one may be at the same sweep."""
+        self._outcomes: Counter[str] = Counter()
 
     def prepare(self) -> None:
-        """Import what takes seconds to import; nothing is opened."""
         with settled(SETTINGS), silenced():
             import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
-    def start(self, run_config: RunConfig) -> None:
-        """Create the run, RUNNING, and end as KILLED those that a dead process of this machine left RUNNING.
-
-        Raises:
-            ConfigError: there is no MLflow at ``tracking.uri``, or the experiment was deleted there.
-        """
+    def begin(self, sweep: Sweep) -> None:
+        """Open MLflow, and end as KILLED what a dead process of this machine left RUNNING."""
+        self._sweep = sweep
         with settled(SETTINGS | IMPATIENCE), silenced():
-            from mlflow.entities import Param
             from mlflow.exceptions import MlflowException
 
-            try:
-                self.client, experiment_id = open_store(self.tracking)
-                _reap(self.client, experiment_id)
-                name = _run_name(run_config)
-                self.run_id = self.client.create_run(experiment_id, tags=_tags(run_config), run_name=name).info.run_id
-                parameters = [Param(key, _text(value)) for key, value in flatten(run_config.canonical()).items()]
-                self.client.log_batch(self.run_id, params=parameters)
-            except MlflowException as error:
-                raise wrong_uri(self.tracking.uri, error) from None
+            with alone(self._tracking):
+                self._client, self._experiment = open_store(self._tracking)
+                try:
+                    self._reap()
+                    finished = self._search("attributes.status = 'FINISHED'")
+                except MlflowException as error:
+                    raise wrong_uri(self._tracking.uri, error) from None
+        self._delivered = {_tag(run, "config_hash"): _tag(run, "record") for run in finished}
 
-    def finish(self, folder: RunFolder) -> None:
-        """Mirror the run's record and files, and end the run. A diverged run has a result: it ends FINISHED too.
+    def start(self, config: RunConfig) -> None:
+        with self._talking():
+            self._started[config.hash()] = self._open(config)
 
-        Raises:
-            RecordError: the folder has no record, or a corrupt one.
-            TrackingError: MLflow refused or was gone.
-        """
+    def deliver(self, folder: RunFolder) -> bool:
         record = folder.read_record()
         if record is None:
             raise RecordError(f"{folder.record}: there is no record to mirror")
-        with self._ending():
-            from mlflow.entities import Metric, RunTag
+        config, digest = _config(folder, record), hashlib.sha256(folder.record.read_bytes()).hexdigest()[:16]
+        self._outcomes[record["status"]] += 1
+        if self._delivered.get(config.hash()) == digest:
+            return False
+        with self._talking():
+            if digest in [_tag(run, "record") for run in self._runs_of(config) if run.info.status == "FINISHED"]:
+                return False
+            run_id = self._started.pop(config.hash(), None) or self._open(config)
+            self._send(run_id, folder, record)
+            self._client.set_tag(run_id, "record", digest)
+            self._client.set_terminated(run_id, "FINISHED", end_time=mirror.milliseconds(record["finished"]))
+        return True
 
-            metrics = [Metric(*values) for values in _metrics(record, folder)]
-            for first in range(0, len(metrics), METRICS_A_CALL):
-                self.client.log_batch(self.run_id, metrics=metrics[first : first + METRICS_A_CALL])
-            tags = {f"environment.{key}": _text(value) for key, value in record["environment"].items()}
-            tags["status"] = record["status"]
-            self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-            for file in (folder.record, folder.events_file, folder.timeline, folder.picture):
-                if file.exists():
-                    self.client.log_artifact(self.run_id, str(file))
-            self.client.set_terminated(self.run_id, "FAILED" if record["status"] == "failed" else "FINISHED")
-            self.run_id = None
+    def fail(self, config: RunConfig, message: str, killed: bool) -> None:
+        status = "killed" if killed else "failed"
+        with self._talking():
+            run_id = self._started.pop(config.hash(), None) or self._open(config)
+            self._client.set_tag(run_id, "error", message[: mirror.TAG_LENGTH])
+            self._client.set_tag(run_id, "status", status)
+            self._client.set_terminated(run_id, status.upper())
 
-    def fail(self, message: str, killed: bool) -> None:
-        """End the run, if it was started, as FAILED or KILLED with the message in its tag ``error``.
-
-        Raises:
-            TrackingError: MLflow refused or was gone.
-        """
-        if self.run_id is None:
+    def end(self, summary: str, failed: int) -> None:
+        if len(self._sweep.points) < 2:
             return
-        with self._ending():
-            self.client.set_tag(self.run_id, "error", message[:5000])
-            self.client.set_tag(self.run_id, "status", "killed" if killed else "failed")
-            self.client.set_terminated(self.run_id, "KILLED" if killed else "FAILED")
-            self.run_id = None
+        with self._talking():
+            found = self._search(f"tags.sweep = '{self._sweep.name}'")
+            if self._parent is None and [run.info.status for run in found] == ["FINISHED"]:
+                return
+            parent = self._join()
+            if not self._owned:
+                return
+            for status, count in {**self._outcomes, "failed": failed}.items():
+                self._client.log_metric(parent, f"points/{status}", count)
+            if summary:
+                self._client.log_text(parent, summary, "table.md")
+            self._client.set_terminated(parent, "FAILED" if failed else "FINISHED")
+
+    def interrupt(self) -> None:
+        if self._parent is not None and self._owned:
+            with self._talking():
+                self._client.set_terminated(self._parent, "KILLED")
+
+    # ------------------------------------------------------------------------------------------------- runs and parents
+    def _open(self, config: RunConfig) -> str:
+        """The id of a point's run, RUNNING: one that has never finished is taken up again, else a new one."""
+        parent = self._join()
+        for run in self._runs_of(config):
+            if run.info.status != "FINISHED" and self._is_free(run):
+                self._reopen(run, parent)
+                return str(run.info.run_id)
+        tags = mirror.tags(config) | {"process": own_name()} | ({"mlflow.parentRunId": parent} if parent else {})
+        run_id = self._client.create_run(self._experiment, tags=tags, run_name=mirror.name(config)).info.run_id
+        self._client.log_batch(run_id, params=mirror.parameters(config))
+        return str(run_id)
+
+    def _reopen(self, run: Any, parent: str | None) -> None:
+        self._client.update_run(run.info.run_id, status="RUNNING")
+        self._client.set_tag(run.info.run_id, "process", own_name())
+        if parent:
+            self._client.set_tag(run.info.run_id, "mlflow.parentRunId", parent)
+        for key in {"error", "status"} & set(run.data.tags):
+            self._client.delete_tag(run.info.run_id, key)
+
+    def _join(self) -> str | None:
+        """The parent's id; looked for, reopened or created at the first need of it."""
+        if self._parent is not None or len(self._sweep.points) < 2:
+            return self._parent
+        found = self._search(f"tags.sweep = '{self._sweep.name}'")
+        self._owned = not found or self._is_free(found[0])
+        if not found:
+            tags = mirror.parent_tags(self._sweep) | {"process": own_name()}
+            created = self._client.create_run(self._experiment, tags=tags, run_name=mirror.parent_name(self._sweep))
+            self._parent = created.info.run_id
+        else:
+            self._parent = found[0].info.run_id
+            if self._owned:
+                self._reopen(found[0], None)
+        return self._parent
+
+    def _send(self, run_id: str, folder: RunFolder, record: dict[str, Any]) -> None:
+        from mlflow.entities import RunTag
+
+        metrics = mirror.metrics(record, folder)
+        for first in range(0, len(metrics), METRICS_A_CALL):
+            self._client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_CALL])
+        results = [RunTag(key, value) for key, value in mirror.result_tags(record).items()]
+        self._client.log_batch(run_id, tags=results)
+        self._client.log_inputs(run_id, mirror.inputs(record))
+        for file in (folder.record, folder.events_file, folder.timeline, folder.picture, folder.model):
+            if file.exists():
+                self._client.log_artifact(run_id, str(file))
+
+    def _runs_of(self, config: RunConfig) -> list[Any]:
+        return self._search(f"tags.config_hash = '{config.hash()}'")
+
+    def _search(self, query: str) -> list[Any]:
+        """Runs of the experiment, newest first."""
+        runs: list[Any] = []
+        token = None
+        while token is not None or not runs:
+            page = self._client.search_runs([self._experiment], query, max_results=RUNS_A_PAGE, page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                break
+        return runs
+
+    def _is_free(self, run: Any) -> bool:
+        """Whether no living process is at a run but this one."""
+        name = _tag(run, "process")
+        return run.info.status != "RUNNING" or name == own_name() or not is_alive(name)
+
+    def _reap(self) -> None:
+        """A process that was killed by force leaves its runs RUNNING for ever."""
+        for run in self._search(f"attributes.status = 'RUNNING' and tags.host = '{mirror.host()}'"):
+            if not is_alive(_tag(run, "process")):
+                self._client.set_tag(run.info.run_id, "status", "killed")
+                self._client.set_terminated(run.info.run_id, "KILLED")
 
     @contextlib.contextmanager
-    def _ending(self) -> Iterator[None]:
-        with settled(SETTINGS), silenced():
+    def _talking(self) -> Iterator[None]:
+        with settled(SETTINGS | IMPATIENCE), silenced():
             from mlflow.exceptions import MlflowException
 
             try:
-                yield
-            except (MlflowException, OSError) as error:
-                raise TrackingError(f"tracking.uri={self.tracking.uri!r}: {first_line(error)}") from None
+                with alone(self._tracking):
+                    yield
+            except (MlflowException, ConfigError, OSError) as error:
+                raise TrackingError(f"tracking.uri={self._tracking.uri!r}: {first_line(error)}") from None
 
 
-# ---------------------------------------------------------------------------------------------------- dead processes
-def _reap(client: Any, experiment_id: str) -> None:
-    """A process that was killed by force leaves its run RUNNING for ever: end those of this machine that are dead."""
-    query = f"attributes.status = 'RUNNING' and tags.host = '{platform.node()}'"
-    for run in client.search_runs([experiment_id], query):
-        if not _is_alive(int(run.data.tags.get("process", os.getpid()))):
-            client.set_tag(run.info.run_id, "status", "killed")
-            client.set_terminated(run.info.run_id, "KILLED")
+def _tag(run: Any, key: str) -> str:
+    return str(run.data.tags.get(key, ""))
 
 
-def _is_alive(process: int) -> bool:
-    with contextlib.suppress(PermissionError):
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return False
-    return True
-
-
-# ----------------------------------------------------------------------------------------------------- what is mirrored
-def _run_name(run_config: RunConfig) -> str:
-    keys = run_config.canonical()
-    words = f"K{keys['stages']} S{keys['replicas']} c{keys['staleness']} {keys['weights']} seed{keys['seed']}"
-    return f"{words} {run_config.hash()}"
-
-
-def _tags(run_config: RunConfig) -> dict[str, str]:
-    keys = run_config.canonical()
-    names = ("method", "stages", "replicas", "staleness", "weights", "engine", "seed")
-    commit, _ = git_state()
-    tags = {name: str(keys[name]) for name in names}
-    tags |= {"config_hash": run_config.hash(), "host": platform.node(), "process": str(os.getpid())}
-    # The second is the name that MLflow's own pages show as the run's version.
-    return tags | ({} if commit is None else {"git_commit": commit, "mlflow.source.git.commit": commit})
-
-
-def _metrics(record: dict[str, Any], folder: RunFolder) -> Iterator[tuple[str, float, int, int]]:
-    """Name, value, time in Unix milliseconds and step (updates) of every number that a run has."""
-    finished = int(datetime.fromisoformat(record["finished"]).timestamp() * 1000)
-    times = {event["epoch"]: int(event["time"] * 1000) for event in folder.events() if event["event"] == "epoch"}
-    last: dict[str, Any] = {"step": 0}
-    for last in record["epochs"]:
-        for name, value in last.items():
-            if name not in ("epoch", "step") and value is not None:
-                yield name, float(value), times.get(last["epoch"], finished), last["step"]
-    for name, value in record["metrics"].items():
-        # Where the last epoch has said the same already, a second point would only draw a second dot.
-        if value is not None and value != last.get(name):
-            yield name, float(value), finished, last["step"]
-
-
-def _text(value: object) -> str:
-    return (value if isinstance(value, str) else json.dumps(value))[:PARAMETER_LENGTH]
+def _config(folder: RunFolder, record: dict[str, Any]) -> RunConfig:
+    try:
+        return parse(record["config"])
+    except ConfigError as error:
+        raise RecordError(f"{folder.record}: {error}") from None

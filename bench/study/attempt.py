@@ -1,0 +1,85 @@
+"""One run in its folder: alone there, from a clean start, and never without a word on how it ended."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from bench.config import RunConfig
+from bench.study.check import oversubscribed
+from bench.study.elsewhere import Interrupted
+from bench.study.launch import RunFailed, launch, under_torchrun
+from bench.study.record import RunFolder, environment
+
+
+class Busy(RuntimeError):
+    """Another process is at the same run."""
+
+
+def folder_of(config: RunConfig) -> RunFolder:
+    """Where a run is kept."""
+    return RunFolder(Path(config.runs_dir, config.hash()))
+
+
+def label(config: RunConfig) -> str:
+    """A run's short name for people."""
+    return f"K{config.stages} S{config.replicas} c{config.staleness} {config.hash()}"
+
+
+def runs_again(config: RunConfig) -> bool:
+    """Whether a run is made although it has a record: nodes without a shared disk cannot agree to skip it."""
+    return config.force or under_torchrun()
+
+
+def attempt(config: RunConfig, prepared: Path | None, following: AbstractContextManager[object]) -> None:
+    """Run it, unless another process has given it a record meanwhile.
+
+    Args:
+        following: entered once the run's folder is this process's alone, and empty; left when the training has ended.
+
+    Raises:
+        RunFailed: a rank failed.
+        Busy: another process is at it.
+        Interrupted: the user wants the end.
+    """
+    folder = folder_of(config)
+    with alone(folder):
+        if folder.record.exists() and not runs_again(config):
+            return
+        folder.clear()
+        try:
+            with following:
+                launch(config, prepared, folder, environment(oversubscribed(config)))
+            _draw(folder)
+        except RunFailed as error:
+            folder.write_failure(str(error), killed=False)
+            raise
+        except KeyboardInterrupt:
+            if not folder.record.exists():
+                folder.write_failure("interrupted", killed=True)
+            raise Interrupted from None
+
+
+@contextmanager
+def alone(folder: RunFolder, wait: bool = False) -> Iterator[None]:
+    """Hold a run's folder; the system lets go of it when this process ends, however it ends.
+
+    Raises:
+        Busy: another process holds it, and this one is not to wait.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with (folder.path / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise Busy(f"another process is running it, in {folder.path}") from None
+        yield
+
+
+def _draw(folder: RunFolder) -> None:
+    from bench.study.timeline import draw
+
+    draw(json.loads(folder.timeline.read_text()), folder.picture)

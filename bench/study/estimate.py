@@ -1,0 +1,61 @@
+"""How long a run will take, from the seconds that its layers take now."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+
+from bench.config import RunConfig
+
+START_SECONDS = 8.0
+"""Of a run beyond its training and evaluation: to start processes and to write what it leaves."""
+FORWARD_SHARE = 1 / 3
+"""Of a forward pass in the time of forward and backward."""
+
+
+def estimate(configs: Sequence[RunConfig]) -> list[float]:
+    """Seconds that each run will take; every different network is timed once, on this machine.
+
+    The pace of decoupled stages is that of the slowest one; at staleness 0 they work in turns. Agents that share cores
+    take turns as well, and so do all those of the oracle.
+    """
+    known: dict[str, list[float]] = {}
+    return [_seconds(config, _layers(config, known)) for config in configs]
+
+
+def _layers(config: RunConfig, known: dict[str, list[float]]) -> list[float]:
+    """Seconds of forward and backward of each layer, for a batch."""
+    import torch
+
+    from bench.engine.assembly import batches_of
+    from bench.engine.numerics import Numerics
+    from bench.engine.profile import profile
+    from bench.task.models import build
+    from bench.task.sources import load
+
+    key = repr((config.model, config.data, config.batch_size, config.precision, config.channels_last, config.device))
+    if key not in known:
+        torch.set_num_threads(1)
+        dataset = load(config.data)
+        numerics = Numerics.of(config, torch.device(config.device))
+        network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+        images = batches_of(config, dataset, 0, numerics).inputs(0, 0)
+        known[key] = [layer.cost for layer in profile(network, images, numerics, "measured")]
+    return known[key]
+
+
+def _seconds(config: RunConfig, layers: Sequence[float]) -> float:
+    from bench.plan.partition import bounds, cut
+    from bench.task.data import Batches
+    from bench.task.sources import load
+
+    cuts = config.partition if isinstance(config.partition, list) else cut(layers, config.stages)
+    stages = [sum(layers[first:last]) for first, last in bounds(cuts, len(layers))]
+    cores = 1 if config.engine == "reference" else min(len(os.sched_getaffinity(0)), config.agents)
+    pace = max(sum(stages) if config.staleness == 0 else max(stages), sum(stages) * config.replicas / cores)
+    dataset = load(config.data)
+    per_epoch = Batches(dataset, seed=0, batch_size=config.batch_size, replicas=config.replicas).batches
+    updates = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
+    tests = math.ceil(updates / per_epoch) * len(dataset.test_labels) / config.batch_size
+    return START_SECONDS + updates * pace + tests * sum(stages) * FORWARD_SHARE / min(cores, config.replicas)

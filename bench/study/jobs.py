@@ -1,0 +1,150 @@
+"""Where the points of a sweep run: one after the other on this machine, or all at once as jobs of a SLURM cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.config import Basic, ConfigError, Launcher, RunConfig, Submitit
+from bench.study.attempt import Busy, attempt, folder_of, label
+from bench.study.elsewhere import Interrupted
+from bench.study.launch import RunFailed
+from bench.study.progress import Progress
+from bench.study.tracking import Tracker, TrackingError
+
+POLL_SECONDS = 1.0
+"""Between two looks at the cluster's jobs."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A point that is to run now."""
+
+    config: RunConfig
+    prepared: Path | None
+    """The prepared data's file."""
+    position: int
+    total: int
+    """Which point of how many."""
+
+
+Ending = tuple[Task, RunFailed | Busy | None]
+"""A task and what kept it from its result."""
+
+
+class Jobs(Protocol):
+    """Runs tasks in whatever order and number at once; only this process tells the tracker."""
+
+    def run(self, tasks: Sequence[Task], tracker: Tracker) -> Iterator[Ending]: ...
+
+
+def jobs(launcher: Launcher) -> Jobs:
+    """The launcher that the configuration asks for."""
+    return InTurn() if isinstance(launcher, Basic) else Cluster(launcher)
+
+
+class InTurn:
+    """One task after the other, on this machine, with a bar."""
+
+    def run(self, tasks: Sequence[Task], tracker: Tracker) -> Iterator[Ending]:
+        for task in tasks:
+            try:
+                attempt(task.config, task.prepared, _followed(task, tracker))
+                yield task, None
+            except (RunFailed, Busy) as failure:
+                yield task, failure
+            except Interrupted:
+                _stop(tracker, task.config)
+                raise
+
+
+class Cluster:
+    """A job a task, through submitit; each runs on one node as a single run would there.
+
+    The folder of runs must be one that the nodes share.
+    """
+
+    def __init__(self, launcher: Submitit) -> None:
+        self._launcher = launcher
+
+    def run(self, tasks: Sequence[Task], tracker: Tracker) -> Iterator[Ending]:
+        running = {}
+        try:
+            for task in tasks:
+                _start(tracker, task.config)
+                running[self._submit(task)] = task
+            while running:
+                for job in [job for job in running if job.done()]:
+                    yield _ending(running.pop(job), job)
+                time.sleep(POLL_SECONDS)
+        finally:
+            for job, task in running.items():
+                job.cancel()
+                _stop(tracker, task.config)
+
+    def _submit(self, task: Task) -> Any:
+        launcher, config = self._launcher, task.config
+        executor = _submitit().AutoExecutor(Path(config.runs_dir, "jobs"), cluster=launcher.cluster)
+        executor.update_parameters(
+            name=f"bench-{config.hash()}",
+            timeout_min=launcher.minutes,
+            mem_gb=launcher.memory_gigabytes,
+            cpus_per_task=config.agents,
+            gpus_per_node=launcher.gpus,
+            **({"slurm_partition": launcher.slurm_partition} if launcher.slurm_partition else {}),
+        )
+        return executor.submit(on_node, replace(config, launcher=Basic("basic")))
+
+
+def on_node(config: RunConfig) -> str | None:
+    """What a job runs: one attempt. Returns the message of a failure that is the run's own."""
+    from bench.study.check import check
+
+    try:
+        attempt(config, check(config), nullcontext())
+    except (RunFailed, ConfigError) as failure:
+        return str(failure)
+    return None
+
+
+def _ending(task: Task, job: Any) -> Ending:
+    """How a job ended; submitit's own errors hold the end of its log."""
+    error = job.exception()
+    message = job.result() if error is None else f"job {job.job_id} failed: {error}"
+    return task, None if message is None else RunFailed(message)
+
+
+@contextmanager
+def _followed(task: Task, tracker: Tracker) -> Iterator[None]:
+    """MLflow knows that the run has begun, and its progress is shown."""
+    _start(tracker, task.config)
+    with Progress(folder_of(task.config), label(task.config), task.position, task.total):
+        yield
+
+
+def _start(tracker: Tracker, config: RunConfig) -> None:
+    """MLflow may be away by now; the run goes on, and is delivered later."""
+    with suppress(TrackingError):
+        tracker.start(config)
+
+
+def _stop(tracker: Tracker, config: RunConfig) -> None:
+    with suppress(TrackingError):
+        tracker.fail(config, "interrupted", killed=True)
+
+
+def _submitit() -> Any:
+    """
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import submitit
+    except ImportError:
+        message = "needs submitit: pip install 'staleness-bench[slurm]'; allowed without it is basic"
+        raise ConfigError(f"launcher='submitit': {message}") from None
+    return submitit

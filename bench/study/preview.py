@@ -1,0 +1,37 @@
+"""``dry_run=true``: what a command would run, and how long that would take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from bench.study.attempt import folder_of, label
+from bench.study.check import check_all
+from bench.study.compose import Point
+from bench.study.elsewhere import Call, warm_up
+from bench.study.estimate import estimate
+
+
+def preview(points: Sequence[Point]) -> int:
+    """Print the points, the equivalent ones, and an estimate of the time of those that are to run; nothing is written.
+
+    Raises:
+        ConfigError: a configuration is wrong.
+    """
+    warm_up()
+    configs = [point.config for point in points]
+    Call(check_all, configs).result()
+    seconds: list[float] = Call(estimate, configs).result()
+    due = [point.config.force or not folder_of(point.config).record.exists() for point in points]
+    for number, (point, wanted, duration) in enumerate(zip(points, due, seconds, strict=True), start=1):
+        words = f"about {_duration(duration)}" if wanted else "has a record"
+        print(" ".join([f"{number}/{len(points)}", f"{label(point.config)}:", words, *point.overrides]))
+        for equivalent in point.equivalents:
+            print(f"    the same as {' '.join(equivalent)}")
+    total = sum(duration for wanted, duration in zip(due, seconds, strict=True) if wanted)
+    print(f"{len(points)} points, {sum(due)} to run, about {_duration(total)}")
+    return 0
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

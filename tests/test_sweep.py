@@ -1,0 +1,142 @@
+"""Sweeps that are killed, doubled and handed to a cluster: every point has one record and one run in MLflow."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.__main__ import main
+from bench.config import RunConfig
+from bench.study.record import RunFolder
+from bench.study.tracking import NoTracker, TrackingError
+from tests.commands import BENCH, TINY, await_event, command, read_json
+
+pytestmark = pytest.mark.timeout(200)
+KILLS = 10
+
+
+def _six(folder: Path) -> list[str]:
+    """A sweep of six points, kept in one folder wherever it is started."""
+    kept = (f"runs_dir={folder}/runs", "tracking=mlflow", f"tracking.uri=sqlite:///{folder}/mlflow.db")
+    return [*BENCH, "-m", *TINY, "stages=1,2", "seed=0,1,2", "epochs=20", *kept]
+
+
+def _tracked(folder: Path) -> tuple[list[Any], list[Any]]:
+    """Parents and children in the folder's MLflow database."""
+    from mlflow.tracking import MlflowClient
+
+    with warnings.catch_warnings():
+        # MLflow's store uses what SQLAlchemy deprecates.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
+        experiment = client.get_experiment_by_name("staleness-bench")
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id])
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    return [run for run in runs if run not in children], children
+
+
+def _assert_whole(folder: Path, points: int) -> None:
+    """So many records, and as many finished children of one finished parent."""
+    records = [path.parent.name for path in folder.glob("runs/*/record.json")]
+    parents, children = _tracked(folder)
+    assert len(records) == points
+    assert Counter(run.data.tags["config_hash"] for run in children) == Counter(records)
+    assert {run.info.status for run in [*parents, *children]} == {"FINISHED"}
+    assert [run.data.tags["mlflow.parentRunId"] for run in children] == [parents[0].info.run_id] * points
+    assert len(parents) == 1
+
+
+def test_a_sweep_survives_ten_kills(tmp_path: Path) -> None:
+    """At random moments of its first seconds and of its training, each time followed by the same command."""
+    moments = random.Random(0)
+    for number in range(KILLS):
+        with command(_six(tmp_path), tmp_path) as running:
+            if number % 2:
+                await_event(running, "runs/*/events.jsonl")
+            try:
+                code = running.wait(moments.uniform(0.5, 6))
+            except subprocess.TimeoutExpired:
+                running.process.send_signal(signal.SIGKILL)
+                running.wait(5)
+                running.assert_gone(10)
+            else:
+                assert code == 0, running.stderr
+    with command(_six(tmp_path), tmp_path) as running:
+        assert running.wait(90) == 0, running.stderr
+        running.assert_gone(5)
+    _assert_whole(tmp_path, 6)
+
+
+def test_two_sweeps_at_once_share_the_points(tmp_path: Path) -> None:
+    """The second one knows of the first's points as they are finished, and waits for the one under way."""
+    with command(_six(tmp_path), tmp_path) as first, command(_six(tmp_path), tmp_path / "second") as second:
+        assert first.wait(90) == 0, first.stderr
+        assert second.wait(90) == 0, second.stderr
+    starts = [path.read_text().count('"started"') for path in tmp_path.glob("runs/*/events.jsonl")]
+    assert starts == [1] * 6
+    _assert_whole(tmp_path, 6)
+
+
+class Recorder(NoTracker):
+    """Notes when it is spoken to."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[float, str]] = []
+
+    def start(self, config: RunConfig) -> None:
+        self.calls.append((time.time(), f"start {config.seed}"))
+
+    def deliver(self, folder: RunFolder) -> bool:
+        seed = read_json(folder.record)["config"]["seed"]
+        self.calls.append((time.time(), f"deliver {seed}"))
+        return True
+
+
+def test_nothing_is_mirrored_while_a_run_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr("bench.study.sweep.tracker", lambda _: recorder)
+    assert main([*TINY, "-m", "engine=reference", "seed=0,1", f"runs_dir={tmp_path}"]) == 0
+    for path in tmp_path.glob("*/events.jsonl"):
+        first, *_, last = RunFolder(path.parent).events()
+        recorder.calls += [(first["time"], "  started"), (last["time"], "  finished")]
+    words = [word for _, word in sorted(recorder.calls)]
+    assert words == [line for n in (0, 1) for line in (f"start {n}", "  started", "  finished", f"deliver {n}")]
+
+
+def test_a_mirror_that_goes_away_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorder = Recorder()
+
+    def refuse(*_: object) -> bool:
+        raise TrackingError("tracking.uri='http://127.0.0.1:1': gone")
+
+    for name in ("start", "deliver", "end"):
+        monkeypatch.setattr(recorder, name, refuse)
+    monkeypatch.setattr("bench.study.sweep.tracker", lambda _: recorder)
+    assert main([*TINY, "-m", "engine=reference", "seed=0,1", f"runs_dir={tmp_path}"]) == 0
+    assert len(list(tmp_path.glob("*/record.json"))) == 2
+    said = capsys.readouterr().err
+    assert "MLflow is away, training goes on: tracking.uri='http://127.0.0.1:1': gone\n" in said
+    assert f"not in MLflow: 2 of the runs; python -m bench sync runs_dir={tmp_path} delivers them\n" in said
+
+
+def test_points_are_jobs_of_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """submitit's local executor stands for SLURM. One of the jobs fails."""
+    (tmp_path / "runs").mkdir()
+    local = ("launcher=submitit", "launcher.cluster=local", "launcher.minutes=2")
+    words = [*TINY, "-m", "stages=1,2", "epochs=1", *local, f"runs_dir={tmp_path}/runs"]
+    assert main(words) == 0, capsys.readouterr().err
+    records = [read_json(path) for path in tmp_path.glob("runs/*/record.json")]
+    assert sorted((record["config"]["stages"], record["status"]) for record in records) == [(1, "done"), (2, "done")]
+    assert main(words) == 0
+    assert capsys.readouterr().err.count("has a record") == 2
