@@ -28,6 +28,10 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
+WITHOUT_RESULT = ("tracking", "launcher", "runs_dir", "force", "dry_run")
+"""Keys that do not bear on the result."""
+
+
 class ConfigError(ValueError):
     """The user's configuration is wrong: one message with the key, the value and what is allowed (exit code 2)."""
 
@@ -367,21 +371,24 @@ class RunConfig:
 
     def canonical(self) -> dict[str, Any]:
         """The keys that decide the result, with equivalent points made equal (staleness means nothing at K=1)."""
-        keys = self.resolved()
-        for key in ("tracking", "launcher", "runs_dir", "force", "dry_run"):
-            del keys[key]
-        if self.stages == 1:
-            keys |= {"staleness": 0, "partition": []}
-        if keys["staleness"] == 0:
-            keys["weights"] = "stashed"
-        if self.replicas == 1:
-            keys["averaging"] = {"name": "allreduce"}
-        return keys
+        return canonical(self.resolved())
 
     def hash(self) -> str:
         """Names the run: 12 hexadecimal digits of the SHA-256 of :meth:`canonical`."""
         text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """:meth:`RunConfig.canonical` of plain values, which may be those of an older version."""
+    keys = {key: value for key, value in resolved.items() if key not in WITHOUT_RESULT}
+    if keys["stages"] == 1:
+        keys |= {"staleness": 0, "partition": []}
+    if keys["staleness"] == 0:
+        keys["weights"] = "stashed"
+    if keys["replicas"] == 1:
+        keys["averaging"] = {"name": "allreduce"}
+    return keys
 
 
 def parse(values: Mapping[str, Any]) -> RunConfig:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+LEVEL = 0.975
+"""Quantile of the upper end of a 95% interval."""
 
 
 class Interval(NamedTuple):
@@ -17,17 +20,41 @@ class Interval(NamedTuple):
     n: int
 
 
+def mean(values: Sequence[float]) -> Interval:
+    """The mean with Student's t interval; one value has none (NaN)."""
+    return _interval(values, lambda value: value)
+
+
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Interval:
-    """The geometric mean of paired ratios, with Student's t interval on their logarithms.
+    """The geometric mean of paired ratios, with Student's t interval on their logarithms; one pair has none (NaN)."""
+    return _interval([math.log(a / b) for a, b in zip(numerators, denominators, strict=True)], math.exp)
 
-    Raises:
-        ValueError: fewer than two pairs, which have no interval.
+
+def _interval(values: Sequence[float], back: Callable[[float], float]) -> Interval:
+    from scipy import special
+
+    centre = statistics.fmean(values)
+    if len(values) < 2:
+        return Interval(back(centre), math.nan, math.nan, len(values))
+    half = float(special.stdtrit(len(values) - 1, LEVEL)) * statistics.stdev(values) / math.sqrt(len(values))
+    return Interval(back(centre), back(centre - half), back(centre + half), len(values))
+
+
+def difference(values: Sequence[float], others: Sequence[float]) -> Interval:
+    """The difference of two means, with Welch's interval; n is the smaller of the sizes, and 1 has none (NaN).
+
+    Welch 1947, "The generalization of Student's problem": with v = s^2 / n of each sample, and t the quantile of
+    Student's t with (v1 + v2)^2 / (v1^2 / (n1 - 1) + v2^2 / (n2 - 1)) degrees of freedom, the half width is
+    t * sqrt(v1 + v2).
     """
-    from scipy import stats
+    from scipy import special
 
-    logs = [math.log(a / b) for a, b in zip(numerators, denominators, strict=True)]
-    if len(logs) < 2:
-        raise ValueError(f"{len(logs)} pairs have no interval; at least 2 are needed")
-    mean = statistics.fmean(logs)
-    half = float(stats.t.ppf(0.975, len(logs) - 1)) * statistics.stdev(logs) / math.sqrt(len(logs))
-    return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half), len(logs))
+    centre, n = statistics.fmean(values) - statistics.fmean(others), min(len(values), len(others))
+    if n < 2:
+        return Interval(centre, math.nan, math.nan, n)
+    own, other = (statistics.variance(sample) / len(sample) for sample in (values, others))
+    if own + other == 0:
+        return Interval(centre, centre, centre, n)
+    freedom = (own + other) ** 2 / (own**2 / (len(values) - 1) + other**2 / (len(others) - 1))
+    half = float(special.stdtrit(freedom, LEVEL)) * math.sqrt(own + other)
+    return Interval(centre, centre - half, centre + half, n)

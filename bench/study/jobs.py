@@ -14,6 +14,7 @@ from bench.study.attempt import Busy, attempt, folder_of, label
 from bench.study.elsewhere import Interrupted
 from bench.study.launch import RunFailed
 from bench.study.progress import Progress
+from bench.study.shelf import JOBS
 from bench.study.tracking import Tracker, TrackingError
 
 POLL_SECONDS = 1.0
@@ -88,7 +89,7 @@ class Cluster:
 
     def _submit(self, task: Task) -> Any:
         launcher, config = self._launcher, task.config
-        executor = _submitit().AutoExecutor(Path(config.runs_dir, "jobs"), cluster=launcher.cluster)
+        executor = _submitit().AutoExecutor(Path(config.runs_dir, JOBS), cluster=launcher.cluster)
         executor.update_parameters(
             name=f"bench-{config.hash()}",
             timeout_min=launcher.minutes,

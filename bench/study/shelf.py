@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from bench.study.record import RecordError, RunFolder, write_json_atomic
 
+Item = TypeVar("Item")
+
+LAST_LINE_BYTES = 4096
 SWEEPS = "sweeps"
 """Folder, beside those of the runs, with a file for each sweep."""
+JOBS = "jobs"
+"""Folder, beside those of the runs, with the logs of a cluster's jobs."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,11 @@ class Sweep:
 
 
 @dataclass
-class Shelf:
+class Shelf(Generic[Item]):
     """What was read from a ``runs_dir``."""
 
-    records: list[dict[str, Any]] = field(default_factory=list)
-    """By hash."""
+    runs: list[Item] = field(default_factory=list)
+    """What was made of each record, by hash."""
     failures: dict[str, str] = field(default_factory=dict)
     """The message of each run that has one and no record, by hash."""
     problems: list[str] = field(default_factory=list)
@@ -51,26 +57,48 @@ def run_folders(runs_dir: Path) -> list[RunFolder]:
     """The folders of the runs, by hash."""
     if not runs_dir.is_dir():
         return []
-    return [RunFolder(path) for path in sorted(runs_dir.iterdir()) if path.is_dir() and path.name != SWEEPS]
+    return [RunFolder(path) for path in sorted(runs_dir.iterdir()) if path.is_dir() and path.name not in (SWEEPS, JOBS)]
 
 
-def read_shelf(runs_dir: Path, only: Sequence[str] | None = None) -> Shelf:
-    """Every record of a ``runs_dir``, or those of the runs with a hash in ``only``; nothing broken ends it."""
-    shelf = Shelf()
+def read_shelf(
+    runs_dir: Path, read: Callable[[dict[str, Any]], Item], only: Container[str] | None = None
+) -> Shelf[Item]:
+    """Every record of a ``runs_dir``, or those of the runs with a hash in ``only``; nothing broken ends it.
+
+    Args:
+        read: makes of a record what is kept of it: thousands of whole ones fill the memory. What it raises for one that
+            is not as it should be (ValueError, KeyError, TypeError, AttributeError) is told as a problem.
+    """
+    shelf: Shelf[Item] = Shelf()
     for folder in run_folders(runs_dir):
         if only is not None and folder.path.name not in only:
             continue
+        file = folder.record if folder.record.exists() else folder.failure
         try:
             record = folder.read_record()
             if record is not None:
-                shelf.records.append(record)
+                shelf.runs.append(read(record))
+                _check_events(folder, shelf)
             elif folder.failure.exists():
                 shelf.failures[folder.path.name] = str(json.loads(folder.failure.read_text())["message"])
         except RecordError as error:
             shelf.problems.append(str(error))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            shelf.problems.append(f"{folder.failure}: {error}")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            shelf.problems.append(f"{file}: {type(error).__name__} {error}")
     return shelf
+
+
+def _check_events(folder: RunFolder, shelf: Shelf[Item]) -> None:
+    """A log that was cut is named; the record beside it is the result and counts."""
+    try:
+        with folder.events_file.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_LINE_BYTES))
+            last = file.read().splitlines()[-1:]
+            whole = bool(last) and json.loads(last[0])["event"] == "finished"
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        shelf.problems.append(f"{folder.events_file}: does not end with the run's end; the record beside it counts")
 
 
 def read_sweeps(runs_dir: Path) -> Iterator[Sweep]:

@@ -33,7 +33,7 @@ def summary(records: Sequence[Mapping[str, Any]]) -> str:
     baselines = _baselines(records)
     frame = pandas.DataFrame([_row(record, varying, baselines) for record in records])
     frame = frame.sort_values(["K", "S", "staleness"], kind="stable")
-    lines = _align([list(frame.columns), *([str(cell) for cell in row] for row in frame.itertuples(index=False))])
+    lines = align([list(frame.columns), *([str(cell) for cell in row] for row in frame.itertuples(index=False))])
     if any(_oversubscribed(record) for record in records):
         lines += ["", FOOTNOTE]
     return "\n".join(lines)
@@ -96,7 +96,7 @@ def _number(value: float | None, form: str, mark: str = "") -> str:
     return NOTHING if value is None else format(value, form) + mark
 
 
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of cells, the header first, as Markdown that is also straight in a terminal: numbers to the right."""
     widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
     numeric = [all(_is_number(row[column]) for row in rows[1:]) for column in range(len(widths))]

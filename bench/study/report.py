@@ -1,0 +1,157 @@
+"""``python -m bench report``: records to tables, pictures and a page; nothing else is read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.config import ConfigError
+from bench.study.compose import Point, compose, sweep
+from bench.study.page import Story, write_page
+from bench.study.pictures import draw_all
+from bench.study.record import finite
+from bench.study.runs import Run, read_run
+from bench.study.shelf import Shelf, read_shelf
+from bench.study.tables import accuracy_table, runs_table, throughput_table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+PRINTED = {
+    "accuracy": ("n", "accuracy", "accuracy_low", "accuracy_high", "difference", "difference_low", "difference_high"),
+    "throughput": (
+        "oversubscribed",
+        "n",
+        "images_per_second",
+        "over_single",
+        "over_single_low",
+        "over_single_high",
+        "over_locked",
+        "over_locked_low",
+        "over_locked_high",
+        "efficiency",
+        "total_locking",
+    ),
+}
+"""Columns that are printed too, after those that tell the rows apart."""
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Report all runs of ``runs_dir``, or those of the sweep that the overrides compose.
+
+    Raises:
+        ConfigError: an override is wrong, there is nothing to report, or ``--results`` cannot be written.
+    """
+    points = _points(arguments)
+    runs_dir = points[0].config.runs_dir
+    asked = {point.config.hash(): " ".join(point.overrides) for point in points} if _is_choice(arguments) else None
+    shelf = read_shelf(Path(runs_dir), read_run, asked)
+    for problem in shelf.problems:
+        print(f"set aside: {problem}", file=sys.stderr)
+    if not shelf.runs:
+        raise ConfigError(f"runs_dir={runs_dir!r}: {_nothing(Path(runs_dir), asked is not None)}")
+    tables = {
+        "accuracy": accuracy_table(shelf.runs, arguments.target),
+        "throughput": throughput_table(shelf.runs, arguments.mix_hosts),
+        "runs": runs_table(shelf.runs),
+    }
+    folder = _folder(arguments.results)
+    _write(folder, tables, shelf, _missing(asked, shelf))
+    for name, columns in PRINTED.items():
+        print(f"{name}\n{_markdown(tables[name], columns)}\n")
+    print(f"{len(shelf.runs)} runs: {folder}/report.html, runs.csv, accuracy.csv, throughput.csv and pictures")
+    return 0
+
+
+def _points(arguments: argparse.Namespace) -> list[Point]:
+    target = arguments.target
+    if target is not None and not 0 < target <= 1:
+        raise ConfigError(f"--target={target}: must be above 0 and at most 1")
+    return sweep(arguments.overrides) if arguments.multirun else [Point(compose(arguments.overrides), ())]
+
+
+def _is_choice(arguments: argparse.Namespace) -> bool:
+    """Whether the overrides name points, and not only the folder."""
+    return any(not word.startswith("runs_dir=") for word in arguments.overrides)
+
+
+def _nothing(runs_dir: Path, chosen: bool) -> str:
+    if chosen:
+        return "holds no record of these points"
+    below = sorted({str(path.parent.parent) for path in runs_dir.glob("*/*/record.json")})
+    return "holds no records" + (f"; there are some in {', '.join(below[:5])}" if below else "")
+
+
+def _missing(asked: dict[str, str] | None, shelf: Shelf[Run]) -> list[str]:
+    there = {run.name for run in shelf.runs}
+    return [f"{name}: {words}" for name, words in (asked or {}).items() if name not in there]
+
+
+def _folder(results: str) -> Path:
+    try:
+        Path(results).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--results={results!r}: must be a folder that can be written ({error.strerror})") from None
+    return Path(results)
+
+
+def _write(folder: Path, tables: dict[str, DataFrame], shelf: Shelf[Run], missing: Sequence[str]) -> None:
+    try:
+        for name, table in tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        (folder / "metrics.json").write_text(json.dumps(finite(_metrics(shelf.runs, tables)), indent=2) + "\n")
+        pictures = draw_all(shelf.runs, folder)
+        title = f"staleness-bench: {len(shelf.runs)} runs"
+        story = Story(title, _facts(shelf.runs), shelf.problems, shelf.failures, missing)
+        write_page(folder / "report.html", story, tables, pictures)
+    except OSError as error:
+        raise ConfigError(f"--results={str(folder)!r}: cannot be written ({error.strerror})") from None
+
+
+def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """What the runs ran on, with what, and when."""
+
+    def values(get: str) -> list[str]:
+        return sorted({str(run.environment.get(get) or "unknown") for run in runs})
+
+    facts = {"host": values("host"), "processor": values("cpu"), "cores": values("cores"), "GPU": values("gpu")}
+    facts |= {"torch": values("torch"), "commit": values("git_commit")}
+    facts["uncommitted changes"] = sorted({str(run.environment.get("git_dirty")) for run in runs})
+    facts["data"] = sorted({f"{run.data['name']} ({run.data['digest']})" for run in runs})
+    return facts | {"from": [min(run.started for run in runs)], "to": [max(run.finished for run in runs)]}
+
+
+def _metrics(runs: Sequence[Run], tables: dict[str, DataFrame]) -> dict[str, Any]:
+    """The few numbers that ``dvc metrics show`` compares, by group."""
+    labels = {run.name: run.label for run in runs}
+    metrics: dict[str, Any] = {}
+    for table, columns in (
+        ("accuracy", ("accuracy", "difference")),
+        ("throughput", ("images_per_second", "over_single")),
+    ):
+        for row in tables[table].to_dict("records"):
+            first = row["runs"].split()[0]
+            name = labels[first] if len(set(labels.values())) == len(tables["accuracy"]) else f"{labels[first]} {first}"
+            metrics.setdefault(name, {}).update({column: row[column] for column in columns})
+    return metrics
+
+
+def _markdown(table: DataFrame, columns: Sequence[str]) -> str:
+    from bench.study.table import align
+
+    axes = list(table.columns[: list(table.columns).index(columns[0])])
+    shown = table[[*axes, *columns]]
+    return "\n".join(
+        align([list(shown.columns), *([_short(cell) for cell in row] for row in shown.itertuples(index=False))])
+    )
+
+
+def _short(cell: object) -> str:
+    if isinstance(cell, float):
+        return "-" if math.isnan(cell) else f"{cell:.4g}"
+    return str(cell)

@@ -1,0 +1,213 @@
+"""The tables of a report: one row a run, one a group of runs that differ in their seed alone.
+
+Every row of a group names the runs that it is made of. The seed is the repeat: runs of one seed were made in one round
+of a sweep, so that ratios are taken between runs of the same seed and the machine's drift falls out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.study.interval import Interval, difference, mean, ratio
+from bench.study.runs import TITLES, Run, order, setting, varying
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+TARGET_SHARE = 0.99
+"""Of back-propagation's mean accuracy, to be reached."""
+DIGITS = 6
+"""Significant ones of what a clock has measured; accuracies keep all of theirs."""
+NOTHING = float("nan")
+ENVIRONMENT = ("host", "cpu", "cores", "oversubscribed", "gpu", "git_commit", "git_dirty", "torch")
+
+
+def runs_table(runs: Sequence[Run]) -> DataFrame:
+    """One row a run: what it was, what it measured, and where."""
+    import pandas
+
+    keys = varying(runs)
+    rows = []
+    for run in sorted(runs, key=order):
+        row: dict[str, Any] = {"run": run.name, "status": run.status, **_axes(run), **_keys(run, keys)}
+        row |= {"seed": run.seed, **run.metrics, "started": run.started, "finished": run.finished}
+        row |= {key: run.environment.get(key) for key in ENVIRONMENT}
+        rows.append(row | {"data": run.data["name"], "data_digest": run.data["digest"]})
+    return pandas.DataFrame(rows)
+
+
+def accuracy_table(runs: Sequence[Run], target: float | None = None) -> DataFrame:
+    """One row a group: final test accuracy over seeds, against back-propagation of the same workload and replicas.
+
+    Intervals are of 95%: Student's t for a mean, Welch's for a difference. A diverged run counts with the accuracy that
+    it ended with. Seconds to the target are the mean of the first epochs' ends at which it was reached, infinite if one
+    of the runs has missed it.
+
+    Args:
+        target: accuracy to reach; where it is None, 99% of back-propagation's mean.
+    """
+    import pandas
+
+    groups = _grouped(runs, lambda run: run.group)
+    keys = varying(runs)
+    alike = _by_workload(groups)
+    rows = ((group, _backpropagation(group, alike[group[0].workload])) for group in groups)
+    return pandas.DataFrame([_accuracy_row(group, baseline, keys, target) for group, baseline in rows])
+
+
+def throughput_table(runs: Sequence[Run], mix_hosts: bool = False) -> DataFrame:
+    """One row a group and host: images per second, and geometric mean ratios to other runs of the same seed.
+
+    ``over_single`` is over the run at K=S=1, ``over_locked`` over the one at staleness 0 of the same K and S. There is
+    no ratio where agents shared cores, nor for the oracle, whose throughput says nothing.
+
+    Args:
+        mix_hosts: compare runs of different machines too.
+    """
+    import pandas
+
+    groups = _grouped(runs, lambda run: run.group + ("" if mix_hosts else run.host))
+    keys = varying(runs)
+    alike = _by_workload(groups)
+    return pandas.DataFrame([_throughput_row(group, alike[group[0].workload], keys, mix_hosts) for group in groups])
+
+
+# ------------------------------------------------------------------------------------------------------------- accuracy
+def _accuracy_row(
+    group: Sequence[Run], baseline: Sequence[Run], keys: Sequence[str], target: float | None
+) -> dict[str, Any]:
+    own, other = _accuracies(group), _accuracies(baseline)
+    if target is None and other:
+        target = TARGET_SHARE * mean(other).mean
+    seconds = [_seconds_to(run, target) for run in group] if target is not None else []
+    compared = list(baseline) if baseline is not group else []
+    row = {**_axes(group[0]), **_keys(group[0], keys), "n": len(group)}
+    row |= {"diverged": sum(run.status == "diverged" for run in group)}
+    row |= _columns("accuracy", mean(own) if own else None)
+    row |= _columns("difference", difference(own, other) if compared and own and other else None)
+    row |= {"target_accuracy": NOTHING if target is None else target}
+    row |= {"time_to_target_seconds": _round(sum(seconds) / len(seconds)) if seconds else NOTHING}
+    row |= {"misses": sum(map(math.isinf, seconds)), "epochs": len(group[0].epochs)}
+    row |= {"updates": group[0].epochs[-1].updates if group[0].epochs else 0}
+    return row | {"runs": _names(group), "backpropagation_runs": _names(compared)}
+
+
+def _accuracies(group: Sequence[Run]) -> list[float]:
+    numbers = [run.number("accuracy/test") for run in group]
+    return [number for number in numbers if number is not None]
+
+
+def _backpropagation(group: Sequence[Run], groups: Sequence[Sequence[Run]]) -> Sequence[Run]:
+    """Of groups of its workload, that without staleness and of as many replicas; of several the one most alike."""
+    run = group[0]
+    wanted = {"staleness": 0, "replicas": run.keys["replicas"]}
+    candidates = [other for other in groups if other[0].keys.items() >= wanted.items()]
+    return min(
+        candidates,
+        key=lambda other: (other[0].keys["engine"] != run.keys["engine"], other[0].keys["stages"]),
+        default=[],
+    )
+
+
+def _seconds_to(run: Run, target: float) -> float:
+    reached = (epoch.seconds for epoch in run.epochs if epoch.accuracy is not None and epoch.accuracy >= target)
+    return next(reached, math.inf)
+
+
+# ----------------------------------------------------------------------------------------------------------- throughput
+def _throughput_row(
+    group: Sequence[Run], groups: Sequence[Sequence[Run]], keys: Sequence[str], mix_hosts: bool
+) -> dict[str, Any]:
+    run = group[0]
+    row = {**_axes(run), **_keys(run, keys)} | ({} if mix_hosts else {"host": run.host})
+    row |= {"oversubscribed": bool(run.environment.get("oversubscribed")), "n": len(group)}
+    row |= {"images_per_second": _mean(group, "throughput/images_per_second")}
+    names = {}
+    for title, stages, replicas in (("single", 1, 1), ("locked", run.keys["stages"], run.keys["replicas"])):
+        others = _counterpart(group, groups, {"stages": stages, "replicas": replicas, "staleness": 0}, mix_hosts)
+        pairs = _pairs(group, others)
+        interval = ratio(*zip(*[_speeds(pair) for pair in pairs], strict=True)) if pairs else None
+        row |= _columns(f"over_{title}", interval, DIGITS) | {f"over_{title}_n": len(pairs)}
+        names[f"{title}_runs"] = _names([other for _, other in pairs])
+    row |= {"efficiency": _mean(group, "throughput/efficiency")}
+    row |= {f"{kind}_locking": _mean(group, f"locking/{kind}_fraction") for kind in LOCKS}
+    row |= {"peak_megabytes": _mean(group, "memory/peak_bytes", 1e-6)}
+    return row | {"runs": _names(group), **names}
+
+
+LOCKS = ("forward", "backward", "update", "total")
+
+
+def _counterpart(
+    group: Sequence[Run], groups: Sequence[Sequence[Run]], wanted: dict[str, int], mix_hosts: bool
+) -> Sequence[Run]:
+    """Of groups of its workload, that of the same engine and host with the wanted keys; none if it has them itself."""
+    run = group[0]
+    if run.keys.items() >= wanted.items():
+        return []
+    for other in groups:
+        here = mix_hosts or other[0].host == run.host
+        if here and other[0].keys["engine"] == run.keys["engine"] and other[0].keys.items() >= wanted.items():
+            return other
+    return []
+
+
+def _pairs(group: Sequence[Run], others: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """Runs of the same seed that can be compared."""
+    by_seed = {other.seed: other for other in others if other.timed and other.number(SPEED)}
+    return [(run, by_seed[run.seed]) for run in group if run.timed and run.seed in by_seed and run.number(SPEED)]
+
+
+SPEED = "throughput/images_per_second"
+
+
+def _speeds(pair: tuple[Run, Run]) -> tuple[float, float]:
+    own, other = (run.number(SPEED) for run in pair)
+    assert own
+    assert other
+    return own, other
+
+
+def _mean(group: Sequence[Run], metric: str, unit: float = 1.0) -> float:
+    numbers = [number * unit for run in group if (number := run.number(metric)) is not None]
+    return _round(mean(numbers).mean) if numbers else NOTHING
+
+
+# ---------------------------------------------------------------------------------------------------------- their parts
+def _grouped(runs: Sequence[Run], key: Callable[[Run], str]) -> list[list[Run]]:
+    groups: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=order):
+        groups.setdefault(key(run), []).append(run)
+    return list(groups.values())
+
+
+def _by_workload(groups: Sequence[list[Run]]) -> dict[str, list[list[Run]]]:
+    found: dict[str, list[list[Run]]] = {}
+    for group in groups:
+        found.setdefault(group[0].workload, []).append(group)
+    return found
+
+
+def _axes(run: Run) -> dict[str, Any]:
+    return {TITLES.get(key, key): run.keys[key] for key in ("stages", "replicas", "staleness", "method")}
+
+
+def _keys(run: Run, keys: Sequence[str]) -> dict[str, str]:
+    return {key: setting(run, key) for key in keys}
+
+
+def _columns(name: str, interval: Interval | None, digits: int | None = None) -> dict[str, float]:
+    """A mean and the ends of its interval."""
+    numbers = interval[:3] if interval else (NOTHING,) * 3
+    rounded = [number if digits is None else _round(number, digits) for number in numbers]
+    return dict(zip((name, f"{name}_low", f"{name}_high"), rounded, strict=True))
+
+
+def _round(number: float, digits: int = DIGITS) -> float:
+    return float(f"{number:.{digits}g}")
+
+
+def _names(runs: Sequence[Run]) -> str:
+    return " ".join(run.name for run in runs)

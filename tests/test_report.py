@@ -1,0 +1,353 @@
+"""From recorded runs to tables that were worked by hand, and to a page that tells what was left out."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from bench.__main__ import main
+from bench.study.interval import difference, mean
+from bench.study.pictures import pareto_front
+from bench.study.record import RunFolder
+from bench.study.runs import Run, read_run
+from bench.study.shelf import read_shelf
+from bench.study.tables import accuracy_table, runs_table, throughput_table
+from tests.tiny import config
+
+KINDS = ("forward", "backward", "update", "forward_lock", "backward_lock", "update_lock", "averaging", "sending")
+MACHINE = {"host": "a", "cpu": "a CPU", "cores": 2, "oversubscribed": False, "gpu": None, "torch": "2.14.1"}
+
+
+def record(
+    speed: float, accuracies: list[float | None], environment: dict[str, Any] | None = None, **keys: Any
+) -> dict[str, Any]:
+    """A run with an epoch of 10 updates and 2 seconds for each accuracy."""
+    point = config(**keys)
+    epochs = [
+        {
+            "epoch": number,
+            "step": 10 * (number + 1),
+            "time/train_seconds": 2.0 * (number + 1),
+            "accuracy/test": accuracy,
+        }
+        for number, accuracy in enumerate(accuracies)
+    ]
+    locking = {f"locking/{kind}_fraction": 0.0 for kind in ("backward", "update")}
+    locking |= {"locking/forward_fraction": 0.25, "locking/total_fraction": 0.25}
+    metrics = {"accuracy/test": accuracies[-1], "throughput/images_per_second": speed, "throughput/efficiency": 0.75}
+    seconds = {**dict.fromkeys(KINDS, 0.0), "forward": 3.0, "forward_lock": 1.0}
+    agents = [
+        {"rank": rank, "stage": rank, "replica": 0, "wall_seconds": 4.0, "seconds": seconds}
+        for rank in range(point.agents)
+    ]
+    return {
+        "schema": 1,
+        "status": "done" if accuracies[-1] is not None else "diverged",
+        "config": point.resolved(),
+        "config_hash": point.hash(),
+        "started": "2026-01-01T00:00:00+00:00",
+        "finished": "2026-01-01T00:01:00+00:00",
+        "environment": {**MACHINE, **(environment or {})},
+        "data": {"name": "synthetic", "digest": "d1"},
+        "partition": [],
+        "metrics": {**metrics, **locking, "memory/peak_bytes": 5e8},
+        "epochs": epochs,
+        "agents": agents,
+    }
+
+
+FOUR = {"stages": 2, "replicas": 2, "staleness": 2}
+RECORDS = [
+    record(100.0, [0.80, 0.90], seed=0),
+    record(110.0, [0.92, 0.94], seed=1),
+    record(95.0, [0.80, 0.90], stages=2, seed=0),
+    record(104.5, [0.92, 0.94], stages=2, seed=1),
+    record(190.0, [0.80, 0.88], stages=2, staleness=2, seed=0),
+    record(209.0, [0.85, 0.92], stages=2, staleness=2, seed=1),
+    record(150.0, [0.85, None], {"oversubscribed": True}, **FOUR, seed=0),
+]
+NAME = {tuple(r["config"][key] for key in ("stages", "staleness", "seed")): r["config_hash"] for r in RECORDS[:6]}
+"""Of the runs with one replica."""
+
+
+def runs(*records: dict[str, Any]) -> list[Run]:
+    return [read_run(item) for item in records or RECORDS]
+
+
+def rows(table: Any) -> list[dict[str, Any]]:
+    return list(table.to_dict("records"))
+
+
+def near(value: Any) -> Any:
+    """To compare literals of six digits with."""
+    if isinstance(value, float):
+        return pytest.approx(value, rel=1e-5, nan_ok=True)
+    return value
+
+
+def literal(table: str) -> list[dict[str, Any]]:
+    """A table in words; a dot stands for nothing."""
+    head, *lines = [line.split() for line in table.strip().splitlines()]
+
+    def cell(word: str) -> Any:
+        if word == ".":
+            return near(math.nan)
+        try:
+            return int(word) if word.lstrip("-").isdigit() else near(float(word))
+        except ValueError:
+            return {"True": True, "False": False}.get(word, word)
+
+    return [dict(zip(head, map(cell, line), strict=True)) for line in lines]
+
+
+def only(table: Any, columns: list[str]) -> list[dict[str, Any]]:
+    return rows(table[columns])
+
+
+ACCURACY = """
+K S staleness method    n diverged accuracy accuracy_low accuracy_high difference difference_low difference_high
+1 1 0         decoupled 2 0        0.92     0.665876     1.174124      .          .              .
+2 1 0         decoupled 2 0        0.92     0.665876     1.174124      0.0        -0.121698      0.121698
+2 1 2         decoupled 2 0        0.90     0.645876     1.154124      -0.02      -0.141698      0.101698
+2 2 2         decoupled 1 1        .        .            .             .          .              .
+"""
+"""t(0.975, 1) = 12.7062, t(0.975, 2) = 4.30265, standard deviation 0.0282843 in every pair."""
+
+TARGETS = """
+K staleness target_accuracy time_to_target_seconds misses epochs updates
+1 0         0.9108          inf                    1      2      20
+2 0         0.9108          inf                    1      2      20
+2 2         0.9108          inf                    1      2      20
+2 2         .               .                      0      2      20
+"""
+REACHED = """
+K staleness time_to_target_seconds misses
+1 0         3.0                    0
+2 0         3.0                    0
+2 2         4.0                    0
+2 2         inf                    1
+"""
+THROUGHPUT = """
+K S staleness host oversubscribed n images_per_second over_single over_single_low over_single_high over_single_n
+1 1 0         a    False          2 105.0             .           .               .                0
+2 1 0         a    False          2 99.75             0.95        0.95            0.95             2
+2 1 2         a    False          2 199.5             1.9         1.9             1.9              2
+2 2 2         a    True           1 150.0             .           .               .                0
+"""
+LOCKED = """
+K staleness over_locked over_locked_low over_locked_high over_locked_n efficiency forward_locking total_locking
+1 0         .           .               .                0             0.75       0.25            0.25
+2 0         .           .               .                0             0.75       0.25            0.25
+2 2         2.0         2.0             2.0              2             0.75       0.25            0.25
+2 2         .           .               .                0             0.75       0.25            0.25
+"""
+
+
+def test_the_table_of_accuracies() -> None:
+    table = accuracy_table(runs())
+    for expected in (ACCURACY, TARGETS):
+        assert only(table, expected.split("\n")[1].split()) == literal(expected)
+    assert only(accuracy_table(runs(), target=0.86), REACHED.split("\n")[1].split()) == literal(REACHED)
+
+
+def test_the_table_of_throughputs() -> None:
+    table = throughput_table(runs())
+    for expected in (THROUGHPUT, LOCKED):
+        assert only(table, expected.split("\n")[1].split()) == literal(expected)
+    assert set(table["peak_megabytes"]) == {500.0}
+
+
+def test_every_row_names_its_runs() -> None:
+    accuracy, throughput = rows(accuracy_table(runs()))[2], rows(throughput_table(runs()))[2]
+    own = f"{NAME[2, 2, 0]} {NAME[2, 2, 1]}"
+    single = f"{NAME[1, 0, 0]} {NAME[1, 0, 1]}"
+    assert (accuracy["runs"], accuracy["backpropagation_runs"]) == (own, single)
+    locked = f"{NAME[2, 0, 0]} {NAME[2, 0, 1]}"
+    assert [throughput[key] for key in ("runs", "single_runs", "locked_runs")] == [own, single, locked]
+
+
+def test_the_table_of_runs() -> None:
+    table = rows(runs_table(runs()))
+    assert [row["run"] for row in table] == [item["config_hash"] for item in RECORDS]
+    assert [(row["K"], row["seed"], row["status"]) for row in table[-2:]] == [(2, 1, "done"), (2, 0, "diverged")]
+    assert (table[0]["accuracy/test"], table[0]["host"], table[0]["data_digest"]) == (0.9, "a", "d1")
+
+
+def test_ratios_pair_runs_of_one_seed() -> None:
+    """The machine is twice as fast in the second round; a seed without its counterpart is left out."""
+    slow, fast = record(100.0, [0.9], seed=0), record(200.0, [0.9], seed=1)
+    own = [record(speed, [0.9], stages=2, staleness=2, seed=seed) for seed, speed in enumerate((150.0, 300.0, 77.0))]
+    row = rows(throughput_table(runs(slow, fast, *own)))[1]
+    assert (row["n"], row["over_single_n"]) == (3, 2)
+    assert [row[f"over_single{end}"] for end in ("", "_low", "_high")] == [1.5, 1.5, 1.5]
+
+
+def test_hosts_are_not_mixed_unless_asked() -> None:
+    records = [record(100.0, [0.9]), record(300.0, [0.9], {"host": "b"}, stages=2, staleness=2)]
+    apart, mixed = throughput_table(runs(*records)), throughput_table(runs(*records), mix_hosts=True)
+    assert [row["host"] for row in rows(apart)] == ["a", "b"]
+    assert math.isnan(rows(apart)[1]["over_single"])
+    assert "host" not in mixed.columns
+    assert rows(mixed)[1]["over_single"] == 3.0
+    assert math.isnan(rows(mixed)[1]["over_single_low"])
+
+
+def test_an_oracle_is_not_timed() -> None:
+    records = [record(100.0, [0.9], engine="reference"), record(50.0, [0.9], engine="reference", stages=2)]
+    assert math.isnan(rows(throughput_table(runs(*records)))[1]["over_single"])
+
+
+def test_workloads_are_not_compared() -> None:
+    """What tells them apart is a column; what all have in common is none."""
+    records = [record(100.0, [0.9], batch_size=4), record(300.0, [0.8], batch_size=8, stages=2, staleness=2)]
+    table = accuracy_table(runs(*records))
+    assert [row["batch_size"] for row in rows(table)] == ["4", "8"]
+    assert "model.depth" not in table.columns
+    assert math.isnan(rows(table)[1]["difference"])
+
+
+samples = st.lists(st.floats(-10, 10).map(lambda value: round(value, 3)), min_size=2, max_size=8)
+
+
+@given(samples, samples)
+def test_intervals_are_scipys(values: list[float], others: list[float]) -> None:
+    if len(set(values)) > 1:
+        centre, low, high, n = mean(values)
+        error = stats.sem(values)
+        assert (low, high) == pytest.approx(stats.t.interval(0.95, n - 1, loc=centre, scale=error), abs=1e-9)
+    if len(set(values)) > 1 and len(set(others)) > 1:
+        interval = difference(values, others)
+        expected = stats.ttest_ind(values, others, equal_var=False).confidence_interval()
+        assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=20))
+def test_the_front_is_what_no_point_beats(points: list[tuple[int, int]]) -> None:
+    def beaten(point: tuple[int, int]) -> bool:
+        return any(other[0] >= point[0] and other[1] >= point[1] and other != point for other in points)
+
+    assert pareto_front(points) == sorted({point for point in points if not beaten(point)})
+
+
+# ------------------------------------------------------------------------------------------------------------ the verb
+def shelve(folder: Path, *records: dict[str, Any]) -> Path:
+    for item in records or RECORDS:
+        run = RunFolder(folder / item["config_hash"])
+        run.append({"event": "finished"})
+        run.write_record(item)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of the records, of broken ones, and of failures."""
+    place = tmp_path_factory.mktemp("report")
+    runs_dir = shelve(place / "runs")
+    for name, text in {"cut": '{"schema": 1, "sta', "old": '{"schema": 0}', "odd": json.dumps(RECORDS[0])}.items():
+        (runs_dir / name).mkdir()
+        (runs_dir / name / "record.json").write_text(text)
+    broken = record(1.0, [0.5], seed=9)
+    broken["metrics"] = {"accuracy/test": "high"}
+    shelve(runs_dir, broken)
+    RunFolder(runs_dir / "failed").write_failure("rank 0: <b>out of memory</b>", killed=False)
+    (runs_dir / NAME[1, 0, 0] / "events.jsonl").write_text('{"event": "epo')
+    assert main(["report", f"runs_dir={runs_dir}", "--results", str(place / "results")]) == 0
+    return place / "results"
+
+
+def test_a_report_leaves_its_files(reported: Path) -> None:
+    pictures = {"pareto.png", "locking.png", "curves.png", "staleness.png"}
+    tables = {"runs.csv", "accuracy.csv", "throughput.csv", "metrics.json", "report.html"}
+    assert {path.name for path in reported.iterdir()} == pictures | tables
+    assert all((reported / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+
+
+def test_broken_files_are_named_and_not_counted(reported: Path) -> None:
+    with (reported / "runs.csv").open() as file:
+        assert [row["run"] for row in csv.DictReader(file)] == [item["config_hash"] for item in RECORDS]
+    page = (reported / "report.html").read_text()
+    assert "Set aside: 5" in page
+    for name in ("cut/record.json", "old/record.json", "odd/record.json", f"{NAME[1, 0, 0]}/events.jsonl"):
+        assert f"/{name}: " in page
+    assert "TypeError &#x27;high&#x27; is not a number" in page
+
+
+def test_the_page_is_whole_and_safe(reported: Path) -> None:
+    page = (reported / "report.html").read_text()
+    assert "failed: rank 0: &lt;b&gt;out of memory&lt;/b&gt;" in page
+    assert page.count("data:image/png;base64,") == 4
+    assert not [word for word in ("http:", "https:", "<link", "src='") if word in page]
+    assert all(f'id="{item["config_hash"]}"' in page for item in RECORDS)
+    assert f'href="#{NAME[2, 2, 1]}"' in page
+
+
+def test_csv_keeps_accuracies_whole(tmp_path: Path) -> None:
+    """To the last digit, with which a reproduced table is compared."""
+    accuracy = 0.1 + 0.2
+    shelve(tmp_path / "runs", record(1.0, [accuracy]))
+    assert main(["report", f"runs_dir={tmp_path}/runs", "--results", str(tmp_path)]) == 0
+    for name in ("runs", "accuracy"):
+        with (tmp_path / f"{name}.csv").open() as file:
+            (row,) = csv.DictReader(file)
+        assert float(row["accuracy/test" if name == "runs" else "accuracy"]) == accuracy
+
+
+def test_points_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bench.study.compose import sweep
+
+    overrides = ["-m", "stages=1,2", "seed=0,1"]
+    points = sweep(overrides[1:])
+    for point in points[:3]:
+        item = {**RECORDS[0], "config": point.config.resolved(), "config_hash": point.config.hash()}
+        shelve(tmp_path / "runs", item)
+    shelve(tmp_path / "runs", RECORDS[0])
+    words = ["report", *overrides, f"runs_dir={tmp_path}/runs", "--results", str(tmp_path / "results")]
+    assert main(words) == 0
+    assert "3 runs: " in capsys.readouterr().out
+    page = (tmp_path / "results/report.html").read_text()
+    assert f"{points[3].config.hash()}: {' '.join(points[3].overrides)}" in page
+    assert RECORDS[0]["config_hash"] not in page
+
+
+def test_wrong_reports_are_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    runs_dir = shelve(tmp_path / "runs/grid")
+    wrong = {
+        f"runs_dir={tmp_path}/none": f"runs_dir='{tmp_path}/none': holds no records",
+        f"runs_dir={tmp_path}/runs": f"runs_dir='{tmp_path}/runs': holds no records; there are some in {runs_dir}",
+        f"runs_dir={runs_dir} model=mlp": f"runs_dir='{runs_dir}': holds no record of these points",
+        f"runs_dir={runs_dir} --results {tmp_path}/file": f"--results='{tmp_path}/file': must be a folder that can be "
+        "written (File exists)",
+        f"runs_dir={runs_dir} --target 90": "--target=90.0: must be above 0 and at most 1",
+    }
+    for words, message in wrong.items():
+        assert main(["report", *words.split()]) == 2
+        assert capsys.readouterr().err == f"bench: {message}\n"
+
+
+def test_many_records_are_reported_soon(tmp_path: Path) -> None:
+    """A twelfth of what is asked for (5,000 in 20 s), in runs of 20 epochs and up to 8 agents."""
+    grid = itertools.product(range(25), (1, 2, 4, 8), (1, 2, 3, 4, 5))
+    for seed, stages, staleness in grid:
+        item = record(100.0, [0.9] * 20, stages=stages, staleness=staleness, seed=seed)
+        shelve(tmp_path / "runs", item)
+    start = time.monotonic()
+    arguments = argparse.Namespace(
+        overrides=[f"runs_dir={tmp_path}/runs"], multirun=False, results=str(tmp_path), target=None, mix_hosts=False
+    )
+    from bench.study.report import main as report
+
+    assert report(arguments) == 0
+    assert time.monotonic() - start < 10
+    assert len(read_shelf(tmp_path / "runs", read_run).runs) == 25 * (1 + 3 * 5)
