@@ -48,10 +48,14 @@ def parent_tags(sweep: Sweep) -> dict[str, str]:
 
 
 def parameters(config: RunConfig) -> list[Any]:
-    """All keys that decide the result."""
+    """All keys that decide the result. The cuts of an uncut network are shown as they were asked for.
+
+    MLflow's comparison begins with the first three parameters that differ, and cuts would come before staleness.
+    """
     from mlflow.entities import Param
 
-    return [Param(key, _text(value)) for key, value in flatten(config.canonical()).items()]
+    keys = config.canonical() | {"partition": config.partition}
+    return [Param(key, _text(value)) for key, value in flatten(keys).items()]
 
 
 def result_tags(record: dict[str, Any]) -> dict[str, str]:
