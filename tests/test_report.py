@@ -198,9 +198,17 @@ def test_hosts_are_not_mixed_unless_asked() -> None:
     apart, mixed = throughput_table(runs(*records)), throughput_table(runs(*records), mix_hosts=True)
     assert [row["host"] for row in rows(apart)] == ["a", "b"]
     assert math.isnan(rows(apart)[1]["over_single"])
-    assert "host" not in mixed.columns
+    assert not {"host", "machine"} & set(mixed.columns)
     assert rows(mixed)[1]["over_single"] == 3.0
     assert math.isnan(rows(mixed)[1]["over_single_low"])
+
+
+def test_machines_of_one_name_are_not_mixed() -> None:
+    """Virtual machines on an EPYC of 2017 and on one of 2024 were both "vm" with an "AMD EPYC"."""
+    records = [record(100.0, [0.9]), record(300.0, [0.9], {"cpu": "another CPU"}, stages=2, staleness=2)]
+    table = rows(throughput_table(runs(*records)))
+    assert [(row["host"], row["machine"]) for row in table] == [("a", "2 x a CPU"), ("a", "2 x another CPU")]
+    assert math.isnan(table[1]["over_single"])
 
 
 def test_an_oracle_is_not_timed() -> None:

@@ -237,12 +237,18 @@ def _version(package: str) -> str | None:
 
 
 def _cpu() -> str | None:
+    """What Linux calls the processor, with its family and model: virtual machines give several the same name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, None) or platform.processor() or platform.machine() or None
+    facts: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    numbers = [f"{word} {facts[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if key in facts]
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    return " ".join([name, *numbers]) or None
 
 
 def _cores() -> int:

@@ -64,8 +64,11 @@ class Run:
         return self._text([key for key in self.keys if key.partition(".")[0] not in (*METHOD, "seed")])
 
     @property
-    def host(self) -> str:
-        return str(self.environment.get("host"))
+    def host(self) -> dict[str, str]:
+        """The machine, for a table: its name and its kind, since containers on different machines share a name."""
+        known = self.environment
+        kind = f"{known.get('cores')} x {known.get('gpu') or known.get('cpu')}"
+        return {"host": str(known.get("host")), "machine": kind}
 
     @property
     def timed(self) -> bool:

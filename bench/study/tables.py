@@ -68,7 +68,7 @@ def throughput_table(runs: Sequence[Run], mix_hosts: bool = False) -> DataFrame:
     """
     import pandas
 
-    groups = _grouped(runs, lambda run: run.group + ("" if mix_hosts else run.host))
+    groups = _grouped(runs, lambda run: run.group + ("" if mix_hosts else "".join(run.host.values())))
     keys = varying(runs)
     alike = _by_workload(groups)
     return pandas.DataFrame([_throughput_row(group, alike[group[0].workload], keys, mix_hosts) for group in groups])
@@ -121,7 +121,7 @@ def _throughput_row(
     group: Sequence[Run], groups: Sequence[Sequence[Run]], keys: Sequence[str], mix_hosts: bool
 ) -> dict[str, Any]:
     run = group[0]
-    row = {**_axes(run), **_keys(run, keys)} | ({} if mix_hosts else {"host": run.host})
+    row = {**_axes(run), **_keys(run, keys)} | ({} if mix_hosts else run.host)
     row |= {"oversubscribed": bool(run.environment.get("oversubscribed")), "n": len(group)}
     row |= {"images_per_second": _mean(group, "throughput/images_per_second")}
     names = {}
