@@ -52,7 +52,7 @@ WRONG = {
     "lr=linear": "lr='linear': allowed are constant, cosine, multistep",
     "averaging=mean": "averaging='mean': allowed are allreduce, gossip",
     "tracking=wandb": "tracking='wandb': allowed are mlflow, none",
-    "+experiment=nope": "experiment='nope': allowed are accuracy, cifar10, grid, throughput",
+    "+experiment=nope": "experiment='nope': allowed are accuracy, cifar10, cifar10_throughput, grid, throughput",
     "experiment=grid": "experiment: there is no such key; did you mean +experiment? allowed are averaging, backend,",
     "stalenes=1": "stalenes: there is no such key; did you mean staleness? allowed are averaging, backend,",
     "model.depht=9": "model.depht: there is no such key; did you mean model.depth? allowed are depth, name, width",
@@ -373,7 +373,7 @@ def test_a_corrupt_record_is_set_aside_and_made_again(tmp_path: Path) -> None:
     again = _run(tmp_path, *words)
     assert again.code == 0
     first = again.err.splitlines()[0]
-    assert first.startswith(f"run 1/1 K1 S1 c2 {folder.name}: {folder}/record.json: ")
+    assert first.startswith(f"run 1/1 K1 S1 c0 {folder.name}: {folder}/record.json: ")
     assert first.endswith("; it is set aside as record.json.corrupt, and the run made again")
     assert (folder / "record.json.corrupt").read_text() == whole[:100]
     assert read_json(folder / "record.json")["metrics"]["loss/train"] == json.loads(whole)["metrics"]["loss/train"]

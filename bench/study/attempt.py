@@ -26,7 +26,7 @@ def folder_of(config: RunConfig) -> RunFolder:
 
 def label(config: RunConfig) -> str:
     """A run's short name for people."""
-    return f"K{config.stages} S{config.replicas} c{config.staleness} {config.hash()}"
+    return f"K{config.stages} S{config.replicas} c{config.canonical()['staleness']} {config.hash()}"
 
 
 def runs_again(config: RunConfig) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from bench.config import canonical
 from bench.study.record import flatten
 
 MARK = "*"
@@ -44,7 +45,8 @@ def _row(record: Mapping[str, Any], varying: Sequence[str], baselines: Mapping[s
     mark = MARK if _oversubscribed(record) else ""
     speed, baseline = metrics.get("throughput/images_per_second"), baselines.get(_workload(config))
     ratio = speed / baseline if speed and baseline else None
-    row = {"K": config["stages"], "S": config["replicas"], "staleness": config["staleness"], "method": config["method"]}
+    row = {"K": config["stages"], "S": config["replicas"], "staleness": canonical(config)["staleness"]}
+    row |= {"method": config["method"]}
     row |= {key: _setting(config, key) for key in varying}
     row |= {"img/s": _number(speed, ".0f", mark), "speed-up": _number(ratio, ".2f", mark)}
     row["efficiency"] = _number(metrics.get("throughput/efficiency"), ".2f")
