@@ -1,0 +1,60 @@
+"""The committed results: what DVC would run is there to run, and a small table is reproduced to the last digit."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bench.__main__ import main
+from bench.study.compose import compose, sweep
+from bench.study.record import environment
+from tests.commands import ROOT, read_json
+
+PIPELINES = [ROOT / "dvc.yaml", ROOT / "results/cifar10/dvc.yaml"]
+
+
+def _stages(pipeline: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load(pipeline.read_text())["stages"])
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda path: path.parent.name)
+def test_what_a_pipeline_depends_on_is_there(pipeline: Path) -> None:
+    for name, stage in _stages(pipeline).items():
+        items = stage.get("matrix", {}).get("experiment", [""])
+        made = [str(out) for other in _stages(pipeline).values() for entry in other["outs"] for out in entry]
+        for item in items:
+            for dependency in [*stage.get("deps", []), *(key for entry in stage.get("params", []) for key in entry)]:
+                path = dependency.replace("${item.experiment}", item)
+                assert dependency in made or (ROOT / path).is_file(), (name, path)
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda path: path.parent.name)
+def test_a_sweep_depends_on_the_groups_that_it_uses(pipeline: Path) -> None:
+    """Or a change there would not reach the committed tables."""
+    stage = _stages(pipeline)["sweep"]
+    files = [key for entry in stage["params"] for key in entry]
+    for item in stage["matrix"]["experiment"]:
+        config = sweep([f"+experiment={item}"])[0].config
+        for group in ("model", "optimizer", "lr"):
+            assert f"conf/{group}/{getattr(config, group).name}.yaml" in files
+        assert f"conf/experiment/{item}.yaml" in [file.replace("${item.experiment}", item) for file in files]
+
+
+def test_a_small_table_is_reproduced(tmp_path: Path) -> None:
+    """Accuracies to the last digit on the same kind of machine with the same torch, else to two points."""
+    with (ROOT / "results/grid/runs.csv").open() as file:
+        committed = {row["run"]: row for row in csv.DictReader(file)}
+    for words in (["stages=1", "replicas=1", "staleness=0"], ["stages=2", "replicas=1", "staleness=2"]):
+        overrides = ["+experiment=grid", *words]
+        assert main([*overrides, "tracking=none", f"runs_dir={tmp_path}"]) == 0
+        row = committed[compose(overrides).hash()]
+        record = read_json(tmp_path / row["run"] / "record.json")
+        here = environment(False)
+        same = all(str(here[key]) == row[key] for key in ("cpu", "torch"))
+        tolerance = 0.0 if same else 0.02
+        assert record["metrics"]["accuracy/test"] == pytest.approx(float(row["accuracy/test"]), rel=0, abs=tolerance)
+        assert record["data"]["digest"] == read_json(ROOT / "results/digits.json")["digest"]
