@@ -216,6 +216,19 @@ def test_an_oracle_is_not_timed() -> None:
     assert math.isnan(rows(throughput_table(runs(*records)))[1]["over_single"])
 
 
+def test_time_to_a_target_is_told_where_it_was_measured() -> None:
+    """The oracle's is that of one process, and a miss is one wherever."""
+    speeds = [
+        record(1.0, [0.5, 0.9]),
+        record(1.0, [0.5, 0.9], stages=2),
+        record(1.0, [0.5, 0.6], stages=2, staleness=1),
+    ]
+    shared = [{**item, "environment": {**MACHINE, "oversubscribed": item["config"]["stages"] == 2}} for item in speeds]
+    table = rows(accuracy_table(runs(*shared), target=0.8))
+    assert [near(row["time_to_target_seconds"]) for row in table] == [4.0, math.nan, math.inf]
+    assert [row["misses"] for row in table] == [0, 0, 1]
+
+
 def test_workloads_are_not_compared() -> None:
     """What tells them apart is a column; what all have in common is none."""
     records = [record(100.0, [0.9], batch_size=4), record(300.0, [0.8], batch_size=8, stages=2, staleness=2)]

@@ -16,6 +16,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6
 WORKLOADS_DRAWN = 6
 GROUPS_DRAWN = 16
 BARS_DRAWN = 24
+UNTIMED = "agents shared cores, or the oracle"
 PARTS = {
     "computing": ("forward", "backward", "update"),
     "forward locked": ("forward_lock",),
@@ -96,7 +97,7 @@ def _pareto(axes: Sequence[Any], groups: list[Group]) -> None:
             comparable.append((speed.mean, accuracy.mean))
     front = pareto_front(comparable)
     axis.step(*(zip(*front, strict=True) if front else ((), ())), where="post", color="#8C8C8C", linewidth=1, zorder=0)
-    axis.set_xlabel("images/s (hollow: agents shared cores, or the oracle)")
+    axis.set_xlabel(f"images/s (hollow: {UNTIMED})")
     axis.set_ylabel("test accuracy")
     axis.margins(0.15)
     axis.set_xlim(left=max(0.0, axis.get_xlim()[0]))
@@ -129,11 +130,12 @@ def _curves(axes: Sequence[Any], groups: list[Group]) -> None:
             values = [[epoch.accuracy or 0.0 for epoch in step] for step in whole]
             colour = PALETTE[index % len(PALETTE)]
             style = ("-", "--", ":")[index // len(PALETTE) % 3]
-            axis.plot(places, [sum(v) / len(v) for v in values], style, color=colour, label=group.label)
+            width = 1.5 if name == "number" or group.first.timed else 0.7
+            axis.plot(places, [sum(v) / len(v) for v in values], style, color=colour, label=group.label, lw=width)
             axis.fill_between(
                 places, list(map(min, values)), list(map(max, values)), color=colour, alpha=0.15, linewidth=0
             )
-        axis.set_xlabel({"seconds": "seconds of training", "number": "epochs"}[name])
+        axis.set_xlabel({"seconds": f"seconds of training (thin: {UNTIMED})", "number": "epochs"}[name])
     axes[0].set_ylabel("test accuracy (band: least to most over seeds)")
     hidden = len(groups) - GROUPS_DRAWN
     axes[1].legend(fontsize=8, frameon=False, title=f"{hidden} more not drawn" if hidden > 0 else None)

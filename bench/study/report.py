@@ -119,7 +119,8 @@ def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
     def values(get: str) -> list[str]:
         return sorted({str(run.environment.get(get) or "unknown") for run in runs})
 
-    facts = {"host": values("host"), "processor": values("cpu"), "cores": values("cores"), "GPU": values("gpu")}
+    facts = {"host": values("host"), "processor": values("cpu"), "cores": values("cores")}
+    facts |= {"GPU": values("gpu")} if any(run.environment.get("gpu") for run in runs) else {}
     facts |= {"torch": values("torch"), "commit": values("git_commit")}
     facts["uncommitted changes"] = sorted({str(run.environment.get("git_dirty")) for run in runs})
     facts["data"] = sorted({f"{run.data['name']} ({run.data['digest']})" for run in runs})

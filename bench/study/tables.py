@@ -43,7 +43,7 @@ def accuracy_table(runs: Sequence[Run], target: float | None = None) -> DataFram
 
     Intervals are of 95%: Student's t for a mean, Welch's for a difference. A diverged run counts with the accuracy that
     it ended with. Seconds to the target are the mean of the first epochs' ends at which it was reached, infinite if one
-    of the runs has missed it.
+    of the runs has missed it, and left out where agents shared cores, and of the oracle, whose time says nothing.
 
     Args:
         target: accuracy to reach; where it is None, 99% of back-propagation's mean.
@@ -88,8 +88,10 @@ def _accuracy_row(
     row |= _columns("accuracy", mean(own) if own else None)
     row |= _columns("difference", difference(own, other) if compared and own and other else None)
     row |= {"target_accuracy": NOTHING if target is None else target}
-    row |= {"time_to_target_seconds": _round(sum(seconds) / len(seconds)) if seconds else NOTHING}
-    row |= {"misses": sum(map(math.isinf, seconds)), "epochs": len(group[0].epochs)}
+    misses = sum(map(math.isinf, seconds))
+    told = seconds and (misses or all(run.timed for run in group))
+    row |= {"time_to_target_seconds": _round(sum(seconds) / len(seconds)) if told else NOTHING}
+    row |= {"misses": misses, "epochs": len(group[0].epochs)}
     row |= {"updates": group[0].epochs[-1].updates if group[0].epochs else 0}
     return row | {"runs": _names(group), "backpropagation_runs": _names(compared)}
 
