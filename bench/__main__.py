@@ -12,7 +12,7 @@ from typing import NoReturn
 from bench.config import ConfigError
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
-VERBS = ("run", "report", "sync", "data", "download", "benchmark")
+VERBS = ("run", "rates", "report", "sync", "data", "download", "benchmark")
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,6 +28,7 @@ examples:
   python -m bench -m stages=1,2 staleness=0,1,2            a sweep; a point that has a record is not run again
   python -m bench -m +experiment=grid                      a committed sweep, conf/experiment/grid.yaml
   python -m bench -m +experiment=grid dry_run=true         what that would run, and for how long
+  python -m bench rates lr=polynomial lr.p=0.75            a schedule's verdict, caps and shape, without training
   python -m bench report runs_dir=runs                     tables and pictures of all runs, as results/report.html
   python -m bench sync                                     give MLflow the runs that it missed
   python -m bench engine=reference weights=latest          the oracle: all agents in this process, no messages
@@ -40,7 +41,8 @@ overrides (Hydra's grammar; conf/config.yaml explains each key):
   stages replicas staleness method weights engine epochs max_steps batch_size seed device precision
   loss_limit channels_last partition backend runs_dir force dry_run
   model=resnet|wide_resnet|vgg|mlp|vit|torchvision     data=digits|cifar10|cifar100|imagefolder|synthetic
-  optimizer=sgd|adamw    lr=constant|cosine|multistep  averaging=allreduce|gossip   tracking=mlflow|none
+  lr=constant|cosine|multistep|exponential|onecycle|polynomial|inverse_time|inverse_log|plateau_polynomial
+  optimizer=sgd|adamw    averaging=allreduce|gossip    tracking=mlflow|none
   launcher=basic|submitit
 
 exit codes: 0 there is a result, 1 a run failed, 2 the configuration is wrong, 130 interrupted

@@ -25,6 +25,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -191,27 +192,36 @@ Optimizer = SGD | AdamW
 
 
 @dataclass(frozen=True)
-class Constant:
+class Schedule:
+    """What every learning rate has. Updates, t, count from 0."""
+
+    gamma0: Positive
+    """Step size that it starts from, after the warm-up."""
+    warmup_steps: Cardinal
+    """Updates over which the rate climbs linearly to what it would otherwise be."""
+    staleness_power: NonNegative
+    """A stage whose gradients are tau updates old takes the rate divided by (1 + tau) to this power."""
+    require_convergent: bool
+    """Refuse to train outside the conditions under which delayed gradients are proven to converge."""
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
     """gamma0 at every update."""
 
     __pydantic_config__ = STRICT
     name: Literal["constant"]
-    gamma0: Positive
-    warmup_steps: Cardinal
-    """Updates over which the rate climbs linearly to what it would otherwise be."""
 
 
 @dataclass(frozen=True)
-class MultiStep:
+class MultiStep(Schedule):
     """gamma0, times ``factor`` at each milestone."""
 
     __pydantic_config__ = STRICT
     name: Literal["multistep"]
-    gamma0: Positive
     milestones: list[Count]
     """Epochs, increasing."""
-    factor: Annotated[float, Field(gt=0, le=1)]
-    warmup_steps: Cardinal
+    factor: Share
 
     def __post_init__(self) -> None:
         if sorted(set(self.milestones)) != self.milestones:
@@ -219,16 +229,79 @@ class MultiStep:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(Schedule):
     """From gamma0 down to 0 along half a cosine over the whole run."""
 
     __pydantic_config__ = STRICT
     name: Literal["cosine"]
-    gamma0: Positive
-    warmup_steps: Cardinal
 
 
-LearningRate = Constant | MultiStep | Cosine
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """gamma0, times ``factor`` an epoch, a little at every update."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["exponential"]
+    factor: Share
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """Up to gamma0 over the first part of the run, then down to 0, both along half a cosine (Smith and Topin 2018)."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["onecycle"]
+    rise: Fraction
+    """Share of the run that climbs."""
+    start: Share
+    """Share of gamma0 that it starts from."""
+
+
+@dataclass(frozen=True)
+class Polynomial(Schedule):
+    """gamma0 (1 + t/t0)^-p."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["polynomial"]
+    t0: Positive
+    """Updates."""
+    p: Positive
+
+
+@dataclass(frozen=True)
+class InverseTime(Schedule):
+    """gamma0 / (1 + t/t0)."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["inverse_time"]
+    t0: Positive
+    """Updates."""
+
+
+@dataclass(frozen=True)
+class InverseLog(Schedule):
+    """gamma0 / log(e + t/t0)."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["inverse_log"]
+    t0: Positive
+    """Updates."""
+
+
+@dataclass(frozen=True)
+class PlateauPolynomial(Schedule):
+    """gamma0 (1 + n/t0)^-p through the whole of epoch n, from 0."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["plateau_polynomial"]
+    t0: Positive
+    """Epochs."""
+    p: Positive
+
+
+LearningRate = (
+    Constant | MultiStep | Cosine | Exponential | OneCycle | Polynomial | InverseTime | InverseLog | PlateauPolynomial
+)
 
 
 @dataclass(frozen=True)
@@ -388,6 +461,9 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
         keys["weights"] = "stashed"
     if keys["replicas"] == 1:
         keys["averaging"] = {"name": "allreduce"}
+    keys["lr"] = {key: value for key, value in keys["lr"].items() if key != "require_convergent"}
+    if not (keys["staleness"] and keys["lr"].get("staleness_power")):
+        keys["lr"].pop("staleness_power", None)
     return keys
 
 

@@ -26,6 +26,7 @@ from bench.study.check import check
 from bench.study.compose import compose
 from tests.commands import BENCH, ROOT, TINY, read_json
 
+RATES = "constant, cosine, exponential, inverse_log, inverse_time, multistep, onecycle, plateau_polynomial, polynomial"
 CIFAR_FETCH = "fetch it: python -m bench download data=cifar10 data.folder=nowhere"
 
 WRONG = {
@@ -49,7 +50,7 @@ WRONG = {
     "model=lenet": "model='lenet': allowed are mlp, resnet, torchvision, vgg, vit, wide_resnet",
     "data=mnist": "data='mnist': allowed are cifar10, cifar100, digits, imagefolder, synthetic",
     "optimizer=adam": "optimizer='adam': allowed are adamw, sgd",
-    "lr=linear": "lr='linear': allowed are constant, cosine, multistep",
+    "lr=linear": f"lr='linear': allowed are {RATES}",
     "averaging=mean": "averaging='mean': allowed are allreduce, gossip",
     "tracking=wandb": "tracking='wandb': allowed are mlflow, none",
     "+experiment=nope": "experiment='nope': allowed are accuracy, cifar10, cifar10_throughput, grid, throughput",

@@ -121,6 +121,9 @@ def test_the_default_is_two_stages_of_fdg() -> None:
 GRAMMAR = composing.GRAMMAR
 
 
+RATES = "constant, cosine, exponential, inverse_log, inverse_time, multistep, onecycle, plateau_polynomial, polynomial"
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -129,7 +132,7 @@ GRAMMAR = composing.GRAMMAR
         (["train"], f"train: {GRAMMAR}"),
         (["=3"], "=3: a key is missing; allowed is key=value"),
         (["model=5"], "model=5: allowed are mlp, resnet, torchvision, vgg, vit, wide_resnet"),
-        (["lr=null"], "lr=null: allowed are constant, cosine, multistep"),
+        (["lr=null"], f"lr=null: allowed are {RATES}"),
         (["optimizer=adam"], "optimizer='adam': allowed are adamw, sgd"),
         (
             ["model.depht=9"],

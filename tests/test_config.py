@@ -13,7 +13,8 @@ SGD = VALUES["optimizer"]
 ADAMW = {"name": "adamw", "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.0}
 SYNTHETIC = VALUES["data"]
 CONSTANT = VALUES["lr"]
-MULTISTEP = {"name": "multistep", "gamma0": 0.1, "milestones": [1, 2], "factor": 0.1, "warmup_steps": 0}
+MULTISTEP = {**CONSTANT, "name": "multistep", "milestones": [1, 2], "factor": 0.1}
+POLYNOMIAL = {**CONSTANT, "name": "polynomial", "t0": 10.0, "p": 0.75}
 VIT = {"name": "vit", "patch": 4, "dim": 64, "depth": 1, "heads": 4}
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -79,6 +80,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"lr": {**CONSTANT, "gamma0": 0}}, "lr.gamma0=0: must be greater than 0"),
     ({"lr": {**CONSTANT, "gamma0": "fast"}}, "lr.gamma0='fast': must be a valid number"),
     ({"lr": {**MULTISTEP, "milestones": [5, 3]}}, "lr.milestones=[5, 3] must increase"),
+    ({"lr": {**POLYNOMIAL, "p": 0.0}}, "lr.p=0.0: must be greater than 0"),
+    ({"lr": {**POLYNOMIAL, "t0": -1.0}}, "lr.t0=-1.0: must be greater than 0"),
+    ({"lr": {**POLYNOMIAL, "gamma0": -0.1}}, "lr.gamma0=-0.1: must be greater than 0"),
+    ({"lr": {**CONSTANT, "staleness_power": -1.0}}, "lr.staleness_power=-1.0: must be greater than or equal to 0"),
+    ({"lr": {**CONSTANT, "require_convergent": 1}}, "lr.require_convergent=1: must be a valid boolean"),
     ({"lr": {**MULTISTEP, "factor": 2}}, "lr.factor=2: must be less than or equal to 1"),
     (
         {"averaging": {"name": "gossip", "graph": "star"}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,18 @@ def test_without_delay_the_modes_are_one(pool: Pool) -> None:
     )
     for other in others:
         assert_same(other.state, stashed.state)
+
+
+def test_a_stale_stage_takes_a_lesser_rate_in_both(pool: Pool) -> None:
+    """And it changes the stages that are stale alone: at staleness 0 not a bit."""
+    run = configured(3, 2, staleness=2)
+    scaled = replace(run, lr=replace(run.lr, staleness_power=1.0))
+    fresh = replace(run, staleness=0)
+    answers = both(pool, [scaled, replace(scaled, staleness=0), fresh, run], small_network)
+    for ran, expected in answers:
+        assert_same(ran.state, expected.state)
+    assert_same(answers[1][0].state, answers[2][0].state)
+    assert np.abs(answers[0][0].state["0.0.weight"] - answers[3][0].state["0.0.weight"]).max() > 1e-6
 
 
 # -------------------------------------------------------------------------------------------------------------- dropout

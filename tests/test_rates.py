@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.config import Constant, Cosine, LearningRate, MultiStep
-from bench.plan.rates import rate
+from bench.config import (
+    Constant,
+    Cosine,
+    Exponential,
+    InverseLog,
+    InverseTime,
+    LearningRate,
+    MultiStep,
+    OneCycle,
+    PlateauPolynomial,
+    Polynomial,
+)
+from bench.plan.rates import Limit, cap, peak, rate, share, tail, verdict
+
+KINDS = {
+    "constant": Constant,
+    "multistep": MultiStep,
+    "cosine": Cosine,
+    "exponential": Exponential,
+    "onecycle": OneCycle,
+    "polynomial": Polynomial,
+    "inverse_time": InverseTime,
+    "inverse_log": InverseLog,
+    "plateau_polynomial": PlateauPolynomial,
+}
+REST: dict[str, dict[str, Any]] = {
+    "multistep": {"milestones": [2, 3], "factor": 0.5},
+    "exponential": {"factor": 0.25},
+    "onecycle": {"rise": 0.5, "start": 0.25},
+    "polynomial": {"t0": 2.0, "p": 0.75},
+    "inverse_time": {"t0": 2.0},
+    "inverse_log": {"t0": 2.0},
+    "plateau_polynomial": {"t0": 2.0, "p": 0.75},
+}
 
 
-def constant(warmup_steps: int = 0) -> Constant:
-    return Constant(name="constant", gamma0=0.8, warmup_steps=warmup_steps)
-
-
-def multistep(warmup_steps: int = 0) -> MultiStep:
-    return MultiStep(name="multistep", gamma0=0.8, milestones=[2, 3], factor=0.5, warmup_steps=warmup_steps)
-
-
-def cosine(warmup_steps: int = 0) -> Cosine:
-    return Cosine(name="cosine", gamma0=0.8, warmup_steps=warmup_steps)
+def build(name: str, warmup_steps: int = 0, **changes: Any) -> LearningRate:
+    keys = {"gamma0": 0.8, "staleness_power": 0.0, "require_convergent": False, **REST.get(name, {}), **changes}
+    schedule: LearningRate = KINDS[name](name=name, warmup_steps=warmup_steps, **keys)
+    return schedule
 
 
 FALLING = [
@@ -40,45 +67,236 @@ FALLING = [
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
-        (constant(), [0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]),
-        (constant(4), [0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.8, 0.8]),
-        (constant(1), [0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]),
-        (multistep(), [0.8, 0.8, 0.8, 0.8, 0.4, 0.4, 0.2, 0.2]),
-        (multistep(5), [0.16, 0.32, 0.48, 0.64, 0.4, 0.4, 0.2, 0.2]),
-        (cosine(), [0.8, *FALLING]),
-        (cosine(2), [0.4, *FALLING]),
+        (build("constant"), [0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]),
+        (build("constant", 4), [0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.8, 0.8]),
+        (build("constant", 1), [0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]),
+        (build("multistep"), [0.8, 0.8, 0.8, 0.8, 0.4, 0.4, 0.2, 0.2]),
+        (build("multistep", 5), [0.16, 0.32, 0.48, 0.64, 0.4, 0.4, 0.2, 0.2]),
+        (build("cosine"), [0.8, *FALLING]),
+        (build("cosine", 2), [0.4, *FALLING]),
+        (build("exponential"), [0.8, 0.4, 0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625]),
+        (build("exponential", factor=1.0), [0.8] * 8),
+        # 0.2 + 0.3 (1 - cos(pi t / 4)), then 0.4 (1 + cos(pi t / 4)).
+        (build("onecycle"), [0.2, 0.287867966, 0.5, 0.712132034, 0.8, 0.682842712, 0.4, 0.117157288]),
+        (build("onecycle", rise=0.0), [0.8, *FALLING]),
+        (build("inverse_time"), [0.8, 0.8 / 1.5, 0.4, 0.32, 0.8 / 3, 0.8 / 3.5, 0.2, 0.8 / 4.5]),
+        (build("polynomial", p=1.0), [0.8, 0.8 / 1.5, 0.4, 0.32, 0.8 / 3, 0.8 / 3.5, 0.2, 0.8 / 4.5]),
+        (build("polynomial", p=2.0, t0=1.0), [0.8 / n**2 for n in range(1, 9)]),
+        (build("plateau_polynomial", p=1.0, t0=1.0), [0.8, 0.8, 0.4, 0.4, 0.8 / 3, 0.8 / 3, 0.2, 0.2]),
+        (
+            build("inverse_log"),
+            [0.8, 0.684434809, 0.609170288, 0.555776363, 0.515648410, 0.484212202, 0.458802837, 0.437758023],
+        ),
     ],
 )
 def test_eight_updates_in_epochs_of_two(schedule: LearningRate, expected: list[float]) -> None:
     rates = [rate(schedule, step, steps=8, steps_per_epoch=2) for step in range(8)]
-    assert rates == pytest.approx(expected, rel=1e-12)
+    assert rates == pytest.approx(expected, rel=2e-6)
 
 
 def test_a_milestone_counts_whole_epochs() -> None:
-    schedule = multistep()
+    schedule = build("multistep")
     assert [
         rate(schedule, step, steps=400, steps_per_epoch=100) for step in (199, 200, 299, 300, 399)
     ] == pytest.approx([0.8, 0.4, 0.4, 0.2, 0.2])
 
 
 def test_no_milestones_leave_the_rate_alone() -> None:
-    schedule = MultiStep(name="multistep", gamma0=0.8, milestones=[], factor=0.5, warmup_steps=0)
+    schedule = build("multistep", milestones=[])
     assert [rate(schedule, step, steps=4, steps_per_epoch=1) for step in range(4)] == [0.8] * 4
 
 
-@given(st.sampled_from([constant, multistep, cosine]), st.integers(1, 50), st.data())
-def test_warmup_scales_what_the_rate_would_be(
-    build: Callable[[int], LearningRate], warmup_steps: int, data: st.DataObject
-) -> None:
-    step = data.draw(st.integers(0, 99))
-    settled = rate(build(0), step, steps=100, steps_per_epoch=20)
+@given(st.sampled_from(list(KINDS)), st.integers(1, 50), st.integers(0, 99))
+def test_warmup_scales_what_the_rate_would_be(name: str, warmup_steps: int, step: int) -> None:
+    settled = rate(build(name), step, steps=100, steps_per_epoch=20)
     expected = settled * min(1, (step + 1) / warmup_steps)
-    assert rate(build(warmup_steps), step, steps=100, steps_per_epoch=20) == pytest.approx(expected)
+    assert rate(build(name, warmup_steps), step, steps=100, steps_per_epoch=20) == pytest.approx(expected)
 
 
 @given(st.integers(1, 300))
 def test_the_cosine_falls_from_gamma0_to_above_zero(steps: int) -> None:
-    rates = [rate(cosine(), step, steps, steps_per_epoch=10) for step in range(steps)]
+    rates = [rate(build("cosine"), step, steps, steps_per_epoch=10) for step in range(steps)]
     assert rates[0] == 0.8
     assert all(later < earlier for earlier, later in pairwise(rates))
     assert rates[-1] > 0
+
+
+def test_the_peak_is_that_of_the_run() -> None:
+    """A warm-up that the run ends in never gets to gamma0; one over a falling rate not quite."""
+    assert peak(build("constant", 16), 8, 2) == 0.4
+    assert peak(build("inverse_time", 3), 8, 2) == pytest.approx(0.4)
+    assert peak(build("onecycle"), 8, 2) == 0.8
+
+
+@pytest.mark.parametrize(
+    ("power", "expected"), [(0.0, [1, 1, 1]), (1.0, [1, 1 / 3, 1 / 5]), (0.5, [1, 3**-0.5, 5**-0.5])]
+)
+def test_the_share_of_a_stale_stage(power: float, expected: list[float]) -> None:
+    assert [share(build("constant", staleness_power=power), delay) for delay in (0, 2, 4)] == pytest.approx(expected)
+
+
+# ------------------------------------------------------------------------------------------------------------- verdicts
+CONVERGENT, NEIGHBOURHOOD, NONE = "convergent", "neighbourhood", "none"
+SUM, SQUARES, CLIMBS, CAPS = (
+    "sum of rates infinite",
+    "sum of squares finite",
+    "never increases",
+    "rates within the caps",
+)
+E = 1e-9
+
+VERDICTS: list[tuple[str, dict[str, Any], str, list[str]]] = [
+    ("constant", {}, NEIGHBOURHOOD, [SQUARES]),
+    ("constant", {"gamma0": 1e-9}, NEIGHBOURHOOD, [SQUARES]),
+    ("constant", {"gamma0": 1e9}, NEIGHBOURHOOD, [SQUARES]),
+    ("constant", {"warmup_steps": 1000}, NEIGHBOURHOOD, [SQUARES]),
+    ("constant", {"staleness_power": 1.0}, NEIGHBOURHOOD, [SQUARES]),
+    ("multistep", {}, NEIGHBOURHOOD, [SQUARES]),
+    ("multistep", {"milestones": []}, NEIGHBOURHOOD, [SQUARES]),
+    ("multistep", {"factor": 1.0}, NEIGHBOURHOOD, [SQUARES]),
+    ("multistep", {"milestones": list(range(1, 100)), "factor": 1e-3}, NEIGHBOURHOOD, [SQUARES]),
+    ("multistep", {"warmup_steps": 5}, NEIGHBOURHOOD, [SQUARES]),
+    ("cosine", {}, NONE, [SUM]),
+    ("cosine", {"gamma0": 1e-3}, NONE, [SUM]),
+    ("cosine", {"warmup_steps": 1}, NONE, [SUM]),
+    ("cosine", {"warmup_steps": 10**6}, NONE, [SUM]),
+    ("exponential", {}, NONE, [SUM]),
+    ("exponential", {"factor": 1e-6}, NONE, [SUM]),
+    ("exponential", {"factor": 1 - E}, NONE, [SUM]),
+    ("exponential", {"factor": 1.0}, NEIGHBOURHOOD, [SQUARES]),
+    ("exponential", {"warmup_steps": 50}, NONE, [SUM]),
+    ("onecycle", {}, NONE, [CLIMBS, SUM]),
+    ("onecycle", {"rise": E}, NONE, [CLIMBS, SUM]),
+    ("onecycle", {"rise": 0.0}, NONE, [SUM]),
+    ("onecycle", {"start": 1.0}, NONE, [SUM]),
+    ("onecycle", {"warmup_steps": 3}, NONE, [CLIMBS, SUM]),
+    ("polynomial", {"p": 0.1}, NONE, [SQUARES]),
+    ("polynomial", {"p": 0.5 - E}, NONE, [SQUARES]),
+    ("polynomial", {"p": 0.5}, NONE, [SQUARES]),
+    ("polynomial", {"p": 0.5 + E}, CONVERGENT, []),
+    ("polynomial", {"p": 0.75}, CONVERGENT, []),
+    ("polynomial", {"p": 1.0 - E}, CONVERGENT, []),
+    ("polynomial", {"p": 1.0}, CONVERGENT, []),
+    ("polynomial", {"p": 1.0 + E}, NONE, [SUM]),
+    ("polynomial", {"p": 2.0}, NONE, [SUM]),
+    ("polynomial", {"t0": 1e-9}, CONVERGENT, []),
+    ("polynomial", {"t0": 1e12}, CONVERGENT, []),
+    ("polynomial", {"warmup_steps": 500}, CONVERGENT, []),
+    ("polynomial", {"warmup_steps": 500, "p": 0.5}, NONE, [SQUARES]),
+    ("polynomial", {"staleness_power": 2.0}, CONVERGENT, []),
+    ("inverse_time", {}, CONVERGENT, []),
+    ("inverse_time", {"t0": 1e9}, CONVERGENT, []),
+    ("inverse_time", {"warmup_steps": 7}, CONVERGENT, []),
+    ("inverse_log", {}, NONE, [SQUARES]),
+    ("inverse_log", {"t0": 1e-6}, NONE, [SQUARES]),
+    ("inverse_log", {"warmup_steps": 9}, NONE, [SQUARES]),
+    ("plateau_polynomial", {"p": 0.5}, NONE, [SQUARES]),
+    ("plateau_polynomial", {"p": 0.5 + E}, CONVERGENT, []),
+    ("plateau_polynomial", {"p": 1.0}, CONVERGENT, []),
+    ("plateau_polynomial", {"p": 1.0 + E}, NONE, [SUM]),
+    ("plateau_polynomial", {"warmup_steps": 30}, CONVERGENT, []),
+]
+
+
+@pytest.mark.parametrize(("name", "keys", "word", "failed"), VERDICTS, ids=str)
+def test_a_verdict_and_what_it_rests_on(name: str, keys: dict[str, Any], word: str, failed: list[str]) -> None:
+    found = verdict(build(name, **keys))
+    assert (found.word, [condition.name for condition in found.failed]) == (word, failed)
+    assert all(condition.why for condition in found.conditions)
+
+
+@pytest.mark.parametrize(
+    ("name", "rates", "word", "failed"),
+    [
+        ("polynomial", [0.5, 0.5], CONVERGENT, []),
+        ("polynomial", [0.5, 1.0], CONVERGENT, []),
+        ("polynomial", [0.5, 1.0 + E], NONE, [CAPS]),
+        ("polynomial", [0.5 + E, 0.1], NONE, [CAPS]),
+        ("constant", [0.5, 0.5], NEIGHBOURHOOD, [SQUARES]),
+        ("constant", [0.6, 0.5], NONE, [CAPS, SQUARES]),
+    ],
+)
+def test_the_caps_are_a_condition_where_they_are_known(
+    name: str, rates: list[float], word: str, failed: list[str]
+) -> None:
+    found = verdict(build(name), [Limit(rates[0], 0.5), Limit(rates[1], 1.0)])
+    assert (found.word, [condition.name for condition in found.failed]) == (word, failed)
+
+
+def test_what_a_verdict_says() -> None:
+    found = verdict(build("polynomial", 20, p=0.5), [Limit(0.2, 0.5), Limit(0.3, 0.1)])
+    assert [(condition.name, condition.holds, condition.why) for condition in found.conditions] == [
+        ("never increases", True, "after a warm-up of 20 updates, a finite beginning"),
+        ("rates within the caps", False, "0.3 is above the cap 0.1 of stage 1"),
+        ("sum of rates infinite", True, "t^-0.5"),
+        ("sum of squares finite", False, "t^-0.5"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("delay", "expected"),
+    # (2/L) sin(pi / (4 tau + 2)) is 2, 1, 0.618034, 0.347296, 0.149460 over L; 1/L is the lesser for tau = 0.
+    [(0, 0.25), (1, 0.25), (2, 0.154508), (4, 0.086824), (10, 0.037365)],
+)
+def test_the_cap_of_a_delay(delay: int, expected: float) -> None:
+    assert cap(4.0, delay) == pytest.approx(expected, rel=1e-5)
+
+
+# ------------------------------------------------------------------------------------- the analysis against the numbers
+UPDATES = 4000
+POWERS = st.floats(0.05, 3.0).filter(lambda p: abs(p - 1) > 1e-3 and abs(2 * p - 1) > 1e-3)
+
+
+def integral(t0: float, p: float, updates: float) -> float:
+    """Of (1 + t/t0)^-p from 0 to so many updates; p is not 1."""
+    return t0 * (math.pow(1 + updates / t0, 1 - p) - 1) / (1 - p)
+
+
+@given(POWERS, st.floats(0.5, 500.0), st.sampled_from([1, 2]))
+def test_partial_sums_lie_between_the_integrals_that_decide(p: float, t0: float, exponent: int) -> None:
+    """A decreasing term: the integral from 0 to N is less than the sum of N terms, which is less than it and 1.
+
+    And the integral goes to infinity exactly where the verdict says that the sum does.
+    """
+    schedule = build("polynomial", gamma0=1.0, t0=t0, p=p)
+    terms = [rate(schedule, step, UPDATES, 10) ** exponent for step in range(UPDATES)]
+    below = integral(t0, exponent * p, UPDATES)
+    assert below * (1 - 1e-9) <= math.fsum(terms) <= below + 1
+    bounded = exponent * p > 1
+    end = tail(schedule)
+    assert bounded == (not end.infinite_sum if exponent == 1 else end.finite_squares)
+    if bounded:
+        assert math.fsum(terms) <= 1 + t0 / (exponent * p - 1)
+    else:
+        assert integral(t0, exponent * p, 1e300) > 10 * below
+
+
+@given(POWERS, st.floats(0.5, 50.0), st.integers(1, 20))
+def test_a_plateau_sums_as_its_epochs_do(p: float, t0: float, per_epoch: int) -> None:
+    schedule = build("plateau_polynomial", gamma0=1.0, t0=t0, p=p)
+    total = math.fsum(rate(schedule, step, 100 * per_epoch, per_epoch) for step in range(100 * per_epoch))
+    below = integral(t0, p, 100)
+    assert per_epoch * below * (1 - 1e-9) <= total <= per_epoch * (below + 1)
+
+
+@given(st.floats(0.01, 0.99), st.integers(1, 50))
+def test_a_geometric_sum_stays_under_its_limit(factor: float, per_epoch: int) -> None:
+    schedule = build("exponential", gamma0=1.0, factor=factor)
+    total = math.fsum(rate(schedule, step, UPDATES, per_epoch) for step in range(UPDATES))
+    assert total <= 1 / (1 - factor ** (1 / per_epoch)) * (1 + 1e-9)
+
+
+@given(st.floats(0.1, 100.0))
+def test_squares_of_an_inverse_logarithm_outgrow_a_harmonic_sum(t0: float) -> None:
+    """log(e + x)^2 <= e + x for x >= 0, so that a square is at least t0 / (e t0 + t), whose sum has no limit."""
+    schedule = build("inverse_log", gamma0=1.0, t0=t0)
+    for step in range(0, 10**6, 9973):
+        assert rate(schedule, step, 10**6, 10) ** 2 >= t0 / (math.e * t0 + step) * (1 - 1e-12)
+
+
+@given(st.sampled_from(list(KINDS)), st.integers(0, 30), st.integers(1, 40))
+def test_it_falls_after_the_warm_up_where_the_verdict_says_so(name: str, warmup_steps: int, per_epoch: int) -> None:
+    schedule = build(name, warmup_steps)
+    rates = [rate(schedule, step, 300, per_epoch) for step in range(warmup_steps, 300)]
+    falls = all(later <= earlier for earlier, later in pairwise(rates))
+    assert falls == verdict(schedule).conditions[0].holds

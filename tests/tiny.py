@@ -36,7 +36,7 @@ VALUES: dict[str, Any] = {
     "model": {"name": "resnet", "depth": 8, "width": 4},
     "data": {"name": "synthetic", "shape": [3, 8, 8], "classes": 3, "train_size": 96, "test_size": 10},
     "optimizer": {"name": "sgd", "momentum": 0.9, "weight_decay": 0.01, "nesterov": False},
-    "lr": {"name": "constant", "gamma0": 0.05, "warmup_steps": 3},
+    "lr": {"name": "constant", "gamma0": 0.05, "warmup_steps": 3, "staleness_power": 0.0, "require_convergent": False},
     "averaging": {"name": "allreduce"},
     "tracking": {"name": "none"},
     "launcher": {"name": "basic"},

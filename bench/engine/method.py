@@ -20,8 +20,8 @@ class Stretch:
     """Updates of every stage."""
     first_step: int
     """Updates made before."""
-    rates: Sequence[float]
-    """Learning rate of each update."""
+    rates: Sequence[Sequence[float]]
+    """``rates[stage][update]``: learning rates."""
 
 
 @dataclass

@@ -141,7 +141,7 @@ class Reference:
             mean = [sum(copies[1:], start=copies[0]) / len(parts) for copies in zip(*gradients, strict=True)]
             gradients = [mean] * len(parts)
         for part, gradient in zip(parts, gradients, strict=True):
-            part.step(batch, gradient, self._stretch.rates[batch])
+            part.step(batch, gradient, self._stretch.rates[k][batch])
         if self._mixing is not None:
             self._mix(parts, self._mixing)
 

@@ -103,7 +103,7 @@ class Stage:
             self._forward(forward)
         if backward is not None:
             self._backward(backward)
-            self._averaging.begin(self._stretch.rates[backward])
+            self._averaging.begin(self._stretch.rates[self._stage][backward])
         if not self._forward_first and forward is not None:
             self._forward(forward)
         if backward is not None:

@@ -18,7 +18,8 @@ from bench.engine.method import Evaluation, Stretch
 from bench.engine.summary import AgentReport, EpochReport, metrics
 from bench.engine.world import World
 from bench.plan.grid import mixing_matrix, spectral_gap
-from bench.plan.rates import rate
+from bench.plan.pipeline import Clock
+from bench.plan.rates import rate, share, updates
 from bench.task.data import Dataset
 
 Emit = Callable[[Mapping[str, Any]], None]
@@ -57,9 +58,11 @@ class _Run:
         self._meter = Meter(world.device)
         self._method, batches, partition = assemble(config, dataset, world, self._meter)
         self._per_epoch = batches[0].batches
-        self._steps = min(config.epochs * self._per_epoch, config.max_steps or config.epochs * self._per_epoch)
+        self._steps = updates(config.epochs, config.max_steps, self._per_epoch)
         self._epochs = math.ceil(self._steps / self._per_epoch)
         self._images_per_step = config.batch_size * config.replicas
+        clock = Clock(config.stages, config.staleness, 0)
+        self._shares = [share(config.lr, clock.lag(stage)) for stage in range(config.stages)]
         self._outcome = Outcome("done", partition)
 
     def train(self) -> Outcome:
@@ -79,7 +82,8 @@ class _Run:
         done = epoch * self._per_epoch
         count = min(self._per_epoch, self._steps - done)
         rates = [rate(self._config.lr, done + index, self._steps, self._per_epoch) for index in range(count)]
-        wall = self._stretch(Stretch(epoch, count, done, rates))
+        by_stage = [[part * whole for whole in rates] for part in self._shares]
+        wall = self._stretch(Stretch(epoch, count, done, by_stage))
         loss, distance = self._method.loss(), self._method.agree()
         if epoch == self._epochs - 1:
             self._method.settle()

@@ -1,15 +1,35 @@
-"""Learning rates as functions of the update."""
+"""Learning rates as functions of the update, and what is proven of training with them on delayed gradients.
+
+The conditions are those of Huo et al. 2018 (arXiv 1804.10574), Theorem 2: step sizes that do not increase, that sum to
+infinity, whose squares do not, and that are at most 1/L where gradients are L-Lipschitz. With a constant step only a
+neighbourhood of a critical point is reached (Theorem 1). They are derived from a schedule's parameters, as if training
+went on for ever; numbers of a finite run could not tell.
+"""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from bench.config import Constant, Cosine, LearningRate, MultiStep
+from bench.config import (
+    Constant,
+    Cosine,
+    Exponential,
+    InverseLog,
+    InverseTime,
+    LearningRate,
+    MultiStep,
+    OneCycle,
+    PlateauPolynomial,
+    Polynomial,
+)
 
 
 def rate(schedule: LearningRate, step: int, steps: int, steps_per_epoch: int) -> float:
-    """The learning rate of one update.
+    """The learning rate of one update, of a stage without staleness.
 
     Args:
         schedule: which rule, and its gamma0 and warm-up.
@@ -20,19 +40,160 @@ def rate(schedule: LearningRate, step: int, steps: int, steps_per_epoch: int) ->
     return _warmup(step, schedule.warmup_steps) * _settled(schedule, step, steps, steps_per_epoch)
 
 
+def updates(epochs: int, max_steps: int | None, steps_per_epoch: int) -> int:
+    """Of a whole run."""
+    return min(epochs * steps_per_epoch, max_steps or epochs * steps_per_epoch)
+
+
+def peak(schedule: LearningRate, steps: int, steps_per_epoch: int) -> float:
+    """The largest learning rate of a run."""
+    return max(rate(schedule, step, steps, steps_per_epoch) for step in range(steps))
+
+
+def share(schedule: LearningRate, delay: int) -> float:
+    """Of the rate, what a stage takes whose gradients are ``delay`` updates old."""
+    return math.pow(1 + delay, -schedule.staleness_power)
+
+
 def _settled(schedule: LearningRate, step: int, steps: int, steps_per_epoch: int) -> float:
     """The rate without warm-up."""
     match schedule:
         case Constant():
-            return schedule.gamma0
-        case MultiStep():
-            passed = bisect_right(schedule.milestones, step // steps_per_epoch)
-            return schedule.gamma0 * schedule.factor**passed
+            part = 1.0
+        case MultiStep(milestones=milestones, factor=factor):
+            part = factor ** bisect_right(milestones, step // steps_per_epoch)
         case Cosine():
             # Loshchilov and Hutter 2017 (SGDR, arXiv 1608.03983), eq. 5 with one period and a least rate of 0.
-            return schedule.gamma0 * (1 + math.cos(math.pi * step / steps)) / 2
+            part = _half_cosine(step / steps)
+        case Exponential(factor=factor):
+            part = factor ** (step / steps_per_epoch)
+        case OneCycle(rise=rise, start=start):
+            top = rise * steps
+            part = _half_cosine((step - top) / (steps - top))
+            if step < top:
+                part = 1 - (1 - start) * _half_cosine(step / top)
+        case Polynomial(t0=t0, p=p):
+            part = (1 + step / t0) ** -p
+        case InverseTime(t0=t0):
+            part = 1 / (1 + step / t0)
+        case InverseLog(t0=t0):
+            part = 1 / math.log(math.e + step / t0)
+        case PlateauPolynomial(t0=t0, p=p):
+            part = (1 + step // steps_per_epoch / t0) ** -p
+    return schedule.gamma0 * part
+
+
+def _half_cosine(progress: float) -> float:
+    """From 1 to 0."""
+    return (1 + math.cos(math.pi * progress)) / 2
 
 
 def _warmup(step: int, warmup_steps: int) -> float:
     """Linear from ``1 / warmup_steps`` at the first update to 1 (Goyal et al. 2017, arXiv 1706.02677)."""
     return (step + 1) / warmup_steps if step < warmup_steps else 1.0
+
+
+# ------------------------------------------------------------------------------------------------------ the conditions
+@dataclass(frozen=True)
+class Condition:
+    """One of the theorem's, and how a schedule stands to it."""
+
+    name: str
+    holds: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is proven of training with a schedule."""
+
+    word: Literal["convergent", "neighbourhood", "none"]
+    """All conditions hold; they hold but for a constant step at the end; or neither."""
+    conditions: tuple[Condition, ...]
+
+    @property
+    def failed(self) -> list[Condition]:
+        return [condition for condition in self.conditions if not condition.holds]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One stage's largest rate in a run, and what it may be (:func:`cap`)."""
+
+    rate: float
+    cap: float
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What a schedule does in the long run; no finite beginning, such as a warm-up, changes its sums."""
+
+    text: str
+    infinite_sum: bool
+    finite_squares: bool
+    constant: bool = False
+
+
+ENDED = Tail("0 from the end of the run on", infinite_sum=False, finite_squares=True)
+STEADY = Tail("constant in the end", infinite_sum=True, finite_squares=False, constant=True)
+
+
+def tail(schedule: LearningRate) -> Tail:
+    """The analysis: p-series by the integral test, geometric series, and sums of finitely many terms."""
+    match schedule:
+        case Constant() | MultiStep():
+            end = STEADY
+        case Cosine() | OneCycle():
+            end = ENDED
+        case Exponential(factor=factor):
+            end = Tail(f"{factor:g}^epoch", infinite_sum=False, finite_squares=True) if factor < 1 else STEADY
+        case Polynomial(p=p):
+            end = Tail(f"t^-{p:g}", infinite_sum=p <= 1, finite_squares=2 * p > 1)
+        case PlateauPolynomial(p=p):
+            end = Tail(f"epoch^-{p:g}", infinite_sum=p <= 1, finite_squares=2 * p > 1)
+        case InverseTime():
+            end = Tail("t^-1", infinite_sum=True, finite_squares=True)
+        case InverseLog():
+            end = Tail("1/log t", infinite_sum=True, finite_squares=False)
+    return end
+
+
+def verdict(schedule: LearningRate, limits: Sequence[Limit] = ()) -> Verdict:
+    """Which conditions hold, one by one.
+
+    Args:
+        limits: of each stage; none where the loss's smoothness is not known, and the condition on it is left out.
+    """
+    end = tail(schedule)
+    conditions = (
+        _falling(schedule),
+        *([_bounded(limits)] if limits else []),
+        Condition("sum of rates infinite", end.infinite_sum, end.text),
+        Condition("sum of squares finite", end.finite_squares, end.text),
+    )
+    failed = [condition.name for condition in conditions if not condition.holds]
+    if not failed:
+        return Verdict("convergent", conditions)
+    near = end.constant and failed == ["sum of squares finite"]
+    return Verdict("neighbourhood" if near else "none", conditions)
+
+
+def cap(smoothness: float, delay: int) -> float:
+    """Largest step size of a stage: 1/L of the theorem, and (2/L) sin(pi / (4 tau + 2)), beyond which a step with
+    gradients ``delay`` updates old is unstable on a quadratic of curvature L (``tests/test_stability.py``)."""
+    return min(1.0, 2 * math.sin(math.pi / (4 * delay + 2))) / smoothness
+
+
+def _falling(schedule: LearningRate) -> Condition:
+    name = "never increases"
+    if isinstance(schedule, OneCycle) and schedule.rise and schedule.start < 1:
+        return Condition(name, False, f"climbs over {schedule.rise:g} of the run")
+    after = f"after a warm-up of {schedule.warmup_steps} updates, a finite beginning" if schedule.warmup_steps else ""
+    return Condition(name, True, after or "from the first update on")
+
+
+def _bounded(limits: Sequence[Limit]) -> Condition:
+    stage = max(range(len(limits)), key=lambda k: limits[k].rate / limits[k].cap)
+    rate, cap = limits[stage].rate, limits[stage].cap
+    sign = "at most" if rate <= cap else "above"
+    return Condition("rates within the caps", rate <= cap, f"{rate:.4g} is {sign} the cap {cap:.4g} of stage {stage}")

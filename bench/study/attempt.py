@@ -13,6 +13,7 @@ from bench.study.check import oversubscribed
 from bench.study.elsewhere import Interrupted
 from bench.study.launch import RunFailed, launch, under_torchrun
 from bench.study.record import RunFolder, environment
+from bench.study.standing import Standing
 
 
 class Busy(RuntimeError):
@@ -34,10 +35,14 @@ def runs_again(config: RunConfig) -> bool:
     return config.force or under_torchrun()
 
 
-def attempt(config: RunConfig, prepared: Path | None, following: AbstractContextManager[object]) -> None:
+def attempt(
+    config: RunConfig, prepared: Path | None, standing: Standing, following: AbstractContextManager[object]
+) -> None:
     """Run it, unless another process has given it a record meanwhile.
 
     Args:
+        prepared: the prepared data's file.
+        standing: how it stands to the conditions of convergence, for the record.
         following: entered once the run's folder is this process's alone, and empty; left when the training has ended.
 
     Raises:
@@ -52,7 +57,8 @@ def attempt(config: RunConfig, prepared: Path | None, following: AbstractContext
         folder.clear()
         try:
             with following:
-                launch(config, prepared, folder, environment(oversubscribed(config)))
+                known = {"environment": environment(oversubscribed(config)), "rates": standing.record()}
+                launch(config, prepared, folder, known)
             _draw(folder)
         except RunFailed as error:
             folder.write_failure(str(error), killed=False)

@@ -47,6 +47,7 @@ def _layers(config: RunConfig, known: dict[str, list[float]]) -> list[float]:
 
 def _seconds(config: RunConfig, layers: Sequence[float]) -> float:
     from bench.plan.partition import bounds, cut
+    from bench.plan.rates import updates
     from bench.task.data import Batches
     from bench.task.sources import load
 
@@ -56,6 +57,6 @@ def _seconds(config: RunConfig, layers: Sequence[float]) -> float:
     pace = max(sum(stages) if config.staleness == 0 else max(stages), sum(stages) * config.replicas / cores)
     dataset = load(config.data)
     per_epoch = Batches(dataset, seed=0, batch_size=config.batch_size, replicas=config.replicas).batches
-    updates = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
-    tests = math.ceil(updates / per_epoch) * len(dataset.test_labels) / config.batch_size
-    return START_SECONDS + updates * pace + tests * sum(stages) * FORWARD_SHARE / min(cores, config.replicas)
+    steps = updates(config.epochs, config.max_steps, per_epoch)
+    tests = math.ceil(steps / per_epoch) * len(dataset.test_labels) / config.batch_size
+    return START_SECONDS + steps * pace + tests * sum(stages) * FORWARD_SHARE / min(cores, config.replicas)

@@ -15,6 +15,7 @@ from bench.study.elsewhere import Interrupted
 from bench.study.launch import RunFailed
 from bench.study.progress import Progress
 from bench.study.shelf import JOBS
+from bench.study.standing import Standing
 from bench.study.tracking import Tracker, TrackingError
 
 POLL_SECONDS = 1.0
@@ -28,6 +29,7 @@ class Task:
     config: RunConfig
     prepared: Path | None
     """The prepared data's file."""
+    standing: Standing
     position: int
     total: int
     """Which point of how many."""
@@ -54,7 +56,7 @@ class InTurn:
     def run(self, tasks: Sequence[Task], tracker: Tracker) -> Iterator[Ending]:
         for task in tasks:
             try:
-                attempt(task.config, task.prepared, _followed(task, tracker))
+                attempt(task.config, task.prepared, task.standing, _followed(task, tracker))
                 yield task, None
             except (RunFailed, Busy) as failure:
                 yield task, failure
@@ -98,15 +100,15 @@ class Cluster:
             gpus_per_node=launcher.gpus,
             **({"slurm_partition": launcher.slurm_partition} if launcher.slurm_partition else {}),
         )
-        return executor.submit(on_node, replace(config, launcher=Basic("basic")))
+        return executor.submit(on_node, replace(config, launcher=Basic("basic")), task.standing)
 
 
-def on_node(config: RunConfig) -> str | None:
+def on_node(config: RunConfig, standing: Standing) -> str | None:
     """What a job runs: one attempt. Returns the message of a failure that is the run's own."""
     from bench.study.check import check
 
     try:
-        attempt(config, check(config), nullcontext())
+        attempt(config, check(config), standing, nullcontext())
     except (RunFailed, ConfigError) as failure:
         return str(failure)
     return None

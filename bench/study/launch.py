@@ -34,27 +34,30 @@ def under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def launch(config: RunConfig, prepared: Path | None, folder: RunFolder, environment: dict[str, Any]) -> None:
+def launch(config: RunConfig, prepared: Path | None, folder: RunFolder, known: dict[str, Any]) -> None:
     """Run the agents to the end; the run's folder holds the record then.
+
+    Args:
+        known: what the record holds beside what the agents find out.
 
     Raises:
         RunFailed: a rank failed.
         Interrupted: SIGINT or SIGTERM came; no process is left.
     """
     if config.engine == "reference" or under_torchrun():
-        _here(config, prepared, folder, environment)
+        _here(config, prepared, folder, known)
     else:
         try:
-            Call(_elastic, config, prepared, folder, environment).result()
+            Call(_elastic, config, prepared, folder, known).result()
         except Killed as error:
             raise RunFailed(f"the launching {error}") from None
 
 
-def _here(config: RunConfig, prepared: Path | None, folder: RunFolder, environment: dict[str, Any]) -> None:
+def _here(config: RunConfig, prepared: Path | None, folder: RunFolder, known: dict[str, Any]) -> None:
     from bench.engine.world import PeerLost
 
     try:
-        _train(config, prepared, folder, environment, None)
+        _train(config, prepared, folder, known, None)
     except KeyboardInterrupt:
         raise Interrupted from None
     except PeerLost:
@@ -65,7 +68,7 @@ def _here(config: RunConfig, prepared: Path | None, folder: RunFolder, environme
         raise RunFailed(f"rank {rank} failed:\n{traceback.format_exc().rstrip()}") from None
 
 
-def _elastic(config: RunConfig, prepared: Path | None, folder: RunFolder, environment: dict[str, Any]) -> None:
+def _elastic(config: RunConfig, prepared: Path | None, folder: RunFolder, known: dict[str, Any]) -> None:
     """Start the agents and wait for them, in a process that has torch."""
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -90,7 +93,7 @@ def _elastic(config: RunConfig, prepared: Path | None, folder: RunFolder, enviro
             monitor_interval=0.1,
         )
         try:
-            elastic_launch(launch_config, agent)(config, prepared, folder, environment, Path(temporary, "store"))
+            elastic_launch(launch_config, agent)(config, prepared, folder, known, Path(temporary, "store"))
         except SignalException:
             raise Interrupted from None
         except ChildFailedError as error:
@@ -104,7 +107,7 @@ def agent(
     config: RunConfig,
     prepared: Path | None,
     folder: RunFolder,
-    environment: dict[str, Any],
+    known: dict[str, Any],
     store: Path,
 ) -> None:
     """What each process that elastic starts runs."""
@@ -116,14 +119,14 @@ def agent(
     from bench.engine.world import PeerLost
 
     try:
-        _train(config, prepared, folder, environment, store)
+        _train(config, prepared, folder, known, store)
     except PeerLost:
         time.sleep(GRACE_SECONDS)
         raise
 
 
 def _train(
-    config: RunConfig, prepared: Path | None, folder: RunFolder, environment: dict[str, Any], store: Path | None
+    config: RunConfig, prepared: Path | None, folder: RunFolder, known: dict[str, Any], store: Path | None
 ) -> None:
     """Train as one rank; rank 0 writes what the run leaves, the record last."""
     import torch
@@ -152,10 +155,11 @@ def _train(
                 "config_hash": config.hash(),
                 "started": started.isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                "environment": environment | {"gpu": gpu},
+                **known,
+                "environment": known.get("environment", {}) | {"gpu": gpu},
                 "data": describe_data(config.data.name, dataset),
                 "partition": outcome.partition,
-                "metrics": outcome.metrics,
+                "metrics": outcome.metrics | known.get("rates", {}).get("metrics", {}),
                 "epochs": outcome.epochs,
                 "agents": outcome.agents,
             }

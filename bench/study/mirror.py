@@ -61,7 +61,7 @@ def parameters(config: RunConfig) -> list[Any]:
 def result_tags(record: dict[str, Any]) -> dict[str, str]:
     """What is known when a run has ended."""
     environment = {f"environment.{key}": _text(value) for key, value in record["environment"].items()}
-    return environment | {"status": record["status"]}
+    return environment | {"status": record["status"], "lr/verdict": _text(record.get("rates", {}).get("verdict"))}
 
 
 def metrics(record: dict[str, Any], folder: RunFolder) -> list[Any]:

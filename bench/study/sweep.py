@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bench.config import ConfigError, MLflow, RunConfig
 from bench.study.attempt import Busy, alone, folder_of, label, runs_again
@@ -17,6 +18,7 @@ from bench.study.jobs import Task, jobs
 from bench.study.launch import launch, under_torchrun
 from bench.study.record import RecordError, RunFolder
 from bench.study.shelf import Sweep
+from bench.study.standing import standings, warning
 from bench.study.table import summary
 from bench.study.tracking import Tracker, TrackingError, tracker
 
@@ -31,24 +33,28 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
     if under_torchrun() and len(points) > 1:
         raise ConfigError(f"--multirun: {len(points)} points; torchrun starts the agents of exactly one run")
     configs = [point.config for point in points]
-    prepared = _checked(configs)
     first = configs[0]
-    make_runs_dir(first.runs_dir)
-    tasks = [Task(config, prepared[number], number + 1, len(points)) for number, config in enumerate(configs)]
+    here = under_torchrun() or all(config.engine == "reference" for config in configs)
+    if not here:
+        warm_up()
+        tracker(first.tracking).prepare()
+    prepared = _ask(here, check_all, configs)
     if int(os.environ.get("RANK", "0")) > 0:
         launch(first, prepared[0], folder_of(first), {})
         return 0
+    make_runs_dir(first.runs_dir)
+    known = zip(configs, prepared, _ask(here, standings, configs, prepared), strict=True)
+    tasks = [Task(*each, number, len(points)) for number, each in enumerate(known, start=1)]
+    for words in dict.fromkeys(warning(task.standing.verdict, task.config) for task in tasks):
+        if words:
+            print(f"outside the conditions of convergence: {words}", file=sys.stderr)
     return _Running(tasks, overrides).run()
 
 
-def _checked(configs: Sequence[RunConfig]) -> list[Path | None]:
-    """Check all points before the first one runs, in a process that has torch; that is imported while MLflow is."""
-    if under_torchrun() or all(config.engine == "reference" for config in configs):
-        return check_all(configs)
-    warm_up()
-    tracker(configs[0].tracking).prepare()
-    result: list[Path | None] = Call(check_all, configs).result()
-    return result
+def _ask(here: bool, function: Callable[..., Any], *arguments: object) -> Any:
+    """What is to be known before the first run: it takes torch, which this process would only import to run the oracle,
+    or as an agent."""
+    return function(*arguments) if here else Call(function, *arguments).result()
 
 
 class _Running:

@@ -1,0 +1,115 @@
+"""How a run stands to the conditions of convergence: its schedule's verdict, and its rates against the caps.
+
+The caps need the smoothness of the loss, which takes Hessian-vector products. It is estimated once a workload, and kept
+in the folder of runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.config import ConfigError, RunConfig
+from bench.plan.pipeline import Clock
+from bench.plan.rates import Limit, Verdict, cap, peak, share, updates, verdict
+from bench.study.interval import Interval, mean
+from bench.study.record import write_json_atomic
+
+FOLDER = "smoothness"
+"""In the folder of runs."""
+BATCHES = 3
+BATCH_SIZE = 64
+"""At most: the estimate has to be cheap beside the training."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands."""
+
+    verdict: Verdict
+    smoothness: Interval
+    """L over several batches, at the initial weights."""
+    limits: tuple[Limit, ...]
+    """Of each stage."""
+
+    def record(self) -> dict[str, Any]:
+        """What a record holds of it."""
+        return {
+            "verdict": self.verdict.word,
+            "conditions": [vars(condition) for condition in self.verdict.conditions],
+            "smoothness": self.smoothness._asdict(),
+            "limits": [vars(limit) for limit in self.limits],
+            "metrics": {
+                "lr/max": max(limit.rate for limit in self.limits),
+                "lr/cap": min(limit.cap for limit in self.limits),
+            },
+        }
+
+
+def warning(found: Verdict, config: RunConfig) -> str | None:
+    """One line, where a run trains outside the conditions."""
+    if found.word == "convergent":
+        return None
+    reasons = "; ".join(f"{condition.name}? no, {condition.why}" for condition in found.failed)
+    return f"lr={config.lr.name}: verdict {found.word} ({reasons})"
+
+
+def standing(config: RunConfig, prepared: Path | None) -> Standing:
+    """Judge a run, in a process that has torch.
+
+    Raises:
+        ConfigError: it is outside the conditions, and ``lr.require_convergent`` is set.
+    """
+    from bench.task import sources
+
+    if config.lr.require_convergent:
+        _require(verdict(config.lr), config)
+    images = len(sources.load(config.data, prepared).train_labels)
+    per_epoch = images // (config.batch_size * config.replicas)
+    found = mean(_smoothness(config, prepared))
+    top = peak(config.lr, updates(config.epochs, config.max_steps, per_epoch), per_epoch)
+    clock = Clock(config.stages, config.staleness, 0)
+    delays = [clock.lag(stage) for stage in range(config.stages)]
+    limits = tuple(Limit(top * share(config.lr, delay), cap(_upper(found), delay)) for delay in delays)
+    judged = verdict(config.lr, limits)
+    if config.lr.require_convergent:
+        _require(judged, config)
+    return Standing(judged, found, limits)
+
+
+def standings(configs: Sequence[RunConfig], prepared: Sequence[Path | None]) -> list[Standing]:
+    """:func:`standing` of each."""
+    return [standing(*pair) for pair in zip(configs, prepared, strict=True)]
+
+
+def _require(found: Verdict, config: RunConfig) -> None:
+    if refusal := warning(found, config):
+        raise ConfigError(f"{refusal}; lr.require_convergent=true allows the verdict convergent alone")
+
+
+def _upper(smoothness: Interval) -> float:
+    """The cap is to hold for the sharper of the batches too; of a single one there is no interval."""
+    return smoothness.mean if math.isnan(smoothness.high) else smoothness.high
+
+
+def _smoothness(config: RunConfig, prepared: Path | None) -> list[float]:
+    """Of a few batches, at the initial weights of seed 0; from the folder of runs if it is known there."""
+    from bench.engine.smoothness import curvatures
+    from bench.task import sources
+
+    size = min(config.batch_size, BATCH_SIZE)
+    asked = replace(config, seed=0, batch_size=size, replicas=1)
+    keys = {"model": asked.resolved()["model"], "data": asked.resolved()["data"], "batch_size": size}
+    name = hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:12]
+    file = Path(config.runs_dir, FOLDER, f"{name}.json")
+    try:
+        return [float(value) for value in json.loads(file.read_text())["curvatures"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        values = curvatures(asked, sources.load(config.data, prepared), BATCHES)
+        write_json_atomic(file, {**keys, "curvatures": values})
+        return values

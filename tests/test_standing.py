@@ -1,0 +1,128 @@
+"""How a run stands to the conditions of convergence: before it trains, in its record, and in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.__main__ import main
+from bench.config import ConfigError, RunConfig
+from bench.study import standing as module
+from bench.study.rates import plot
+from bench.study.standing import standing, warning
+from tests import tiny
+from tests.commands import TINY, read_json
+
+CURVATURES = [7.0, 8.0, 9.0]
+"""Their mean is 8, with t(0.975, 2) = 4.302653 and a standard deviation of 1: 5.515862 to 10.484138."""
+UPPER = 10.484138
+POLYNOMIAL = {**tiny.VALUES["lr"], "name": "polynomial", "t0": 10.0, "p": 0.75, "warmup_steps": 0}
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss has these curvatures, whatever the network."""
+    monkeypatch.setattr(module, "_smoothness", lambda *_: CURVATURES)
+
+
+def run(gamma0: float, **changes: Any) -> RunConfig:
+    return tiny.config(stages=3, staleness=2, lr={**POLYNOMIAL, "gamma0": gamma0, **changes})
+
+
+@pytest.mark.usefixtures("known")
+def test_caps_are_for_the_upper_end_of_the_interval() -> None:
+    """sin(pi/10) = 0.309017 of stage 1, which is 2 updates stale, and sin(pi/18) = 0.173648 of stage 0."""
+    found = standing(run(0.01), None)
+    assert [limit.rate for limit in found.limits] == [0.01] * 3
+    expected = [2 * 0.173648 / UPPER, 2 * 0.309017 / UPPER, 1 / UPPER]
+    assert [limit.cap for limit in found.limits] == pytest.approx(expected, rel=1e-5)
+    assert found.record()["metrics"] == {"lr/max": 0.01, "lr/cap": pytest.approx(expected[0], rel=1e-5)}
+    assert found.verdict.word == "convergent"
+    assert warning(found.verdict, run(0.01)) is None
+
+
+@pytest.mark.usefixtures("known")
+def test_a_rate_for_one_stage_may_be_too_large_for_a_staler_one() -> None:
+    found = standing(run(0.04), None)
+    assert found.verdict.word == "none"
+    assert warning(found.verdict, run(0.04)) == (
+        "lr=polynomial: verdict none (rates within the caps? no, 0.04 is above the cap 0.03313 of stage 0)"
+    )
+    # A fifth of it for stage 0, and a third for stage 1.
+    assert standing(run(0.04, staleness_power=1.0), None).verdict.word == "convergent"
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(("gamma0", "name"), [(0.04, "polynomial"), (0.01, "constant")])
+def test_a_run_may_require_the_conditions(gamma0: float, name: str) -> None:
+    lr = {**tiny.VALUES["lr"], "name": name, "gamma0": gamma0, "require_convergent": True}
+    rest = {"t0": 10.0, "p": 0.75} if name == "polynomial" else {}
+    refused = tiny.config(stages=3, staleness=2, lr={**lr, **rest, "warmup_steps": 0})
+    with pytest.raises(ConfigError, match="require_convergent=true allows the verdict convergent alone"):
+        standing(refused, None)
+
+
+def test_smoothness_is_estimated_once_a_workload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the seed, the cut and the schedule; and again where the file is damaged."""
+    asked: list[RunConfig] = []
+
+    def count(config: RunConfig, *_: object) -> list[float]:
+        asked.append(config)
+        return CURVATURES
+
+    monkeypatch.setattr("bench.engine.smoothness.curvatures", count)
+    changes: list[dict[str, Any]] = [
+        {},
+        {"seed": 1},
+        {"stages": 2, "replicas": 2},
+        {"lr": POLYNOMIAL},
+        {"batch_size": 8},
+    ]
+    for change in changes:
+        standing(tiny.config(runs_dir=str(tmp_path), **change), None)
+    assert [config.batch_size for config in asked] == [4, 8]
+    for file in (tmp_path / module.FOLDER).iterdir():
+        file.write_text("{")
+    standing(tiny.config(runs_dir=str(tmp_path)), None)
+    assert len(asked) == 3
+
+
+def test_a_run_says_where_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One warning for a sweep whose points stand alike, and none where all holds."""
+    words = [*TINY, "engine=reference", "stages=1", f"runs_dir={tmp_path}", "epochs=1"]
+    assert main(["-m", *words, "seed=0,1", "lr.gamma0=1e-4"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("outside the conditions of convergence: lr=constant: verdict neighbourhood (sum of squares") == 1
+    assert main([*words, "lr=polynomial", "lr.gamma0=1e-4", "lr.require_convergent=true"]) == 0
+    assert "outside" not in capsys.readouterr().err
+    records = [read_json(path) for path in tmp_path.glob("*/record.json")]
+    assert sorted(record["rates"]["verdict"] for record in records) == ["convergent", *["neighbourhood"] * 2]
+    for record in records:
+        assert record["metrics"]["lr/max"] == 1e-4 < record["metrics"]["lr/cap"] == record["rates"]["limits"][0]["cap"]
+
+
+def test_a_refused_schedule_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*TINY, "engine=reference", f"runs_dir={tmp_path}/runs", "lr.require_convergent=true"]
+    assert main(words) == 2
+    assert capsys.readouterr().err == (
+        "bench: lr=constant: verdict neighbourhood (sum of squares finite? no, constant in the end); "
+        "lr.require_convergent=true allows the verdict convergent alone\n"
+    )
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_rates_are_shown_without_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rates", "-m", *TINY, f"runs_dir={tmp_path}", "lr=polynomial,cosine", "staleness=0"]) == 0
+    said = capsys.readouterr().out
+    assert "lr=polynomial: none\n" in said
+    assert "| sum of rates infinite | yes   | t^-0.75" in said
+    assert "| sum of rates infinite | no    | 0 from the end of the run on" in said
+    assert "32 updates, 16 an epoch; rates from 0.1 over 0.1 to " in said
+    assert not list(tmp_path.glob("*/record.json"))
+
+
+def test_a_plot_is_columns_of_eighths() -> None:
+    assert plot([0.0, 1.0, 2.0, 4.0], height=2) == ["   █", " ▄██"]
+    assert plot([1.0] * 7, width=3, height=1) == ["███"]
