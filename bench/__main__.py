@@ -43,7 +43,7 @@ overrides (Hydra's grammar; conf/config.yaml explains each key):
   model=resnet|wide_resnet|vgg|mlp|vit|torchvision     data=digits|cifar10|cifar100|imagefolder|synthetic
   lr=constant|cosine|multistep|exponential|onecycle|polynomial|inverse_time|inverse_log|plateau_polynomial
   optimizer=sgd|adamw    averaging=allreduce|gossip    tracking=mlflow|none
-  launcher=basic|submitit
+  correction=none|shrink|lr_discount|weight_prediction launcher=basic|submitit
 
 exit codes: 0 there is a result, 1 a run failed, 2 the configuration is wrong, 130 interrupted
 """

@@ -324,6 +324,44 @@ class Gossip:
 Averaging = AllReduce | Gossip
 
 
+@dataclass(frozen=True)
+class NoCorrection:
+    """Gradients are applied as they come."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["none"]
+
+
+@dataclass(frozen=True)
+class Shrink:
+    """A gradient counts ``beta`` times at every stage boundary that it comes back through (FDG, arXiv 1906.09108)."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["shrink"]
+    beta: Share
+
+
+@dataclass(frozen=True)
+class RateDiscount:
+    """A stage's rate is divided by its staleness to a power that falls from 1 to 0 (PipeMare, arXiv 1910.05124)."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["lr_discount"]
+    until: Share
+    """Share of the run in which the power falls."""
+
+
+@dataclass(frozen=True)
+class WeightPrediction:
+    """A forward at the weights that its update will find if momentum alone moves them (SpecTrain, arXiv 1809.02839)."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["weight_prediction"]
+
+
+Correction = NoCorrection | Shrink | RateDiscount | WeightPrediction
+
+
 # -------------------------------------------------------------------------------------------------- how it is followed
 @dataclass(frozen=True)
 class MLflow:
@@ -408,6 +446,7 @@ class RunConfig:
     optimizer: Annotated[Optimizer, Field(discriminator="name")]
     lr: Annotated[LearningRate, Field(discriminator="name")]
     averaging: Annotated[Averaging, Field(discriminator="name")]
+    correction: Annotated[Correction, Field(discriminator="name")]
     tracking: Annotated[Tracking, Field(discriminator="name")]
     launcher: Annotated[Launcher, Field(discriminator="name")]
     runs_dir: Text
@@ -431,6 +470,21 @@ class RunConfig:
             raise ValueError(
                 "weights=latest needs precision=float32 or float64: under bfloat16 autocast the backward pass keeps "
                 "the weights that were cast for its forward pass"
+            )
+        if isinstance(self.correction, WeightPrediction):
+            self._check_prediction()
+
+    def _check_prediction(self) -> None:
+        if not (isinstance(self.optimizer, SGD) and self.optimizer.momentum):
+            raise ValueError(
+                f"correction=weight_prediction needs optimizer=sgd with momentum, not {self.optimizer.name}"
+                + ("" if self.optimizer.name == "adamw" else " with optimizer.momentum=0")
+            )
+        if self.weights != "stashed":
+            raise ValueError(f"correction=weight_prediction needs weights=stashed, not weights={self.weights}")
+        if self.averaging.name != "allreduce" and self.replicas > 1:
+            raise ValueError(
+                f"correction=weight_prediction needs averaging=allreduce, not averaging={self.averaging.name}"
             )
 
     @property
@@ -462,6 +516,8 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
     if keys["replicas"] == 1:
         keys["averaging"] = {"name": "allreduce"}
     keys["lr"] = {key: value for key, value in keys["lr"].items() if key != "require_convergent"}
+    if keys["staleness"] == 0 or keys.get("correction", {}).get("name") == "none":
+        keys.pop("correction", None)
     if not (keys["staleness"] and keys["lr"].get("staleness_power")):
         keys["lr"].pop("staleness_power", None)
     return keys
@@ -514,7 +570,7 @@ def _union_labels() -> set[str]:
     """The names of all groups' members, which pydantic puts into its locations."""
     members = [
         member
-        for group in (Model, Data, Optimizer, LearningRate, Averaging, Tracking, Launcher)
+        for group in (Model, Data, Optimizer, LearningRate, Averaging, Correction, Tracking, Launcher)
         for member in get_args(group)
     ]
     return {label for member in members for label in get_args(get_type_hints(member)["name"])}

@@ -25,12 +25,13 @@ TINY = (
     "model.width=4",
     "batch_size=4",
     "epochs=2",
-    "lr=constant",
+    "lr=inverse_time",
+    "lr.gamma0=0.001",
     "precision=float64",
     "partition=counted",
     "tracking=none",
 )
-"""A run that takes a fraction of a second once its ranks have started."""
+"""A run that takes a fraction of a second once its ranks have started, inside the conditions of convergence."""
 
 
 class Command:

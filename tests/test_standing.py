@@ -91,7 +91,7 @@ def test_smoothness_is_estimated_once_a_workload(tmp_path: Path, monkeypatch: py
 
 def test_a_run_says_where_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One warning for a sweep whose points stand alike, and none where all holds."""
-    words = [*TINY, "engine=reference", "stages=1", f"runs_dir={tmp_path}", "epochs=1"]
+    words = [*TINY, "engine=reference", "stages=1", f"runs_dir={tmp_path}", "epochs=1", "lr=constant"]
     assert main(["-m", *words, "seed=0,1", "lr.gamma0=1e-4"]) == 0
     said = capsys.readouterr().err
     assert said.count("outside the conditions of convergence: lr=constant: verdict neighbourhood (sum of squares") == 1
@@ -104,7 +104,7 @@ def test_a_run_says_where_it_stands(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_refused_schedule_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [*TINY, "engine=reference", f"runs_dir={tmp_path}/runs", "lr.require_convergent=true"]
+    words = [*TINY, "lr=constant", "engine=reference", f"runs_dir={tmp_path}/runs", "lr.require_convergent=true"]
     assert main(words) == 2
     assert capsys.readouterr().err == (
         "bench: lr=constant: verdict neighbourhood (sum of squares finite? no, constant in the end); "
@@ -114,7 +114,10 @@ def test_a_refused_schedule_leaves_nothing(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_rates_are_shown_without_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["rates", "-m", *TINY, f"runs_dir={tmp_path}", "lr=polynomial,cosine", "staleness=0"]) == 0
+    assert (
+        main(["rates", "-m", *TINY, f"runs_dir={tmp_path}", "lr=polynomial,cosine", "lr.gamma0=0.1", "staleness=0"])
+        == 0
+    )
     said = capsys.readouterr().out
     assert "lr=polynomial: none\n" in said
     assert "| sum of rates infinite | yes   | t^-0.75" in said

@@ -12,7 +12,7 @@ from bench.study.table import FOOTNOTE, summary
 def _record(stages: int, replicas: int, staleness: int, speed: float, **changes: Any) -> dict[str, Any]:
     config = {"stages": stages, "replicas": replicas, "staleness": staleness, "method": "decoupled"}
     config |= {"weights": "stashed", "seed": 0, "batch_size": 64, "averaging": {"name": "allreduce"}}
-    config |= {"model": {"name": "resnet", "depth": 20}, "partition": "measured"}
+    config |= {"model": {"name": "resnet", "depth": 20}, "partition": "measured", "lr": {"name": "cosine"}}
     metrics = {"throughput/images_per_second": speed, "throughput/efficiency": 0.97, "accuracy/test": 0.9125}
     metrics |= {"locking/forward_fraction": 0.012, "locking/backward_fraction": 0.0, "locking/update_fraction": 0.1}
     record = {"status": "done", "config": config, "metrics": metrics, "environment": {"oversubscribed": False}}

@@ -38,6 +38,7 @@ VALUES: dict[str, Any] = {
     "optimizer": {"name": "sgd", "momentum": 0.9, "weight_decay": 0.01, "nesterov": False},
     "lr": {"name": "constant", "gamma0": 0.05, "warmup_steps": 3, "staleness_power": 0.0, "require_convergent": False},
     "averaging": {"name": "allreduce"},
+    "correction": {"name": "none"},
     "tracking": {"name": "none"},
     "launcher": {"name": "basic"},
     "runs_dir": "runs",

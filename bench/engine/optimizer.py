@@ -44,6 +44,11 @@ class FlatOptimizer:
         self._moments = [torch.zeros_like(like) for _ in range(2 if isinstance(optimizer, config.AdamW) else 0)]
         self._steps = torch.tensor(0.0)
 
+    @property
+    def velocity(self) -> Tensor | None:
+        """SGD's momentum [parameters]; None before the first update."""
+        return self._momentum[0]
+
     def step(self, weights: Tensor, gradient: Tensor, rate: float) -> None:
         """Update ``weights`` [parameters] in place by ``gradient`` [parameters]."""
         match self._optimizer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -37,13 +38,22 @@ class Part:
         """Batch -> gradient of its loss by this stage's input."""
         self.staleness: Counter[int] = Counter()
 
-    def weights(self) -> Weights:
-        """The current weights, as leaves of a new graph."""
-        return {name: parameter.detach().requires_grad_() for name, parameter in self.parameters.items()}
+    def weights(self, extrapolation: float = 0.0) -> Weights:
+        """The current weights, as leaves of a new graph; or those so far along the velocity from them."""
+        weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
+        if extrapolation:
+            state = self.optimizer.state
+            velocities = {name: state[p].get("momentum_buffer") for name, p in self.parameters.items()}
+            weights |= {
+                name: torch.add(weights[name], velocity, alpha=-extrapolation)
+                for name, velocity in velocities.items()
+                if velocity is not None
+            }
+        return {name: weight.requires_grad_() for name, weight in weights.items()}
 
-    def remember(self, tick: int, ticks: int) -> None:
-        """Keep the weights of the start of ``tick`` through so many further ticks."""
-        weights = self.weights()
+    def remember(self, tick: int, ticks: int, extrapolation: float) -> None:
+        """Keep the weights of a forward at the start of ``tick`` through so many further ticks."""
+        weights = self.weights(extrapolation)
         self.before[tick] = {k: w.detach().clone().requires_grad_() for k, w in weights.items()} if ticks else weights
         self.before.pop(tick - ticks - 1, None)
 

@@ -19,6 +19,7 @@ from bench.engine.meter import Meter
 from bench.engine.method import Ages, Evaluation, Stretch
 from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.part import Gradients, Part, Weights, bound, by_name, split
+from bench.plan.correction import foresight, shrinkage
 from bench.plan.grid import mixing_matrix
 from bench.plan.pipeline import Clock
 from bench.task.data import Batches
@@ -43,6 +44,7 @@ class Reference:
         self._run, self._numerics, self._batches, self.meter = run, numerics, batches, meter
         self._parts = [[Part(module, run.optimizer) for module in replica] for replica in parts]
         self._last = run.stages - 1
+        self._shrinkage = shrinkage(run.correction, run.staleness)
         self._losses: list[Tensor] = []
         gossips = isinstance(run.averaging, config.Gossip) and run.replicas > 1
         self._mixing = mixing_matrix(run.averaging.graph, run.replicas).tolist() if gossips else None  # type: ignore[union-attr]
@@ -72,7 +74,7 @@ class Reference:
         """The gradient of the batch that reaches the last stage, by all stages' weights of its forwards."""
         hop, batch = self._clock.forward_hop, self._clock.forward(self._last, tick)
         for k, part in enumerate(self._parts[s]):
-            part.remember(tick, hop * (self._last - k))
+            part.remember(tick, hop * (self._last - k), self._extrapolation(k, part))
             entering = self._clock.forward(k, tick)
             if entering is not None:
                 part.seen[entering] = part.updates
@@ -82,12 +84,24 @@ class Reference:
         x = self._images(s, batch)
         self.meter.enter("forward", batch)
         for k, weights in enumerate(versions):
+            if k > 0 and self._shrinkage != 1:
+                x.register_hook(self._shrink)  # type: ignore[no-untyped-call]
             x = self._apply(s, k, batch, weights, x)
         loss = self._loss(s, batch, x)
         self.meter.enter("backward", batch)
         gradients = iter(torch.autograd.grad(loss, [leaf for weights in versions for leaf in weights.values()]))
         for part, weights in zip(self._parts[s], versions, strict=True):
             part.gradients[batch] = [next(gradients) for _ in weights]
+
+    def _extrapolation(self, k: int, part: Part) -> float:
+        """How far along its velocity stage k's weights are foreseen."""
+        steps = foresight(self._run.correction, self._clock, k)
+        update = part.updates - self._stretch.first_step
+        return steps * self._stretch.rates[k][update] if steps and update < self._stretch.batches else 0.0
+
+    def _shrink(self, gradient: Tensor) -> Tensor:
+        """What a stage makes of the gradient that the next one hands it."""
+        return gradient if self._shrinkage == 1 else gradient * self._shrinkage
 
     def _stagewise_tick(self, s: int, tick: int) -> None:
         """Forwards down the stages, then backwards up again: hops of no tick find their message already there."""
@@ -103,7 +117,7 @@ class Reference:
             batch = self._clock.backward(k, tick)
             if batch is not None:
                 self.meter.enter("backward", batch)
-                gradient = None if k == self._last else parts[k + 1].returned.pop(batch)
+                gradient = None if k == self._last else self._shrink(parts[k + 1].returned.pop(batch))
                 part.gradients[batch], returned = part.pullbacks.pop(batch)(gradient)
                 if returned is not None:
                     part.returned[batch] = returned

@@ -16,8 +16,10 @@ from bench.engine.meter import Meter
 from bench.engine.method import Ages, Evaluation, Stretch
 from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.optimizer import FlatOptimizer
+from bench.engine.prediction import Prediction
 from bench.engine.weights import Weights
 from bench.engine.world import World
+from bench.plan.correction import foresight, shrinkage
 from bench.plan.pipeline import Clock
 from bench.task.data import Batches
 
@@ -60,9 +62,12 @@ class Stage:
         delayed = clock.lag(self._stage) > 0
         self._forward_first = clock.forward_first(self._stage, config.replicas)
         stashed = delayed and config.weights == "stashed"
-        self.weights = Weights(module.train(), clock.versions(self._stage) if stashed else 1)
+        foreseen = foresight(config.correction, clock, self._stage)
+        self.weights = Weights(module.train(), clock.versions(self._stage) if stashed and not foreseen else 1)
         self._shadow = self.weights.shadow() if delayed and config.weights == "recomputed" else None
         optimizer = FlatOptimizer(config.optimizer, self.weights.current)
+        self._prediction = Prediction(self.weights, optimizer, foreseen) if foreseen else None
+        self._shrinkage = shrinkage(config.correction, config.staleness)
         self._averaging = averaging(config.averaging, world, self.weights, optimizer, meter)
         self._flight: deque[InFlight] = deque()
         self._losses: list[Tensor] = []
@@ -130,19 +135,26 @@ class Stage:
         x = self._input(batch)
         self.meter.enter("forward", batch)
         self._seed(batch)
+        weights = self._forward_weights()
         if self._shadow is None:
-            output = self._numerics.apply(self.weights.module, x)
+            output = self._numerics.apply(weights.module, x)
         else:
             with torch.no_grad():
-                output = self._numerics.apply(self.weights.module, x)
+                output = self._numerics.apply(weights.module, x)
         if self._last:
             output = self._numerics.loss(output, self._batches.targets(self._stretch.epoch, batch))
             self._losses.append(output.detach())
         kept = output if self._shadow is None else None
-        self._flight.append(InFlight(batch, self.weights.version, x, kept, self.weights.parameters))
+        self._flight.append(InFlight(batch, self.weights.version, x, kept, weights.parameters))
         if self._outputs is not None:
             self.meter.enter("sending", batch)
             self._outputs.send(output)
+
+    def _forward_weights(self) -> Weights:
+        if self._prediction is None:
+            return self.weights
+        update = self.weights.version - self._stretch.first_step
+        return self._prediction.ahead(self._stretch.rates[self._stage][update])
 
     def _input(self, batch: int) -> Tensor:
         if self._inputs is None:
@@ -159,6 +171,8 @@ class Stage:
             self.meter.enter("backward_lock", batch)
             gradient = self._output_gradients.receive()
         self.meter.enter("backward", batch)
+        if gradient is not None and self._shrinkage != 1:
+            gradient = gradient * self._shrinkage
         output = self._recompute(flight) if flight.output is None else flight.output
         sources = flight.parameters if self._first else [*flight.parameters, flight.input]
         gradients = torch.autograd.grad(output, sources, gradient)

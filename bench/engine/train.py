@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from bench.engine.meter import Meter
 from bench.engine.method import Evaluation, Stretch
 from bench.engine.summary import AgentReport, EpochReport, metrics
 from bench.engine.world import World
+from bench.plan.correction import discount
 from bench.plan.grid import mixing_matrix, spectral_gap
 from bench.plan.pipeline import Clock
 from bench.plan.rates import rate, share, updates
@@ -62,7 +63,7 @@ class _Run:
         self._epochs = math.ceil(self._steps / self._per_epoch)
         self._images_per_step = config.batch_size * config.replicas
         clock = Clock(config.stages, config.staleness, 0)
-        self._shares = [share(config.lr, clock.lag(stage)) for stage in range(config.stages)]
+        self._lags = [clock.lag(stage) for stage in range(config.stages)]
         self._outcome = Outcome("done", partition)
 
     def train(self) -> Outcome:
@@ -82,8 +83,9 @@ class _Run:
         done = epoch * self._per_epoch
         count = min(self._per_epoch, self._steps - done)
         rates = [rate(self._config.lr, done + index, self._steps, self._per_epoch) for index in range(count)]
-        by_stage = [[part * whole for whole in rates] for part in self._shares]
-        wall = self._stretch(Stretch(epoch, count, done, by_stage))
+        wall = self._stretch(
+            Stretch(epoch, count, done, [self._of_stage(k, done, rates) for k in range(len(self._lags))])
+        )
         loss, distance = self._method.loss(), self._method.agree()
         if epoch == self._epochs - 1:
             self._method.settle()
@@ -104,6 +106,12 @@ class _Run:
             "lr": rates[-1],
             "consensus/distance": math.sqrt(squares / self._config.replicas),
         }
+
+    def _of_stage(self, stage: int, done: int, rates: Sequence[float]) -> list[float]:
+        """What a stage makes of the learning rates of the updates from ``done`` on."""
+        lag, config = self._lags[stage], self._config
+        discounts = [discount(config.correction, lag, done + index, self._steps) for index in range(len(rates))]
+        return [share(config.lr, lag) * part * whole for part, whole in zip(discounts, rates, strict=True)]
 
     def _stretch(self, stretch: Stretch) -> float:
         """Train between two flush points, on the clock; return the seconds that it took here."""

@@ -45,9 +45,6 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
     make_runs_dir(first.runs_dir)
     known = zip(configs, prepared, _ask(here, standings, configs, prepared), strict=True)
     tasks = [Task(*each, number, len(points)) for number, each in enumerate(known, start=1)]
-    for words in dict.fromkeys(warning(task.standing.verdict, task.config) for task in tasks):
-        if words:
-            print(f"outside the conditions of convergence: {words}", file=sys.stderr)
     return _Running(tasks, overrides).run()
 
 
@@ -74,6 +71,7 @@ class _Running:
             self._sweep.write(Path(self._first.runs_dir))
         with self._interruptible():
             todo = [task for task in self._tasks if self._is_due(task)]
+            _warn(todo)
             while todo:
                 todo = self._round(todo)
         self._conclude()
@@ -156,6 +154,13 @@ class _Running:
         for name, message in self._failures.items():
             lines = message.splitlines()
             print(f"failed: {name}: {' '.join([*lines[:1], *lines[1:][-1:]])}", file=sys.stderr)
+
+
+def _warn(tasks: Sequence[Task]) -> None:
+    """Once for all that stand alike."""
+    for words in dict.fromkeys(warning(task.standing.verdict, task.config) for task in tasks):
+        if words:
+            print(f"outside the conditions of convergence: {words}", file=sys.stderr)
 
 
 def _say(task: Task, words: str) -> None:

@@ -1,0 +1,34 @@
+"""Corrections for staleness, as pure rules. At staleness 0 none changes a bit."""
+
+from __future__ import annotations
+
+import math
+
+from bench.config import Correction, RateDiscount, Shrink, WeightPrediction
+from bench.plan.pipeline import Clock
+
+
+def discount(correction: Correction, delay: int, step: int, steps: int) -> float:
+    """Of the learning rate, what a stage takes whose gradients are ``delay`` updates old.
+
+    ``delay^-q``, where q falls linearly from 1 at the first update to 0 (PipeMare, Yang et al. 2021, arXiv 1910.05124,
+    technique 1).
+
+    Args:
+        step: the update, ``0 .. steps - 1``.
+        steps: updates in the whole run.
+    """
+    if not isinstance(correction, RateDiscount) or delay == 0:
+        return 1.0
+    return math.pow(delay, -max(0.0, 1 - step / (correction.until * steps)))
+
+
+def shrinkage(correction: Correction, staleness: int) -> float:
+    """Factor on a gradient that a stage receives from the next one (FDG, Zhuang et al. 2021, arXiv 1906.09108)."""
+    return correction.beta if isinstance(correction, Shrink) and staleness else 1.0
+
+
+def foresight(correction: Correction, clock: Clock, stage: int) -> int:
+    """Momentum steps that a forward of ``stage`` looks ahead: as many as will be made before its gradient is applied
+    (SpecTrain, Chen et al. 2018, arXiv 1809.02839)."""
+    return clock.lag(stage) if isinstance(correction, WeightPrediction) else 0
