@@ -101,7 +101,7 @@ def test_every_option_composes() -> None:
 
 
 def test_every_group_is_there() -> None:
-    assert GROUPS == ["averaging", "data", "launcher", "lr", "model", "optimizer", "tracking"]
+    assert GROUPS == ["averaging", "correction", "data", "launcher", "lr", "model", "optimizer", "tracking"]
 
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)

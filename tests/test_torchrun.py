@@ -71,7 +71,7 @@ def test_two_nodes_train_what_one_trains_and_what_the_oracle_computes(started: P
 
 
 def test_two_nodes_leave_one_complete_record(started: Path) -> None:
-    (folder,) = (started / "two_nodes").iterdir()
+    (folder,) = _runs(started / "two_nodes").values()
     record = read_json(folder / "record.json")
     same = read_json(_runs(started / "here")["distributed"] / "record.json")
     assert folder.name == same["config_hash"]
