@@ -39,7 +39,7 @@ def test_a_sweep_depends_on_the_groups_that_it_uses(pipeline: Path) -> None:
     files = [key for entry in stage["params"] for key in entry]
     for item in stage["matrix"]["experiment"]:
         config = sweep([f"+experiment={item}"])[0].config
-        for group in ("model", "optimizer", "lr"):
+        for group in ("model", "optimizer", "lr", "averaging", "correction"):
             assert f"conf/{group}/{getattr(config, group).name}.yaml" in files
         assert f"conf/experiment/{item}.yaml" in [file.replace("${item.experiment}", item) for file in files]
 
