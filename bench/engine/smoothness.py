@@ -32,6 +32,8 @@ def curvatures(config: RunConfig, dataset: Dataset, batches: int) -> list[float]
 
     In the precision of the weights. The loss's weight decay is left out; it adds its own factor to every eigenvalue.
     """
+    # As in training; on a busy machine two threads wait for one another a hundred times as long.
+    torch.set_num_threads(1)
     numerics = Numerics.of(config, torch.device("cpu"))
     torch.manual_seed(config.seed)
     network = numerics.place(copy.deepcopy(build(config.model, dataset.image_shape, dataset.classes)))
