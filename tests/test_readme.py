@@ -1,15 +1,19 @@
-"""What the README says can be clicked and typed."""
+"""What the README says can be clicked and typed, and its tables are those of ``results/``."""
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
+import pandas
 import pytest
 
 from bench.__main__ import VERBS
 from bench.study.compose import compose, sweep
+from bench.study.table import MARK, align
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -32,6 +36,7 @@ def test_every_link_leads_somewhere() -> None:
 def test_every_bench_command_composes(command: str) -> None:
     words = shlex.split(command)
     words = words[1:] if words and words[0] in VERBS else words
+    words = [word for before, word in zip(["", *words], words, strict=False) if "--results" not in (before, word)]
     if "--help" in words:
         return
     if "-m" in words:
@@ -47,3 +52,39 @@ def test_every_make_target_exists() -> None:
     assert {"demo", "test", "benchmark"} <= targets
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("experiment", ["grid", "throughput", "cifar10_throughput"])
+def test_tables_of_throughput_are_those_of_the_results(experiment: str) -> None:
+    """On a failure, pytest shows the table that the README ought to have."""
+    columns = ["K", "S", "staleness", "img/s", "over K=S=1", "over locked", "efficiency"]
+    lines = [[*columns, "forward lock %", "backward lock %", "update lock %"]]
+    for row in _rows(experiment, "throughput"):
+        mark = MARK if row["oversubscribed"] else ""
+        cells = [str(row["K"]), str(row["S"]), str(row["staleness"]), f"{row['images_per_second']:.0f}{mark}"]
+        cells += [_interval(row, "over_single", 1, 2), _interval(row, "over_locked", 1, 2), f"{row['efficiency']:.2f}"]
+        lines.append([*cells, *(f"{100 * row[f'{kind}_locking']:.1f}" for kind in ("forward", "backward", "update"))])
+    assert "\n".join(align(lines)) in README
+
+
+@pytest.mark.parametrize("experiment", ["accuracy", "cifar10"])
+def test_tables_of_accuracy_are_those_of_the_results(experiment: str) -> None:
+    lines = [["K", "staleness", "n", "test accuracy %", "less back-propagation's"]]
+    for row in _rows(experiment, "accuracy"):
+        cells = [str(row["K"]), str(row["staleness"]), str(row["n"]), _interval(row, "accuracy", 100, 1)]
+        lines.append([*cells, _interval(row, "difference", 100, 1, "+")])
+    assert "\n".join(align(lines)) in README
+
+
+def _rows(experiment: str, table: str) -> list[dict[str, Any]]:
+    frame = pandas.read_csv(ROOT / f"results/{experiment}/{table}.csv")
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _interval(row: dict[str, Any], name: str, scale: int, digits: int, sign: str = "") -> str:
+    """``1.52 (1.31 to 1.77)``; the mean alone of a single run, ``-`` where there is nothing."""
+    mean, low, high = (
+        f"{scale * row[key]:{sign}.{digits}f}" if not math.isnan(row[key]) else ""
+        for key in (name, f"{name}_low", f"{name}_high")
+    )
+    return f"{mean} ({low} to {high})" if low else mean or "-"
