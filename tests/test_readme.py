@@ -76,6 +76,19 @@ def test_tables_of_accuracy_are_those_of_the_results(experiment: str) -> None:
     assert "\n".join(align(lines)) in README
 
 
+def test_the_benchmark_is_that_of_the_results() -> None:
+    assert _benchmark() in README
+
+
+def _benchmark() -> str:
+    lines = [["figure", "mean", "95% interval", "n"]]
+    for _, row in pandas.read_csv(ROOT / "results/benchmark.csv").iterrows():
+        figure = str(row["figure"])
+        if not figure.endswith(("images/s", "beyond training")):
+            lines.append([figure, f"{row['mean']:.3g}", f"{row['low']:.3g} to {row['high']:.3g}", str(row["n"])])
+    return "\n".join(align(lines))
+
+
 def _rows(experiment: str, table: str) -> list[dict[str, Any]]:
     frame = pandas.read_csv(ROOT / f"results/{experiment}/{table}.csv")
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
