@@ -128,6 +128,15 @@ def test_the_peak_is_that_of_the_run() -> None:
     assert peak(build("onecycle"), 8, 2) == 0.8
 
 
+@given(st.sampled_from(list(KINDS)), st.integers(0, 60), st.integers(1, 50), st.integers(1, 9), st.floats(0, 0.99))
+def test_the_peak_is_found_without_a_walk(
+    name: str, warmup_steps: int, steps: int, per_epoch: int, rise: float
+) -> None:
+    """A run may have a billion updates."""
+    schedule = build(name, warmup_steps, **({"rise": rise} if name == "onecycle" else {}))
+    assert peak(schedule, steps, per_epoch) == max(rate(schedule, step, steps, per_epoch) for step in range(steps))
+
+
 @pytest.mark.parametrize(
     ("power", "expected"), [(0.0, [1, 1, 1]), (1.0, [1, 1 / 3, 1 / 5]), (0.5, [1, 3**-0.5, 5**-0.5])]
 )

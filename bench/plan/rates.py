@@ -46,8 +46,10 @@ def updates(epochs: int, max_steps: int | None, steps_per_epoch: int) -> int:
 
 
 def peak(schedule: LearningRate, steps: int, steps_per_epoch: int) -> float:
-    """The largest learning rate of a run."""
-    return max(rate(schedule, step, steps, steps_per_epoch) for step in range(steps))
+    """The largest learning rate of a run: no rate climbs but in its warm-up, and up to the top of a cycle."""
+    top = schedule.rise * steps if isinstance(schedule, OneCycle) else 0.0
+    last = min(max(math.ceil(top), schedule.warmup_steps), steps - 1)
+    return max(rate(schedule, step, steps, steps_per_epoch) for step in range(math.floor(top), last + 1))
 
 
 def share(schedule: LearningRate, delay: int) -> float:
