@@ -536,6 +536,16 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
         raise ConfigError("; ".join(list(messages)[:3])) from None
 
 
+def parse_recorded(values: Mapping[str, Any]) -> RunConfig:
+    """:func:`parse` of a record's configuration, which may be that of an older version: what it lacks changed nothing.
+
+    Raises:
+        ConfigError: this version cannot read it.
+    """
+    lr = {"staleness_power": 0.0, "require_convergent": False, **values.get("lr", {})}
+    return parse({"correction": {"name": "none"}, **values, "lr": lr})
+
+
 @functools.cache
 def _adapter() -> TypeAdapter[RunConfig]:
     """Built once: that takes a hundred times as long as to check with it."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.config import ConfigError, parse
+from bench.config import ConfigError, canonical, parse, parse_recorded
 from tests.tiny import VALUES, config
 
 SGD = VALUES["optimizer"]
@@ -172,3 +172,15 @@ def test_what_decides_the_result_names_the_run() -> None:
 
 def test_agents_are_stages_times_replicas() -> None:
     assert config(stages=3, replicas=2).agents == 6
+
+
+def test_a_record_of_an_older_version_is_read() -> None:
+    """Before there were corrections and shares of the rate for stale stages; its name is the same."""
+    run = config(stages=2, staleness=2)
+    old = run.resolved()
+    del old["correction"], old["lr"]["staleness_power"], old["lr"]["require_convergent"]
+    assert parse_recorded(old) == run
+    assert parse_recorded(run.resolved()) == run
+    assert canonical(old) == run.canonical()
+    with pytest.raises(ConfigError, match="optimizer: a value is missing"):
+        parse_recorded({key: value for key, value in old.items() if key != "optimizer"})

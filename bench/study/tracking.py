@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from bench.config import ConfigError, MLflow, RunConfig, Tracking, parse
+from bench.config import ConfigError, MLflow, RunConfig, Tracking, parse_recorded
 from bench.study import mirror
 from bench.study.process import is_alive, own_name
 from bench.study.record import RecordError, RunFolder
@@ -269,6 +269,6 @@ def _tag(run: Any, key: str) -> str:
 
 def _config(folder: RunFolder, record: dict[str, Any]) -> RunConfig:
     try:
-        return parse(record["config"])
+        return parse_recorded(record["config"])
     except ConfigError as error:
         raise RecordError(f"{folder.record}: {error}") from None
