@@ -38,7 +38,7 @@ def test_caps_are_for_the_upper_end_of_the_interval() -> None:
     assert [limit.rate for limit in found.limits] == [0.01] * 3
     expected = [2 * 0.173648 / UPPER, 2 * 0.309017 / UPPER, 1 / UPPER]
     assert [limit.cap for limit in found.limits] == pytest.approx(expected, rel=1e-5)
-    assert found.record()["metrics"] == {"lr/max": 0.01, "lr/cap": pytest.approx(expected[0], rel=1e-5)}
+    assert found.metrics() == {"lr/max": 0.01, "lr/cap": pytest.approx(expected[0], rel=1e-5)}
     assert found.verdict.word == "convergent"
     assert warning(found.verdict, run(0.01)) is None
 

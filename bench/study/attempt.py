@@ -58,7 +58,7 @@ def attempt(
         try:
             with following:
                 known = {"environment": environment(oversubscribed(config)), "rates": standing.record()}
-                launch(config, prepared, folder, known)
+                launch(config, prepared, folder, known | {"metrics": standing.metrics()})
             _draw(folder)
         except RunFailed as error:
             folder.write_failure(str(error), killed=False)

@@ -159,7 +159,7 @@ def _train(
                 "environment": known.get("environment", {}) | {"gpu": gpu},
                 "data": describe_data(config.data.name, dataset),
                 "partition": outcome.partition,
-                "metrics": outcome.metrics | known.get("rates", {}).get("metrics", {}),
+                "metrics": outcome.metrics | known.get("metrics", {}),
                 "epochs": outcome.epochs,
                 "agents": outcome.agents,
             }

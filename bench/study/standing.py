@@ -44,11 +44,11 @@ class Standing:
             "conditions": [vars(condition) for condition in self.verdict.conditions],
             "smoothness": self.smoothness._asdict(),
             "limits": [vars(limit) for limit in self.limits],
-            "metrics": {
-                "lr/max": max(limit.rate for limit in self.limits),
-                "lr/cap": min(limit.cap for limit in self.limits),
-            },
         }
+
+    def metrics(self) -> dict[str, float]:
+        """The largest rate of any stage, and the least cap."""
+        return {"lr/max": max(limit.rate for limit in self.limits), "lr/cap": min(limit.cap for limit in self.limits)}
 
 
 def warning(found: Verdict, config: RunConfig) -> str | None:
