@@ -38,6 +38,12 @@ def test_a_flat_loss_has_none() -> None:
     assert curvature(lambda weights: weights["w"].sum(), {"w": torch.zeros(2)}) == 0.0
 
 
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_said(factor: float) -> None:
+    with pytest.raises(ValueError, match="the loss is not finite at the initial weights, or its curvature is not"):
+        curvature(lambda weights: factor * weights["w"].square().sum(), {"w": torch.ones(2)})
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_network_has_the_largest_eigenvalue_of_its_hessian(name: str, seed: int) -> None:

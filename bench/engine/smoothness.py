@@ -54,6 +54,9 @@ def curvature(loss: Callable[[Weights], Tensor], weights: Weights) -> float:
 
     By ARPACK's restarted Lanczos iteration on Hessian-vector products. The power iteration uses the same products, and
     stalls where the second eigenvalue is near the first: on small networks it stopped up to 10% short.
+
+    Raises:
+        ValueError: it is not finite.
     """
     from scipy.sparse.linalg import LinearOperator, eigsh
 
@@ -70,7 +73,10 @@ def curvature(loss: Callable[[Weights], Tensor], weights: Weights) -> float:
         pull = vjp(grad(loss), weights)[1]
         hessian = LinearOperator((sum(sizes), sum(sizes)), matvec=product, dtype="float64")
         start = np.random.default_rng(0).standard_normal(sum(sizes))
-        if not product(start).any():
+        image = product(start)
+        if not np.isfinite(image).all():
+            raise ValueError("the loss is not finite at the initial weights, or its curvature is not")
+        if not image.any():
             return 0.0
         values = eigsh(
             hessian, 1, which="LM", v0=start, ncv=min(VECTORS, sum(sizes)), tol=TOLERANCE, return_eigenvectors=False

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from bench.config import RunConfig
 from bench.plan.pipeline import Clock
-from bench.plan.rates import rate, updates
+from bench.plan.rates import rate
 from bench.study.check import check, make_runs_dir
 from bench.study.compose import Point, compose, sweep
 from bench.study.standing import Standing, standing
@@ -31,13 +30,13 @@ def main(arguments: argparse.Namespace) -> int:
         make_runs_dir(point.config.runs_dir)
         if point.overrides:
             print(" ".join(point.overrides))
-        print(describe(point.config, standing(point.config, prepared), _per_epoch(point.config, prepared)))
+        print(describe(point.config, standing(point.config, prepared)))
     return 0
 
 
-def describe(config: RunConfig, found: Standing, per_epoch: int) -> str:
+def describe(config: RunConfig, found: Standing) -> str:
     """The schedule as a picture, its conditions one by one, and the caps of the stages."""
-    steps = updates(config.epochs, config.max_steps, per_epoch)
+    steps, per_epoch = found.updates, found.updates_per_epoch
     rates = [rate(config.lr, step, steps, per_epoch) for step in range(steps)]
     conditions = [[c.name, "yes" if c.holds else "no", c.why] for c in found.verdict.conditions]
     delays = [Clock(config.stages, config.staleness, 0).lag(stage) for stage in range(config.stages)]
@@ -71,9 +70,3 @@ def plot(values: Sequence[float], width: int = WIDTH, height: int = HEIGHT) -> l
     eighths = [round(8 * height * value / max(values)) for value in columns]
     rows = range(height - 1, -1, -1)
     return [("".join(BLOCKS[max(0, min(8, level - 8 * row))] for level in eighths)).rstrip() for row in rows]
-
-
-def _per_epoch(config: RunConfig, prepared: Path | None) -> int:
-    from bench.task import sources
-
-    return len(sources.load(config.data, prepared).train_labels) // (config.batch_size * config.replicas)

@@ -36,6 +36,9 @@ class Standing:
     """L over several batches, at the initial weights."""
     limits: tuple[Limit, ...]
     """Of each stage."""
+    updates: int
+    """Of the whole run."""
+    updates_per_epoch: int
 
     def record(self) -> dict[str, Any]:
         """What a record holds of it."""
@@ -66,20 +69,22 @@ def standing(config: RunConfig, prepared: Path | None) -> Standing:
         ConfigError: it is outside the conditions, and ``lr.require_convergent`` is set.
     """
     from bench.task import sources
+    from bench.task.data import batches_per_epoch
 
     if config.lr.require_convergent:
         _require(verdict(config.lr), config)
     images = len(sources.load(config.data, prepared).train_labels)
-    per_epoch = images // (config.batch_size * config.replicas)
+    per_epoch = batches_per_epoch(images, config.batch_size, config.replicas)
+    steps = updates(config.epochs, config.max_steps, per_epoch)
     found = mean(_smoothness(config, prepared))
-    top = peak(config.lr, updates(config.epochs, config.max_steps, per_epoch), per_epoch)
+    top = peak(config.lr, steps, per_epoch)
     clock = Clock(config.stages, config.staleness, 0)
     delays = [clock.lag(stage) for stage in range(config.stages)]
     limits = tuple(Limit(top * share(config.lr, delay), cap(_upper(found), delay)) for delay in delays)
     judged = verdict(config.lr, limits)
     if config.lr.require_convergent:
         _require(judged, config)
-    return Standing(judged, found, limits)
+    return Standing(judged, found, limits, steps, per_epoch)
 
 
 def standings(configs: Sequence[RunConfig], prepared: Sequence[Path | None]) -> list[Standing]:
@@ -104,13 +109,16 @@ def _smoothness(config: RunConfig, prepared: Path | None) -> list[float]:
 
     size = min(config.batch_size, BATCH_SIZE)
     # Second derivatives of convolutions are a quarter faster in the plain layout.
-    asked = replace(config, seed=0, batch_size=size, replicas=1, channels_last=False)
+    asked = replace(config, seed=0, batch_size=size, replicas=1, precision="float32", channels_last=False)
     keys = {"model": asked.resolved()["model"], "data": asked.resolved()["data"], "batch_size": size}
     name = hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:12]
     file = Path(config.runs_dir, FOLDER, f"{name}.json")
     try:
         return [float(value) for value in json.loads(file.read_text())["curvatures"]]
     except (OSError, ValueError, KeyError, TypeError):
-        values = curvatures(asked, sources.load(config.data, prepared), BATCHES)
+        try:
+            values = curvatures(asked, sources.load(config.data, prepared), BATCHES)
+        except ValueError as error:
+            raise ConfigError(f"model={config.model.name}: {error}; allowed is one that can be trained") from None
         write_json_atomic(file, {**keys, "curvatures": values})
         return values

@@ -73,6 +73,11 @@ class _Epoch:
     """int64 [n]: 1 where the crop is mirrored."""
 
 
+def batches_per_epoch(train_images: int, batch_size: int, replicas: int) -> int:
+    """Of one replica; what is left of the images' permutation is dropped."""
+    return train_images // (replicas * batch_size)
+
+
 def check_batch_size(train_images: int, batch_size: int, replicas: int) -> None:
     """Refuse an epoch without a single batch.
 
@@ -128,8 +133,7 @@ class Batches:
         # Spread over a row of pixels, so that the innermost loop is as long as a row and not as the channels.
         self._scale = (1 / (255 * deviation)).repeat(width).to(self._device, exact)
         self._shift = shift.repeat(width).to(self._device, exact)
-        self.batches = len(dataset.train_labels) // (replicas * batch_size)
-        """Batches of one replica per epoch; the rest of the permutation is dropped."""
+        self.batches = batches_per_epoch(len(dataset.train_labels), batch_size, replicas)
         self.test_batches = -(-len(dataset.test_labels) // batch_size)
         """Batches of the test set, which every replica sees whole."""
 
