@@ -32,6 +32,8 @@ TINY = (
     "tracking=none",
 )
 """A run that takes a fraction of a second once its ranks have started, inside the conditions of convergence."""
+RATES = "constant, cosine, exponential, inverse_log, inverse_time, multistep, onecycle, plateau_polynomial, polynomial"
+"""What ``lr`` may be, as a message says it."""
 
 
 class Command:

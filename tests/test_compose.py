@@ -11,6 +11,7 @@ import pytest
 from bench.config import ConfigError
 from bench.study import compose as composing
 from bench.study.compose import CONF, compose, sweep
+from tests.commands import RATES
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "experiment")
 EXPERIMENTS = sorted((CONF / "experiment").glob("*.yaml"))
@@ -119,9 +120,6 @@ def test_the_default_is_two_stages_of_fdg() -> None:
 
 
 GRAMMAR = composing.GRAMMAR
-
-
-RATES = "constant, cosine, exponential, inverse_log, inverse_time, multistep, onecycle, plateau_polynomial, polynomial"
 
 
 @pytest.mark.parametrize(

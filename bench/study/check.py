@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.config import ConfigError, RunConfig
+from bench.plan.rates import verdict
+from bench.study.standing import require
 
 
 def check(config: RunConfig) -> Path | None:
@@ -23,6 +25,7 @@ def check(config: RunConfig) -> Path | None:
     from bench.task.data import check_batch_size
     from bench.task.models import build
 
+    require(verdict(config.lr), config)
     _check_devices(config)
     prepared = sources.prepare(config.data)
     dataset = sources.load(config.data, prepared)

@@ -71,8 +71,6 @@ def standing(config: RunConfig, prepared: Path | None) -> Standing:
     from bench.task import sources
     from bench.task.data import batches_per_epoch
 
-    if config.lr.require_convergent:
-        _require(verdict(config.lr), config)
     images = len(sources.load(config.data, prepared).train_labels)
     per_epoch = batches_per_epoch(images, config.batch_size, config.replicas)
     steps = updates(config.epochs, config.max_steps, per_epoch)
@@ -82,8 +80,7 @@ def standing(config: RunConfig, prepared: Path | None) -> Standing:
     delays = [clock.lag(stage) for stage in range(config.stages)]
     limits = tuple(Limit(top * share(config.lr, delay), cap(_upper(found), delay)) for delay in delays)
     judged = verdict(config.lr, limits)
-    if config.lr.require_convergent:
-        _require(judged, config)
+    require(judged, config)
     return Standing(judged, found, limits, steps, per_epoch)
 
 
@@ -92,8 +89,13 @@ def standings(configs: Sequence[RunConfig], prepared: Sequence[Path | None]) -> 
     return [standing(*pair) for pair in zip(configs, prepared, strict=True)]
 
 
-def _require(found: Verdict, config: RunConfig) -> None:
-    if refusal := warning(found, config):
+def require(found: Verdict, config: RunConfig) -> None:
+    """Hold a verdict against what the run asks for.
+
+    Raises:
+        ConfigError: it is outside the conditions, and ``lr.require_convergent`` is set.
+    """
+    if config.lr.require_convergent and (refusal := warning(found, config)):
         raise ConfigError(f"{refusal}; lr.require_convergent=true allows the verdict convergent alone")
 
 

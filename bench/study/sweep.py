@@ -34,18 +34,21 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
         raise ConfigError(f"--multirun: {len(points)} points; torchrun starts the agents of exactly one run")
     configs = [point.config for point in points]
     first = configs[0]
+    follower = tracker(first.tracking)
     here = under_torchrun() or all(config.engine == "reference" for config in configs)
     if not here:
         warm_up()
-        tracker(first.tracking).prepare()
+        follower.prepare()
     prepared = _ask(here, check_all, configs)
     if int(os.environ.get("RANK", "0")) > 0:
         launch(first, prepared[0], folder_of(first), {})
         return 0
     make_runs_dir(first.runs_dir)
+    whole = Sweep(tuple(overrides), tuple(config.hash() for config in configs))
+    follower.begin(whole)
     known = zip(configs, prepared, _ask(here, standings, configs, prepared), strict=True)
     tasks = [Task(*each, number, len(points)) for number, each in enumerate(known, start=1)]
-    return _Running(tasks, overrides).run()
+    return _Running(tasks, whole, follower).run()
 
 
 def _ask(here: bool, function: Callable[..., Any], *arguments: object) -> Any:
@@ -57,16 +60,13 @@ def _ask(here: bool, function: Callable[..., Any], *arguments: object) -> Any:
 class _Running:
     """A sweep that is under way."""
 
-    def __init__(self, tasks: Sequence[Task], overrides: Sequence[str]) -> None:
-        self._tasks = tasks
+    def __init__(self, tasks: Sequence[Task], sweep: Sweep, follower: Tracker) -> None:
+        self._tasks, self._sweep, self._tracker = tasks, sweep, follower
         self._first = tasks[0].config
-        self._sweep = Sweep(tuple(overrides), tuple(task.config.hash() for task in tasks))
-        self._tracker: Tracker = tracker(self._first.tracking)
         self._failures: dict[str, str] = {}
         self._undelivered = 0
 
     def run(self) -> int:
-        self._tracker.begin(self._sweep)
         if len(self._tasks) > 1:
             self._sweep.write(Path(self._first.runs_dir))
         with self._interruptible():
