@@ -31,7 +31,7 @@ def _train(folder: RunFolder) -> None:
 def test_a_log_gets_a_line_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
     folder = RunFolder(tmp_path)
-    with Progress(folder, "K2 S1 c2", 3, 8):
+    with Progress(folder, "run 3/8 K2 S1 c2"):
         _train(folder)
     assert stream.getvalue().splitlines() == [
         "run 3/8 K2 S1 c2 · epoch 1/2 · loss 0.5000 · test accuracy 87.5% · 1234 img/s",
@@ -42,7 +42,7 @@ def test_a_log_gets_a_line_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_terminal_gets_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stream := Terminal())
     folder = RunFolder(tmp_path)
-    with Progress(folder, "K2 S1 c2", 3, 8) as progress:
+    with Progress(folder, "run 3/8 K2 S1 c2") as progress:
         folder.append({"event": "started", "steps": 44, "epochs": 2})
         folder.append({"event": "progress", "epoch": 1, "step": 33, "images_per_second": 1234.4})
     last = stream.getvalue().rstrip().split("\r")[-1]
@@ -54,7 +54,7 @@ def test_a_terminal_gets_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_events_are_shown_while_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
     folder = RunFolder(tmp_path)
-    with Progress(folder, "K1 S1 c0", 1, 1):
+    with Progress(folder, "run 1/1 K1 S1 c0"):
         _train(folder)
         deadline = time.monotonic() + 20
         while "epoch 2/2" not in stream.getvalue() and time.monotonic() < deadline:
@@ -64,7 +64,7 @@ def test_events_are_shown_while_the_run_goes_on(tmp_path: Path, monkeypatch: pyt
 
 def test_the_bar_ends_when_the_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
-    progress = Progress(RunFolder(tmp_path), "K1 S1 c0", 1, 1)
+    progress = Progress(RunFolder(tmp_path), "run 1/1 K1 S1 c0")
 
     def fail() -> None:
         with progress:

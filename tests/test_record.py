@@ -14,7 +14,16 @@ from typing import Any
 import pytest
 
 from bench.study import record
-from bench.study.record import KEYS, RecordError, RunFolder, environment, flatten, git_state, write_json_atomic
+from bench.study.record import (
+    KEYS,
+    RecordError,
+    RunFolder,
+    WithoutResult,
+    environment,
+    flatten,
+    git_state,
+    write_json_atomic,
+)
 
 
 def test_events_come_back_in_order_with_their_time(tmp_path: Path) -> None:
@@ -106,7 +115,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
 def test_clear_removes_an_earlier_attempt_and_nothing_else(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.append({"event": "started"})
-    folder.write_failure("rank 1 was killed", killed=True)
+    folder.write_failure("rank 1 was killed", "killed")
     folder.write_record({"schema": 1})
     left = (folder.timeline, folder.picture, folder.model, tmp_path / "record.json.tmp", tmp_path / "notes.txt")
     for path in left:
@@ -115,10 +124,10 @@ def test_clear_removes_an_earlier_attempt_and_nothing_else(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize(("killed", "status"), [(True, "killed"), (False, "failed")])
-def test_a_failure_says_why(tmp_path: Path, killed: bool, status: str) -> None:
+@pytest.mark.parametrize("status", ["killed", "failed", "pruned"])
+def test_a_failure_says_why(tmp_path: Path, status: WithoutResult) -> None:
     folder = RunFolder(tmp_path)
-    folder.write_failure("out of memory", killed=killed)
+    folder.write_failure("out of memory", status)
     failure = json.loads(folder.failure.read_text())
     assert (failure["status"], failure["message"]) == (status, "out of memory")
 

@@ -281,7 +281,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     broken = record(1.0, [0.5], seed=9)
     broken["metrics"] = {"accuracy/test": "high"}
     shelve(runs_dir, broken)
-    RunFolder(runs_dir / "failed").write_failure("rank 0: <b>out of memory</b>", killed=False)
+    RunFolder(runs_dir / "failed").write_failure("rank 0: <b>out of memory</b>", "failed")
     (runs_dir / NAME[1, 0, 0] / "events.jsonl").write_text('{"event": "epo')
     assert main(["report", f"runs_dir={runs_dir}", "--results", str(place / "results")]) == 0
     return place / "results"

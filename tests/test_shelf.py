@@ -25,7 +25,7 @@ def test_records_failures_and_problems_are_told_apart(tmp_path: Path) -> None:
     _record(tmp_path, "cut")
     whole = (tmp_path / "cut/record.json").read_text()
     (tmp_path / "cut/record.json").write_text(whole[:40])
-    RunFolder(tmp_path / "failed").write_failure("rank 1 was killed", killed=False)
+    RunFolder(tmp_path / "failed").write_failure("rank 1 was killed", "failed")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd/failure.json").write_text("[]")
     (tmp_path / "running").mkdir()

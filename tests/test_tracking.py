@@ -17,7 +17,7 @@ import pytest
 
 from bench.config import ConfigError, MLflow, NoTracking, RunConfig
 from bench.study.process import is_alive, own_name
-from bench.study.record import KEYS, RecordError, RunFolder
+from bench.study.record import KEYS, RecordError, RunFolder, WithoutResult
 from bench.study.shelf import Sweep
 from bench.study.tracking import MLflowTracker, TrackingError, tracker
 from tests.tiny import config
@@ -117,7 +117,7 @@ def test_a_started_run_is_running_with_its_parameters(uri: str) -> None:
     expected |= {"engine": "distributed", "seed": "0", "config_hash": point.hash(), "host": platform.node()}
     assert expected.items() <= run.data.tags.items()
     assert "mlflow.parentRunId" not in run.data.tags
-    opened.fail(point, "over", killed=False)
+    opened.fail(point, "over", "failed")
 
 
 def test_a_delivered_run_has_the_history_of_its_metrics(uri: str, point: RunConfig, folder: RunFolder) -> None:
@@ -200,7 +200,7 @@ def test_a_sweep_is_a_parent_with_its_points(uri: str, tmp_path: Path) -> None:
     opened.start(points[0])
     opened.start(points[1])
     assert opened.deliver(write_run(tmp_path, points[0]))
-    opened.fail(points[1], "rank 1: out of memory", killed=False)
+    opened.fail(points[1], "rank 1: out of memory", "failed")
     assert opened.deliver(write_run(tmp_path, points[2], status="diverged"))
     opened.end("| K |", failed=1)
     name = Sweep((), tuple(point.hash() for point in points)).name
@@ -240,7 +240,7 @@ def test_the_parent_is_ended_by_whoever_opened_it(uri: str, tmp_path: Path) -> N
     first.interrupt()
     (parent,) = runs_in(uri, f"tags.sweep = '{name}'")
     assert parent.info.status == "KILLED"
-    first.fail(points[0], "over", killed=False)
+    first.fail(points[0], "over", "failed")
 
 
 def test_more_metrics_than_a_call_takes_are_all_there(uri: str, point: RunConfig, tmp_path: Path) -> None:
@@ -249,11 +249,11 @@ def test_more_metrics_than_a_call_takes_are_all_there(uri: str, point: RunConfig
     assert len(client_of(uri).get_metric_history(run_of(uri, point).info.run_id, "loss/test")) == 501
 
 
-@pytest.mark.parametrize(("killed", "status"), [(False, "FAILED"), (True, "KILLED")])
-def test_a_failure_is_told(uri: str, point: RunConfig, killed: bool, status: str) -> None:
+@pytest.mark.parametrize(("word", "status"), [("failed", "FAILED"), ("killed", "KILLED"), ("pruned", "KILLED")])
+def test_a_failure_is_told(uri: str, point: RunConfig, word: WithoutResult, status: str) -> None:
     opened = begun(uri, point)
     opened.start(point)
-    opened.fail(point, "rank 1: out of memory" + "." * 9000, killed)
+    opened.fail(point, "rank 1: out of memory" + "." * 9000, word)
     run = run_of(uri, point)
     assert run.info.status == status
     assert run.data.tags["error"].startswith("rank 1: out of memory")
@@ -275,7 +275,7 @@ def test_what_a_dead_process_left_running_is_ended(uri: str) -> None:
     client.set_tag(run_of(uri, reused).info.run_id, "process", f"{os.getpid()}:1")
     begun(uri)
     assert [run_of(uri, point).info.status for point in points] == ["KILLED", "RUNNING", "KILLED"]
-    opened.fail(alive, "over", killed=False)
+    opened.fail(alive, "over", "failed")
     opened.interrupt()
 
 
@@ -328,7 +328,7 @@ def test_nothing_is_left_changed(uri: str, point: RunConfig, monkeypatch: pytest
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
     environment = dict(os.environ)
     level = logging.getLogger("alembic").level
-    begun(uri, point).fail(point, "over", killed=False)
+    begun(uri, point).fail(point, "over", "failed")
     assert dict(os.environ) == environment
     assert logging.getLogger("alembic").level == level
 
@@ -338,7 +338,7 @@ def test_no_tracking_does_nothing(point: RunConfig, tmp_path: Path) -> None:
     silent.begin(Sweep((), ()))
     silent.start(point)
     assert not silent.deliver(RunFolder(tmp_path))
-    silent.fail(point, "over", killed=True)
+    silent.fail(point, "over", "killed")
     silent.end("", failed=1)
     assert list(tmp_path.iterdir()) == []
 
@@ -356,7 +356,7 @@ def test_two_processes_may_open_one_fresh_database(tmp_path: Path) -> None:
         "followed = tracker(run_config.tracking)\n"
         "followed.begin(Sweep((), ('a', 'b')))\n"
         "followed.start(run_config)\n"
-        "followed.fail(run_config, 'over', killed=False)"
+        "followed.fail(run_config, 'over', 'failed')"
     )
     tracking = {"name": "mlflow", "uri": f"sqlite:///{tmp_path}/new/mlflow.db", "experiment": EXPERIMENT}
     points = [json.dumps(config(tracking=tracking, seed=seed).resolved()) for seed in (0, 1)]

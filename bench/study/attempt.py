@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from bench.config import RunConfig
 from bench.study.check import oversubscribed
 from bench.study.elsewhere import Interrupted
-from bench.study.launch import RunFailed, launch, under_torchrun
+from bench.study.launch import Pruned, RunFailed, launch, under_torchrun
 from bench.study.record import RunFolder, environment
 from bench.study.standing import Standing
 
@@ -36,7 +36,11 @@ def runs_again(config: RunConfig) -> bool:
 
 
 def attempt(
-    config: RunConfig, prepared: Path | None, standing: Standing, following: AbstractContextManager[object]
+    config: RunConfig,
+    prepared: Path | None,
+    standing: Standing,
+    following: AbstractContextManager[object],
+    watch: Callable[[], None] | None = None,
 ) -> None:
     """Run it, unless another process has given it a record meanwhile.
 
@@ -44,9 +48,11 @@ def attempt(
         prepared: the prepared data's file.
         standing: how it stands to the conditions of convergence, for the record.
         following: entered once the run's folder is this process's alone, and empty; left when the training has ended.
+        watch: as of :func:`launch`.
 
     Raises:
         RunFailed: a rank failed.
+        Pruned: ``watch`` has ended it.
         Busy: another process is at it.
         Interrupted: the user wants the end.
     """
@@ -58,14 +64,17 @@ def attempt(
         try:
             with following:
                 known = {"environment": environment(oversubscribed(config)), "rates": standing.record()}
-                launch(config, prepared, folder, known | {"metrics": standing.metrics()})
+                launch(config, prepared, folder, known | {"metrics": standing.metrics()}, watch)
             _draw(folder)
         except RunFailed as error:
-            folder.write_failure(str(error), killed=False)
+            folder.write_failure(str(error), "failed")
+            raise
+        except Pruned as error:
+            folder.write_failure(str(error), "pruned")
             raise
         except KeyboardInterrupt:
             if not folder.record.exists():
-                folder.write_failure("interrupted", killed=True)
+                folder.write_failure("interrupted", "killed")
             raise Interrupted from None
 
 

@@ -104,7 +104,7 @@ def measure(number: int, name: str, config: RunConfig, overrides: Sequence[str],
         whole_command(overrides, place)
     else:
         folder.clear()
-        with Progress(folder, name, number + 1, number + 1):
+        with Progress(folder, f"round {number + 1} {name}"):
             launch(config, None, folder, {})
     wall, busy = time.perf_counter() - started, time.process_time() - busy
     record = folder.read_record()

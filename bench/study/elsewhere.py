@@ -19,6 +19,7 @@ from typing import Any
 
 PRELOAD = ["bench.engine.train", "torch.distributed.launcher.api", "bench.study.launch"]
 """Imported once, by the server."""
+WATCH_SECONDS = 0.1
 GRACE_SECONDS = 3.0
 """For which a process may put its things in order when it is asked to end."""
 
@@ -55,14 +56,19 @@ class Call:
         self._process.start()
         there.close()
 
-    def result(self) -> Any:
+    def result(self, watch: Callable[[], None] | None = None) -> Any:
         """What the function returns; what it raises is raised here.
+
+        Args:
+            watch: called some times a second until then. What it raises ends the process, and is raised here.
 
         Raises:
             Killed: the process was.
             KeyboardInterrupt: this process was interrupted; the other one is gone by then.
         """
         try:
+            while watch is not None and not self._answers.poll(WATCH_SECONDS):
+                watch()
             answer = self._answers.recv()
             self._process.join()
         except EOFError:
@@ -71,6 +77,11 @@ class Call:
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             raise Killed(f"process {self._process.pid} was {how}") from None
         except KeyboardInterrupt:
+            # A terminal's Ctrl-C has reached the process too.
+            self._process.join(0.5)
+            self._end()
+            raise
+        except BaseException:
             self._end()
             raise
         if isinstance(answer, BaseException):
@@ -78,8 +89,7 @@ class Call:
         return answer
 
     def _end(self) -> None:
-        """A terminal's Ctrl-C has reached the process too; else it is asked, and in the end forced."""
-        self._process.join(0.5)
+        """It is asked, and in the end forced."""
         if self._process.exitcode is None:
             self._process.terminate()
             self._process.join(GRACE_SECONDS)

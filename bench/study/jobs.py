@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from bench.config import Basic, ConfigError, Launcher, RunConfig, Submitit
 from bench.study.attempt import Busy, attempt, folder_of, label
 from bench.study.elsewhere import Interrupted
-from bench.study.launch import RunFailed
+from bench.study.launch import Pruned, RunFailed
 from bench.study.progress import Progress
 from bench.study.shelf import JOBS
 from bench.study.standing import Standing
@@ -33,9 +33,16 @@ class Task:
     position: int
     total: int
     """Which point of how many."""
+    kind: Literal["run", "trial", "repeat"] = "run"
+    """What a person calls it."""
+
+    @property
+    def title(self) -> str:
+        """Its short name for people."""
+        return f"{self.kind} {self.position}/{self.total} {label(self.config)}"
 
 
-Ending = tuple[Task, RunFailed | Busy | None]
+Ending = tuple[Task, RunFailed | Pruned | Busy | None]
 """A task and what kept it from its result."""
 
 
@@ -45,20 +52,27 @@ class Jobs(Protocol):
     def run(self, tasks: Sequence[Task], tracker: Tracker) -> Iterator[Ending]: ...
 
 
-def jobs(launcher: Launcher) -> Jobs:
-    """The launcher that the configuration asks for."""
-    return InTurn() if isinstance(launcher, Basic) else Cluster(launcher)
+def jobs(launcher: Launcher, watch: Callable[[], None] | None = None) -> Jobs:
+    """The launcher that the configuration asks for.
+
+    Args:
+        watch: as of :func:`launch`; the jobs of a cluster are not watched.
+    """
+    return InTurn(watch) if isinstance(launcher, Basic) else Cluster(launcher)
 
 
 class InTurn:
     """One task after the other, on this machine, with a bar."""
 
+    def __init__(self, watch: Callable[[], None] | None) -> None:
+        self._watch = watch
+
     def run(self, tasks: Sequence[Task], tracker: Tracker) -> Iterator[Ending]:
         for task in tasks:
             try:
-                attempt(task.config, task.prepared, task.standing, _followed(task, tracker))
+                attempt(task.config, task.prepared, task.standing, _followed(task, tracker), self._watch)
                 yield task, None
-            except (RunFailed, Busy) as failure:
+            except (RunFailed, Pruned, Busy) as failure:
                 yield task, failure
             except Interrupted:
                 _stop(tracker, task.config)
@@ -125,7 +139,7 @@ def _ending(task: Task, job: Any) -> Ending:
 def _followed(task: Task, tracker: Tracker) -> Iterator[None]:
     """MLflow knows that the run has begun, and its progress is shown."""
     _start(tracker, task.config)
-    with Progress(folder_of(task.config), label(task.config), task.position, task.total):
+    with Progress(folder_of(task.config), task.title):
         yield
 
 
@@ -137,7 +151,7 @@ def _start(tracker: Tracker, config: RunConfig) -> None:
 
 def _stop(tracker: Tracker, config: RunConfig) -> None:
     with suppress(TrackingError):
-        tracker.fail(config, "interrupted", killed=True)
+        tracker.fail(config, "interrupted", "killed")
 
 
 def _submitit() -> Any:

@@ -13,6 +13,7 @@ import signal
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,25 +31,38 @@ class RunFailed(RuntimeError):
     """A rank raised or was killed: the message names the first one, and holds its traceback."""
 
 
+class Pruned(RuntimeError):
+    """Whoever watches a run has ended it: the message says why."""
+
+
 def under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def launch(config: RunConfig, prepared: Path | None, folder: RunFolder, known: dict[str, Any]) -> None:
+def launch(
+    config: RunConfig,
+    prepared: Path | None,
+    folder: RunFolder,
+    known: dict[str, Any],
+    watch: Callable[[], None] | None = None,
+) -> None:
     """Run the agents to the end; the run's folder holds the record then.
 
     Args:
         known: what the record holds beside what the agents find out.
+        watch: called some times a second while they train. What it raises ends them, and is raised here. The oracle
+            runs in a process of its own then.
 
     Raises:
         RunFailed: a rank failed.
         Interrupted: SIGINT or SIGTERM came; no process is left.
     """
-    if config.engine == "reference" or under_torchrun():
+    oracle = config.engine == "reference"
+    if under_torchrun() or (oracle and watch is None):
         _here(config, prepared, folder, known)
     else:
         try:
-            Call(_elastic, config, prepared, folder, known).result()
+            Call(_here if oracle else _elastic, config, prepared, folder, known).result(watch)
         except Killed as error:
             raise RunFailed(f"the launching {error}") from None
 

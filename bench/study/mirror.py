@@ -23,6 +23,8 @@ def name(config: RunConfig) -> str:
 
 
 def parent_name(sweep: Sweep) -> str:
+    if sweep.study:
+        return f"study {sweep.study}"
     experiment = [word.partition("=")[2] for word in sweep.overrides if word.startswith("+experiment=")]
     return " ".join(["sweep", *(experiment or [sweep.name])])
 
@@ -42,8 +44,9 @@ def tags(config: RunConfig) -> dict[str, str]:
 def parent_tags(sweep: Sweep) -> dict[str, str]:
     """Of a sweep's run."""
     overrides = " ".join(sweep.overrides)[:TAG_LENGTH]
-    own = {"sweep": sweep.name, "overrides": overrides, "points": str(len(sweep.points))}
-    note = {"mlflow.note.content": f"`python -m bench -m {overrides}`"}
+    own = {"sweep": sweep.name, "overrides": overrides}
+    own |= {"study": sweep.study} if sweep.study else {"points": str(len(sweep.points))}
+    note = {"mlflow.note.content": f"`python -m bench {'tune' if sweep.study else '-m'} {overrides}`"}
     return own | note | {"host": host()} | _commit()
 
 

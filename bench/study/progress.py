@@ -19,12 +19,12 @@ BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}<{remaining}]"
 class Progress:
     """Follows ``events.jsonl`` from a thread of the parent, so that no rank spends time on showing anything.
 
-    Enter it once the folder is cleared. ``label`` says what runs (``K2 S1 c2``), number ``position`` of ``total``.
+    Enter it once the folder is cleared. ``title`` says what runs (``run 1/6 K2 S1 c2``).
     """
 
-    def __init__(self, folder: RunFolder, label: str, position: int, total: int) -> None:
+    def __init__(self, folder: RunFolder, title: str) -> None:
         self.tail = Tail(folder)
-        self.title = f"run {position}/{total} {label}"
+        self.title = title
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._follow, name="progress", daemon=True)
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from bench.task.data import Dataset
@@ -40,8 +40,21 @@ KEYS = (
 """What a record has beside its schema."""
 
 
+WithoutResult = Literal["failed", "killed", "pruned"]
+"""How a run ends that leaves no record: by its own fault, by force, or because a study had no hope for it."""
+
+
 class RecordError(ValueError):
     """A file in a run's folder cannot be read: the message names the file."""
+
+
+class Failure(NamedTuple):
+    """Why a run has no record."""
+
+    status: WithoutResult
+    message: str
+    time: float
+    """Unix time."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +140,21 @@ class RunFolder:
             raise RecordError(f"{self.record}: config_hash={record['config_hash']!r} is not its folder's name")
         return dict(record)
 
-    def write_failure(self, message: str, killed: bool) -> None:
+    def write_failure(self, message: str, status: WithoutResult) -> None:
         """Say why the run ended without a result."""
-        status = "killed" if killed else "failed"
         write_json_atomic(self.failure, {"status": status, "message": message, "time": time.time()})
+
+    def read_failure(self) -> Failure:
+        """Why it ended without a result.
+
+        Raises:
+            RecordError: the file is not there, or not as it should be.
+        """
+        try:
+            content = json.loads(self.failure.read_text(encoding="utf-8"))
+            return Failure(content["status"], str(content["message"]), float(content["time"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RecordError(f"{self.failure}: {type(error).__name__} {error}") from None
 
     def clear(self) -> None:
         """Remove what an earlier attempt left; its result first, so that none stands beside events of another."""

@@ -29,15 +29,22 @@ class Sweep:
     """As they were typed."""
     points: tuple[str, ...]
     """Hashes of its different points."""
+    study: str = ""
+    """Of the study whose trials they are."""
+
+    @property
+    def is_family(self) -> bool:
+        """Whether its runs have a parent in MLflow; a single run has none."""
+        return bool(self.study) or len(self.points) > 1
 
     @property
     def name(self) -> str:
-        """The same points, in whatever order, are the same sweep."""
-        return hashlib.sha256(" ".join(sorted(self.points)).encode()).hexdigest()[:12]
+        """The same points, in whatever order, are the same sweep; a study is the same with more of them."""
+        return self.study or hashlib.sha256(" ".join(sorted(self.points)).encode()).hexdigest()[:12]
 
     def write(self, runs_dir: Path) -> None:
         """Remember it in ``<runs_dir>/sweeps/<name>.json``."""
-        content = {"overrides": list(self.overrides), "points": list(self.points)}
+        content = {"overrides": list(self.overrides), "points": list(self.points), "study": self.study}
         write_json_atomic(runs_dir / SWEEPS / f"{self.name}.json", content)
 
 
@@ -73,18 +80,19 @@ def read_shelf(
     for folder in run_folders(runs_dir):
         if only is not None and folder.path.name not in only:
             continue
-        file = folder.record if folder.record.exists() else folder.failure
         try:
             record = folder.read_record()
             if record is not None:
                 shelf.runs.append(read(record))
                 _check_events(folder, shelf)
             elif folder.failure.exists():
-                shelf.failures[folder.path.name] = str(json.loads(folder.failure.read_text())["message"])
+                failure = folder.read_failure()
+                if failure.status != "pruned":
+                    shelf.failures[folder.path.name] = failure.message
         except RecordError as error:
             shelf.problems.append(str(error))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            shelf.problems.append(f"{file}: {type(error).__name__} {error}")
+            shelf.problems.append(f"{folder.record}: {type(error).__name__} {error}")
     return shelf
 
 
@@ -106,6 +114,6 @@ def read_sweeps(runs_dir: Path) -> Iterator[Sweep]:
     for path in sorted((runs_dir / SWEEPS).glob("*.json")):
         try:
             content = json.loads(path.read_text())
-            yield Sweep(tuple(content["overrides"]), tuple(content["points"]))
+            yield Sweep(tuple(content["overrides"]), tuple(content["points"]), content.get("study", ""))
         except (OSError, ValueError, KeyError, TypeError):
             continue

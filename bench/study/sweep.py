@@ -9,18 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.config import ConfigError, MLflow, RunConfig
-from bench.study.attempt import Busy, alone, folder_of, label, runs_again
+from bench.config import ConfigError, MLflow
+from bench.study.attempt import folder_of
 from bench.study.check import check_all, make_runs_dir
 from bench.study.compose import Point
 from bench.study.elsewhere import Call, warm_up
-from bench.study.jobs import Task, jobs
+from bench.study.jobs import Task
 from bench.study.launch import launch, under_torchrun
 from bench.study.record import RecordError, RunFolder
+from bench.study.runner import Runner
 from bench.study.shelf import Sweep
 from bench.study.standing import standings, warning
 from bench.study.table import summary
-from bench.study.tracking import Tracker, TrackingError, tracker
+from bench.study.tracking import Tracker, tracker
 
 
 def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
@@ -62,98 +63,41 @@ class _Running:
 
     def __init__(self, tasks: Sequence[Task], sweep: Sweep, follower: Tracker) -> None:
         self._tasks, self._sweep, self._tracker = tasks, sweep, follower
+        self._runner = Runner(follower)
         self._first = tasks[0].config
-        self._failures: dict[str, str] = {}
-        self._undelivered = 0
 
     def run(self) -> int:
-        if len(self._tasks) > 1:
+        if self._sweep.is_family:
             self._sweep.write(Path(self._first.runs_dir))
         with self._interruptible():
-            todo = [task for task in self._tasks if self._is_due(task)]
+            todo = [task for task in self._tasks if self._runner.is_due(task)]
             _warn(todo)
             while todo:
-                todo = self._round(todo)
+                ended, todo = self._runner.round(todo, self._first.launcher)
+                for task, failure in ended:
+                    self._runner.fail(task.config, str(failure))
         self._conclude()
-        return 1 if self._failures else 0
+        return 1 if self._runner.failures else 0
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            self._tell(self._tracker.interrupt)
+            self._runner.tell(self._tracker.interrupt)
             raise
-
-    def _is_due(self, task: Task) -> bool:
-        """Whether a point has to run; what is known of it already is said in one line."""
-        folder, config = folder_of(task.config), task.config
-        if runs_again(config):
-            return True
-        try:
-            record = folder.read_record()
-        except RecordError as error:
-            _say(task, f"{error}; it is set aside as {folder.set_aside().name}, and the run made again")
-            return True
-        if record is not None:
-            _say(task, f"has a record in {folder.path}, skipped; force=true runs it again")
-            self._deliver(folder)
-        elif folder.failure.exists():
-            _say(task, "failed or was interrupted before, made again")
-        return record is None
-
-    def _round(self, tasks: Sequence[Task]) -> list[Task]:
-        """Run the tasks; return those that another process was at, once it has ended, if they have no record still."""
-        busy = []
-        for task, failure in jobs(self._first.launcher).run(tasks, self._tracker):
-            if isinstance(failure, Busy):
-                _say(task, f"{failure}; waiting for it at the end")
-                busy.append(task)
-            elif failure is not None:
-                self._fail(task.config, str(failure))
-            else:
-                self._deliver(folder_of(task.config))
-        for task in busy:
-            with alone(folder_of(task.config), wait=True):
-                pass
-        return [task for task in busy if self._is_due(task)]
-
-    def _fail(self, config: RunConfig, message: str) -> None:
-        self._failures[label(config)] = message
-        print(f"{label(config)}: {message}", file=sys.stderr)
-        self._tell(lambda: self._tracker.fail(config, message, killed=False))
-
-    def _deliver(self, folder: RunFolder) -> None:
-        self._undelivered += not self._tell(lambda: self._tracker.deliver(folder))
-
-    def _tell(self, report: Callable[[], object]) -> bool:
-        """Tell MLflow; if it is gone by now, the runs' folders know all the same."""
-        try:
-            report()
-        except TrackingError as error:
-            print(f"MLflow is away, training goes on: {error}", file=sys.stderr)
-            return False
-        except RecordError as error:
-            print(f"not in MLflow: {error}", file=sys.stderr)
-            return False
-        return True
 
     def _conclude(self) -> None:
         """The table of the records, where to look further, and what failed."""
         records = [record for task in self._tasks if (record := _record(folder_of(task.config)))]
         table = summary(records) if records else ""
-        self._tell(lambda: self._tracker.end(table, len(self._failures)))
+        self._runner.tell(lambda: self._tracker.end(table, len(self._runner.failures)))
         if table:
             print(table)
         print(f"\nrecords and timelines: {Path(self._first.runs_dir)}/<hash>/")
         if isinstance(self._first.tracking, MLflow):
             print(f"compare the runs:      mlflow ui --backend-store-uri {self._first.tracking.uri}")
-        if self._undelivered:
-            command = f"python -m bench sync runs_dir={self._first.runs_dir}"
-            print(f"not in MLflow: {self._undelivered} of the runs; {command} delivers them", file=sys.stderr)
-        for name, message in self._failures.items():
-            lines = message.splitlines()
-            print(f"failed: {name}: {' '.join([*lines[:1], *lines[1:][-1:]])}", file=sys.stderr)
+        self._runner.print_failures(self._first.runs_dir)
 
 
 def _warn(tasks: Sequence[Task]) -> None:
@@ -161,10 +105,6 @@ def _warn(tasks: Sequence[Task]) -> None:
     for words in dict.fromkeys(warning(task.standing.verdict, task.config) for task in tasks):
         if words:
             print(f"outside the conditions of convergence: {words}", file=sys.stderr)
-
-
-def _say(task: Task, words: str) -> None:
-    print(f"run {task.position}/{task.total} {label(task.config)}: {words}", file=sys.stderr)
 
 
 def _record(folder: RunFolder) -> dict[str, object] | None:

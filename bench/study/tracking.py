@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from bench.config import ConfigError, MLflow, RunConfig, Tracking, parse_recorded
 from bench.study import mirror
 from bench.study.process import is_alive, own_name
-from bench.study.record import RecordError, RunFolder
+from bench.study.record import RecordError, RunFolder, WithoutResult
 from bench.study.shelf import Sweep
 from bench.study.store import alone, first_line, open_store, settled, silenced, wrong_uri
 
@@ -45,7 +45,7 @@ class Tracker(Protocol):
     def deliver(self, folder: RunFolder) -> bool:
         """Mirror a point's record and files, and end its run; False where MLflow has all of it. Raises RecordError."""
 
-    def fail(self, config: RunConfig, message: str, killed: bool) -> None:
+    def fail(self, config: RunConfig, message: str, status: WithoutResult) -> None:
         """A point's run ends without a record."""
 
     def end(self, summary: str, failed: int) -> None:
@@ -75,7 +75,7 @@ class NoTracker:
     def deliver(self, folder: RunFolder) -> bool:  # noqa: ARG002
         return False
 
-    def fail(self, config: RunConfig, message: str, killed: bool) -> None:
+    def fail(self, config: RunConfig, message: str, status: WithoutResult) -> None:
         pass
 
     def end(self, summary: str, failed: int) -> None:
@@ -145,16 +145,15 @@ class MLflowTracker:
             self._client.set_terminated(run_id, "FINISHED", end_time=mirror.milliseconds(record["finished"]))
         return True
 
-    def fail(self, config: RunConfig, message: str, killed: bool) -> None:
-        status = "killed" if killed else "failed"
+    def fail(self, config: RunConfig, message: str, status: WithoutResult) -> None:
         with self._talking():
             run_id = self._started.pop(config.hash(), None) or self._open(config)
             self._client.set_tag(run_id, "error", message[: mirror.TAG_LENGTH])
             self._client.set_tag(run_id, "status", status)
-            self._client.set_terminated(run_id, status.upper())
+            self._client.set_terminated(run_id, "FAILED" if status == "failed" else "KILLED")
 
     def end(self, summary: str, failed: int) -> None:
-        if len(self._sweep.points) < 2:
+        if not self._sweep.is_family:
             return
         with self._talking():
             found = self._search(f"tags.sweep = '{self._sweep.name}'")
@@ -197,7 +196,7 @@ class MLflowTracker:
 
     def _join(self) -> str | None:
         """The parent's id; looked for, reopened or created at the first need of it."""
-        if self._parent is not None or len(self._sweep.points) < 2:
+        if self._parent is not None or not self._sweep.is_family:
             return self._parent
         found = self._search(f"tags.sweep = '{self._sweep.name}'")
         self._owned = not found or self._is_free(found[0])
