@@ -12,7 +12,7 @@ from typing import NoReturn
 from bench.config import ConfigError
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
-VERBS = ("run", "rates", "report", "sync", "data", "download", "benchmark")
+VERBS = ("run", "tune", "rates", "report", "sync", "data", "download", "benchmark")
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,6 +29,9 @@ examples:
   python -m bench -m +experiment=grid                      a committed sweep, conf/experiment/grid.yaml
   python -m bench -m +experiment=grid dry_run=true         what that would run, and for how long
   python -m bench rates lr=polynomial lr.p=0.75            a schedule's verdict, caps and shape, without training
+  python -m bench tune trials=40                           the best of the schedules that are proven to converge
+  python -m bench tune -m staleness=0,2 trials=40          the same for back-propagation and FDG, with equal budgets
+  python -m bench stages=2 lr=tuned/<study>                a run with what a study has found
   python -m bench report runs_dir=runs                     tables and pictures of all runs, as results/report.html
   python -m bench sync                                     give MLflow the runs that it missed
   python -m bench engine=reference weights=latest          the oracle: all agents in this process, no messages
@@ -44,6 +47,11 @@ overrides (Hydra's grammar; conf/config.yaml explains each key):
   lr=constant|cosine|multistep|exponential|onecycle|polynomial|inverse_time|inverse_log|plateau_polynomial
   optimizer=sgd|adamw    averaging=allreduce|gossip    tracking=mlflow|none
   correction=none|shrink|lr_discount|weight_prediction launcher=basic|submitit
+
+of tune (conf/tune.yaml explains each key):
+  trials tuning.study tuning.database tuning.conditions=bound|constraint|none tuning.objectives tuning.target
+  tuning.pruning tuning.repeats tuning.families tuning.corrections, and the ranges tuning.gamma0 t0 p final rise
+  warmup momentum weight_decay beta until
 
 exit codes: 0 there is a result, 1 a run failed, 2 the configuration is wrong, 130 interrupted
 """
@@ -78,6 +86,8 @@ def _parser(verb: str) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep: key=1,2,3 runs every combination")
+    if verb == "tune":
+        parser.add_argument("--results", default="results/tuning", metavar="FOLDER", help="for tables (results/tuning)")
     if verb == "data":
         parser.add_argument("--output", metavar="FILE", help="where its description is written (printed)")
     if verb == "benchmark":

@@ -10,9 +10,9 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
 
 import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
@@ -28,6 +28,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
+
+Checked = TypeVar("Checked")
 
 WITHOUT_RESULT = ("tracking", "launcher", "runs_dir", "force", "dry_run")
 """Keys that do not bear on the result."""
@@ -529,8 +531,18 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: a key is missing, unknown, of the wrong type or out of range.
     """
+    return parse_as(RunConfig, values)
+
+
+def parse_as(kind: type[Checked], values: Mapping[str, Any]) -> Checked:
+    """:func:`parse` for any dataclass whose fields are checked as those of :class:`RunConfig` are.
+
+    Raises:
+        ConfigError: a key is missing, unknown, of the wrong type or out of range.
+    """
     try:
-        return _adapter().validate_json(json.dumps(dict(values)))
+        checked: Checked = _adapter(cast(Hashable, kind)).validate_json(json.dumps(dict(values)))
+        return checked
     except pydantic.ValidationError as error:
         messages = dict.fromkeys(_message(dict(detail), values) for detail in error.errors())
         raise ConfigError("; ".join(list(messages)[:3])) from None
@@ -547,9 +559,9 @@ def parse_recorded(values: Mapping[str, Any]) -> RunConfig:
 
 
 @functools.cache
-def _adapter() -> TypeAdapter[RunConfig]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     """Built once: that takes a hundred times as long as to check with it."""
-    return TypeAdapter(RunConfig)
+    return TypeAdapter(kind)
 
 
 def _message(detail: dict[str, Any], values: Mapping[str, Any]) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import difflib
 import itertools
+import json
 import random
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,19 @@ GRAMMAR = (
 
 
 @dataclass(frozen=True)
+class Primary:
+    """What a verb composes from."""
+
+    file: str
+    """Of ``conf``."""
+    own: tuple[str, ...] = ()
+    """Its top-level keys that are not a run's."""
+
+
+RUN = Primary("config")
+
+
+@dataclass(frozen=True)
 class Point:
     """One point of a sweep."""
 
@@ -32,10 +46,26 @@ class Point:
     """That single it out."""
     equivalents: tuple[tuple[str, ...], ...] = ()
     """What singles out the points of the sweep that would do the very same."""
+    own: Mapping[str, Any] = field(default_factory=dict)
+    """Plain values of :attr:`Primary.own`, unchecked."""
 
 
 def compose(overrides: Sequence[str]) -> RunConfig:
     """One run's configuration.
+
+    Raises:
+        ConfigError: Hydra or the checks refuse it, or it is a sweep.
+    """
+    return single(overrides).config
+
+
+def points(overrides: Sequence[str], multirun: bool, primary: Primary = RUN) -> list[Point]:
+    """Those of a sweep, or the one that it is without ``-m``. Raises as :func:`sweep` and :func:`single` do."""
+    return sweep(overrides, primary) if multirun else [single(overrides, primary)]
+
+
+def single(overrides: Sequence[str], primary: Primary = RUN) -> Point:
+    """The point that overrides compose, which are no sweep.
 
     Raises:
         ConfigError: Hydra or the checks refuse it, or it is a sweep.
@@ -45,15 +75,15 @@ def compose(overrides: Sequence[str]) -> RunConfig:
         if override.is_sweep_override():
             message = "several values are a sweep, which needs -m; a list is written [a,b]"
             raise ConfigError(f"{override.input_line}: {message}")
-    values, swept = _compose(overrides)
+    values, swept = _compose(overrides, primary)
     settled = {override.key_or_group for override in given}
     for override in _parse_overrides(swept):
         if override.key_or_group not in settled:
             raise ConfigError(f"{override.input_line}: the experiment is a sweep, which needs -m")
-    return parse(values)
+    return _point(values, primary, ())
 
 
-def sweep(overrides: Sequence[str]) -> list[Point]:
+def sweep(overrides: Sequence[str], primary: Primary = RUN) -> list[Point]:
     """Every different point of the Cartesian product of the command line's sweep and the experiment's, in turns.
 
     Of equivalent points (any staleness at K=1) the first one stays.
@@ -65,19 +95,25 @@ def sweep(overrides: Sequence[str]) -> list[Point]:
     fixed = [override.input_line for override in given if not override.is_sweep_override()]
     swept = {override.key_or_group: override for override in given if override.is_sweep_override()}
     settled = {override.key_or_group for override in given}
-    for override in _parse_overrides(_compose(fixed)[1]):
+    for override in _parse_overrides(_compose(fixed, primary)[1]):
         if override.key_or_group not in settled:
             swept[override.key_or_group] = override
     choices = [_spell_out(override) for override in swept.values()]
-    base = _Base(fixed)
-    points: dict[str, Point] = {}
+    base = _Base(fixed, primary)
+    found: dict[str, Point] = {}
     for combination in itertools.product(*choices):
-        config = parse(base.compose(combination))
-        if first := points.get(config.hash()):
-            points[config.hash()] = replace(first, equivalents=(*first.equivalents, combination))
+        point = _point(base.compose(combination), primary, combination)
+        name = point.config.hash() + json.dumps(point.own)
+        if first := found.get(name):
+            found[name] = replace(first, equivalents=(*first.equivalents, combination))
         else:
-            points[config.hash()] = Point(config, combination)
-    return interleave(list(points.values()))
+            found[name] = point
+    return interleave(list(found.values()))
+
+
+def _point(values: Mapping[str, Any], primary: Primary, overrides: tuple[str, ...]) -> Point:
+    of_run = {key: value for key, value in values.items() if key not in primary.own}
+    return Point(parse(of_run), overrides, own={key: values[key] for key in primary.own})
 
 
 def interleave(points: Sequence[Point]) -> list[Point]:
@@ -97,8 +133,9 @@ def interleave(points: Sequence[Point]) -> list[Point]:
 class _Base:
     """Composes a sweep's points. Hydra takes a fifth of a second, so it is asked once for each choice of groups."""
 
-    def __init__(self, fixed: Sequence[str]) -> None:
+    def __init__(self, fixed: Sequence[str], primary: Primary) -> None:
         self._fixed = fixed
+        self._primary = primary
         self._composed: dict[tuple[str, ...], Any] = {}
 
     def compose(self, combination: Sequence[str]) -> dict[str, Any]:
@@ -110,7 +147,7 @@ class _Base:
         values = [override for override in parsed if _is_value(override)]
         choices = tuple(override.input_line for override in parsed if not _is_value(override))
         if choices not in self._composed:
-            self._composed[choices] = _hydra([*self._fixed, *choices])[0]
+            self._composed[choices] = _hydra([*self._fixed, *choices], self._primary)[0]
         config = copy.deepcopy(self._composed[choices])
         try:
             for override in values:
@@ -118,7 +155,7 @@ class _Base:
             return _plain(config)
         except OmegaConfBaseException:
             # Hydra's message is the one that is told.
-            return _compose([*self._fixed, *combination])[0]
+            return _compose([*self._fixed, *combination], self._primary)[0]
 
 
 def _is_value(override: Any) -> bool:
@@ -161,15 +198,15 @@ def _spell_out(override: Any) -> list[str]:
     return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
-def _compose(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def _compose(overrides: Sequence[str], primary: Primary) -> tuple[dict[str, Any], list[str]]:
     """The plain values, and the sweep that an experiment asks for (``hydra.sweeper.params``), as overrides."""
     from omegaconf.errors import OmegaConfBaseException
 
-    config, sweeps = _hydra(overrides)
+    config, sweeps = _hydra(overrides, primary)
     try:
         return _plain(config), sweeps
     except OmegaConfBaseException as error:
-        raise ConfigError(_one_line(error)) from None
+        raise ConfigError(_one_line(error, primary)) from None
 
 
 def _plain(config: Any) -> dict[str, Any]:
@@ -179,7 +216,7 @@ def _plain(config: Any) -> dict[str, Any]:
     return plain
 
 
-def _hydra(overrides: Sequence[str]) -> tuple[Any, list[str]]:
+def _hydra(overrides: Sequence[str], primary: Primary) -> tuple[Any, list[str]]:
     """What Hydra composes, its own settings apart, and the sweep among these."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
@@ -190,37 +227,40 @@ def _hydra(overrides: Sequence[str]) -> tuple[Any, list[str]]:
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            values = hydra.compose("config", list(overrides), return_hydra_config=True)
+            values = hydra.compose(primary.file, list(overrides), return_hydra_config=True)
         sweeps = [f"{key}={value}" for key, value in (values.hydra.sweeper.params or {}).items()]
         OmegaConf.set_struct(values, False)
         del values["hydra"]
         OmegaConf.set_struct(values, True)
         return values, sweeps
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error)) from None
+        raise ConfigError(_one_line(error, primary)) from None
 
 
-def _keys(path: Sequence[str]) -> list[str]:
+def _keys(path: Sequence[str], primary: Primary) -> list[str]:
     """The keys that the default configuration has in a group."""
-    values: Any = _compose([])[0]
+    values: Any = _compose([], primary)[0]
     for name in path:
         values = values.get(name) if isinstance(values, dict) else None
     return sorted(values) if isinstance(values, dict) else []
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception, primary: Primary) -> str:
     """Hydra's message in the suite's words; the search path that it adds says nothing to a user."""
     text = str(error)
     unknown = re.match(r"Could not override '([^']+)'", text)
     if unknown:
         *path, last = unknown[1].split(".")
-        allowed = _keys(path)
+        allowed = _keys(path, primary)
         close = ["+experiment"] if last == "experiment" else difflib.get_close_matches(last, allowed, 1)
         hint = f"did you mean {'.'.join([*path, *close])}? " if close else ""
         return f"{unknown[1]}: there is no such key; {hint}allowed are {', '.join(allowed)}"
     choice = re.match(r"In '.*': Could not find '([^']+)/([^'/]+)'", text)
     if choice:
-        return f"{choice[1]}={choice[2]!r}: allowed are {', '.join(_choices(choice[1]))}"
+        group, _, folder = choice[1].partition("/")
+        name, inside = f"{folder}/{choice[2]}".lstrip("/"), f"{folder}/".lstrip("/")
+        allowed = [inside + known for known in _choices(choice[1])]
+        return f"{group}={name!r}: allowed are {', '.join(allowed) or 'none yet'}"
     missing = re.match(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", text)
     if missing:
         return f"{missing[2]}=${{{missing[1]}}}: there is no key {missing[1]}"

@@ -24,6 +24,10 @@ LEGEND = {
     "and at staleness 0 of the same K and S (over_locked), with 95% intervals. No ratio where agents shared cores, nor "
     "for the oracle. Locking: share of the wall time, mean over agents.",
     "runs": "One row a run.",
+    "studies": "One row a study: its budget, its best trial, and the test accuracy of that trial's settings over fresh "
+    "seeds with its 95% interval (Student's t), less that of back-propagation's study and of the one of any schedule, "
+    "each of the same budget (Welch's interval).",
+    "trials": "One row a trial. A pruned one has the accuracy that it was ended with.",
 }
 PICTURES = {
     "pareto.png": "Accuracy against throughput. The line joins the runs that no other one beats in both.",
@@ -79,8 +83,9 @@ class Story:
     """Points that were asked for and have no record."""
 
 
-def write_page(path: Path, story: Story, tables: Mapping[str, DataFrame], pictures: Sequence[Path]) -> None:
-    """Write the page; pictures are put into it."""
+def write_page(path: Path, story: Story, tables: Mapping[str, DataFrame], pictures: Mapping[Path, str]) -> None:
+    """Write the page: the tables, the last of them below the pictures, which are put into it with their captions."""
+    *first, last = tables
     parts = [
         f"<h1>{escape(story.title)}</h1>",
         _facts(story.facts),
@@ -88,15 +93,13 @@ def write_page(path: Path, story: Story, tables: Mapping[str, DataFrame], pictur
         _list("Failed", [f"{name}: {message}" for name, message in story.failures.items()]),
         _list("Asked for, without a record", story.missing),
     ]
-    for name in ("accuracy", "throughput"):
-        parts.append(_section(name, tables[name]))
-    for picture in pictures:
-        code = base64.b64encode(picture.read_bytes()).decode()
-        words = PICTURES[picture.name]
+    parts += [_section(name, tables[name]) for name in first]
+    for picture, caption in pictures.items():
+        code, words = base64.b64encode(picture.read_bytes()).decode(), escape(caption)
         parts.append(
             f'<figure><img alt="{words}" src="data:image/png;base64,{code}"><figcaption>{words}</figcaption></figure>'
         )
-    parts.append(_section("runs", tables["runs"]))
+    parts.append(_section(last, tables[last]))
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     title = f"<title>{escape(story.title)}</title>"
     body = "\n".join(filter(None, parts))
@@ -128,7 +131,7 @@ def _section(name: str, table: DataFrame) -> str:
     for row in table.to_dict("records"):
         cells = "".join(_cell(row[column]) for column in columns)
         cells += f"<td>{_names(row, named)}</td>" if named else ""
-        anchor = f' id="{escape(str(row["run"]))}"' if name == "runs" else ""
+        anchor = f' id="{escape(str(row["run"]))}"' if "run" in row else ""
         rows.append(f"<tr{anchor}>{cells}</tr>")
     body = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f'<h2>{name}</h2><p class="quiet">{LEGEND[name]}</p><div class="wide">{body}</div>'

@@ -9,7 +9,7 @@ from bench.config import RunConfig
 from bench.plan.pipeline import Clock
 from bench.plan.rates import rate
 from bench.study.check import check, make_runs_dir
-from bench.study.compose import Point, compose, sweep
+from bench.study.compose import points
 from bench.study.standing import Standing, standing
 from bench.study.table import align
 
@@ -23,9 +23,7 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: a configuration is wrong, or outside the conditions that it asks for itself.
     """
-    overrides = arguments.overrides
-    points = sweep(overrides) if arguments.multirun else [Point(compose(overrides), ())]
-    for point in points:
+    for point in points(arguments.overrides, arguments.multirun):
         prepared = check(point.config)
         make_runs_dir(point.config.runs_dir)
         if point.overrides:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config import ConfigError
-from bench.study.compose import Point, compose, sweep
-from bench.study.page import Story, write_page
+from bench.study.compose import Point, points
+from bench.study.page import PICTURES, Story, write_page
 from bench.study.pictures import draw_all
 from bench.study.record import finite
 from bench.study.runs import Run, read_run
@@ -47,9 +47,9 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: an override is wrong, there is nothing to report, or ``--results`` cannot be written.
     """
-    points = _points(arguments)
-    runs_dir = points[0].config.runs_dir
-    asked = {point.config.hash(): " ".join(point.overrides) for point in points} if _is_choice(arguments) else None
+    asked_for = _points(arguments)
+    runs_dir = asked_for[0].config.runs_dir
+    asked = {point.config.hash(): " ".join(point.overrides) for point in asked_for} if _is_choice(arguments) else None
     shelf = read_shelf(Path(runs_dir), read_run, asked)
     for problem in shelf.problems:
         print(f"set aside: {problem}", file=sys.stderr)
@@ -72,7 +72,7 @@ def _points(arguments: argparse.Namespace) -> list[Point]:
     target = arguments.target
     if target is not None and not 0 < target <= 1:
         raise ConfigError(f"--target={target}: must be above 0 and at most 1")
-    return sweep(arguments.overrides) if arguments.multirun else [Point(compose(arguments.overrides), ())]
+    return points(arguments.overrides, arguments.multirun)
 
 
 def _is_choice(arguments: argparse.Namespace) -> bool:
@@ -105,7 +105,7 @@ def _write(folder: Path, tables: dict[str, DataFrame], shelf: Shelf[Run], missin
         for name, table in tables.items():
             table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
         (folder / "metrics.json").write_text(json.dumps(finite(_metrics(shelf.runs, tables)), indent=2) + "\n")
-        pictures = draw_all(shelf.runs, folder)
+        pictures = {picture: PICTURES[picture.name] for picture in draw_all(shelf.runs, folder)}
         title = f"staleness-bench: {len(shelf.runs)} runs"
         story = Story(title, _facts(shelf.runs), shelf.problems, shelf.failures, missing)
         write_page(folder / "report.html", story, tables, pictures)

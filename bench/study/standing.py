@@ -76,12 +76,22 @@ def standing(config: RunConfig, prepared: Path | None) -> Standing:
     steps = updates(config.epochs, config.max_steps, per_epoch)
     found = mean(_smoothness(config, prepared))
     top = peak(config.lr, steps, per_epoch)
-    clock = Clock(config.stages, config.staleness, 0)
-    delays = [clock.lag(stage) for stage in range(config.stages)]
-    limits = tuple(Limit(top * share(config.lr, delay), cap(_upper(found), delay)) for delay in delays)
+    limits = tuple(Limit(top * part, most) for part, most in _shares_and_caps(config, found))
     judged = verdict(config.lr, limits)
     require(judged, config)
     return Standing(judged, found, limits, steps, per_epoch)
+
+
+def ceiling(config: RunConfig, prepared: Path | None) -> float:
+    """The largest rate with which every stage stays within its cap, in a process that has torch."""
+    return min(most / part for part, most in _shares_and_caps(config, mean(_smoothness(config, prepared))))
+
+
+def _shares_and_caps(config: RunConfig, smoothness: Interval) -> list[tuple[float, float]]:
+    """Of each stage: its share of the rate, and what it may take."""
+    clock = Clock(config.stages, config.staleness, 0)
+    delays = [clock.lag(stage) for stage in range(config.stages)]
+    return [(share(config.lr, delay), cap(_upper(smoothness), delay)) for delay in delays]
 
 
 def standings(configs: Sequence[RunConfig], prepared: Sequence[Path | None]) -> list[Standing]:

@@ -85,8 +85,8 @@ def _accuracy_row(
     compared = list(baseline) if baseline is not group else []
     row = {**_axes(group[0]), **_keys(group[0], keys), "n": len(group)}
     row |= {"diverged": sum(run.status == "diverged" for run in group)}
-    row |= _columns("accuracy", mean(own) if own else None)
-    row |= _columns("difference", difference(own, other) if compared and own and other else None)
+    row |= columns("accuracy", mean(own) if own else None)
+    row |= columns("difference", difference(own, other) if compared and own and other else None)
     row |= {"target_accuracy": NOTHING if target is None else target}
     misses = sum(map(math.isinf, seconds))
     told = seconds and (misses or all(run.timed for run in group))
@@ -131,7 +131,7 @@ def _throughput_row(
         others = _counterpart(group, groups, {"stages": stages, "replicas": replicas, "staleness": 0}, mix_hosts)
         pairs = _pairs(group, others)
         interval = ratio(*zip(*[_speeds(pair) for pair in pairs], strict=True)) if pairs else None
-        row |= _columns(f"over_{title}", interval, DIGITS) | {f"over_{title}_n": len(pairs)}
+        row |= columns(f"over_{title}", interval, DIGITS) | {f"over_{title}_n": len(pairs)}
         names[f"{title}_runs"] = _names([other for _, other in pairs])
     row |= {"efficiency": _mean(group, "throughput/efficiency")}
     row |= {f"{kind}_locking": _mean(group, f"locking/{kind}_fraction") for kind in LOCKS}
@@ -200,7 +200,7 @@ def _keys(run: Run, keys: Sequence[str]) -> dict[str, str]:
     return {key: setting(run, key) for key in keys}
 
 
-def _columns(name: str, interval: Interval | None, digits: int | None = None) -> dict[str, float]:
+def columns(name: str, interval: Interval | None, digits: int | None = None) -> dict[str, float]:
     """A mean and the ends of its interval."""
     numbers = interval[:3] if interval else (NOTHING,) * 3
     rounded = [number if digits is None else _round(number, digits) for number in numbers]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from bench.config import ConfigError, MLflow, RunConfig, Tracking, parse_recorded
@@ -48,8 +49,8 @@ class Tracker(Protocol):
     def fail(self, config: RunConfig, message: str, status: WithoutResult) -> None:
         """A point's run ends without a record."""
 
-    def end(self, summary: str, failed: int) -> None:
-        """The sweep has ended: its table, and how many points failed."""
+    def end(self, summary: str, failed: int, files: Sequence[Path] = ()) -> None:
+        """The sweep or study has ended: its table, how many points failed, and what else it leaves."""
 
     def interrupt(self) -> None:
         """The user ends the sweep."""
@@ -78,7 +79,7 @@ class NoTracker:
     def fail(self, config: RunConfig, message: str, status: WithoutResult) -> None:
         pass
 
-    def end(self, summary: str, failed: int) -> None:
+    def end(self, summary: str, failed: int, files: Sequence[Path] = ()) -> None:
         pass
 
     def interrupt(self) -> None:
@@ -152,7 +153,7 @@ class MLflowTracker:
             self._client.set_tag(run_id, "status", status)
             self._client.set_terminated(run_id, "FAILED" if status == "failed" else "KILLED")
 
-    def end(self, summary: str, failed: int) -> None:
+    def end(self, summary: str, failed: int, files: Sequence[Path] = ()) -> None:
         if not self._sweep.is_family:
             return
         with self._talking():
@@ -160,12 +161,16 @@ class MLflowTracker:
             if self._parent is None and [run.info.status for run in found] == ["FINISHED"]:
                 return
             parent = self._join()
+            # Of several processes at one study, the last one to end has all of its runs.
+            self._owned = self._owned or any(run.info.run_id == parent and self._is_free(run) for run in found)
             if not self._owned:
                 return
             for status, count in {**self._outcomes, "failed": failed}.items():
                 self._client.log_metric(parent, f"points/{status}", count)
             if summary:
                 self._client.log_text(parent, summary, "table.md")
+            for file in files:
+                self._client.log_artifact(parent, str(file))
             self._client.set_terminated(parent, "FAILED" if failed else "FINISHED")
 
     def interrupt(self) -> None:

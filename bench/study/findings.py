@@ -1,0 +1,253 @@
+"""What studies have found: tables, a page, a picture of each, and a file that a run can take its schedule from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.config import ConfigError, RunConfig
+from bench.study.attempt import folder_of
+from bench.study.compose import CONF
+from bench.study.interval import Interval, difference, mean
+from bench.study.page import Story, write_page
+from bench.study.record import flatten
+from bench.study.search import Search
+from bench.study.table import align
+from bench.study.tables import columns
+from bench.study.trials import is_feasible
+from bench.study.tuning import Study
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+    from pandas import DataFrame
+
+TUNED = "lr/tuned"
+"""In ``conf``: where the schedules that were found are kept."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A study that is over."""
+
+    study: Study
+    trials: list[FrozenTrial]
+    """By number; failed ones that were tried again are among them."""
+    counted: list[FrozenTrial]
+    """Without these."""
+    importances: dict[str, float]
+    """Of the parameters that every trial has, for the accuracy."""
+    best: FrozenTrial | None
+    run: RunConfig | None
+    """Of the best trial."""
+    rates: dict[str, Any]
+    """Of that run's record."""
+    accuracies: list[float]
+    """Of the best trial's settings with fresh seeds."""
+    repeats: list[str]
+    """These runs' hashes."""
+
+    @property
+    def budget(self) -> dict[str, int]:
+        """Trials by how they ended, the epochs of each, and those that were trained in all."""
+        states = Counter(trial.state.name for trial in self.counted)
+        trained = sum(len(trial.intermediate_values) for trial in self.counted if trial.state.name == "PRUNED")
+        trained += states["COMPLETE"] * self.study.run.epochs
+        own = {"complete": states["COMPLETE"], "pruned": states["PRUNED"], "failed": states["FAIL"]}
+        return {"trials": len(self.counted), **own, "epochs": self.study.run.epochs, "epochs_trained": trained}
+
+    @property
+    def accuracy(self) -> Interval | None:
+        return mean(self.accuracies) if self.accuracies else None
+
+
+def find(search: Search) -> Finding:
+    """What a study that is over has found."""
+    best = search.trials.best()
+    run = search.space.run(best.user_attrs["settings"]) if best else None
+    record = folder_of(run).read_record() if run else None
+    repeats = {config.hash(): folder_of(config).read_record() for config in search.repeats()}
+    accuracies = [found["metrics"]["accuracy/test"] for found in repeats.values() if found]
+    return Finding(
+        search.study,
+        search.trials.all(),
+        search.trials.counted(),
+        search.trials.importances(),
+        best,
+        run,
+        (record or {}).get("rates", {}),
+        [float(accuracy) for accuracy in accuracies if accuracy is not None],
+        list(repeats),
+    )
+
+
+def check_outputs(results: Path) -> None:
+    """Make the folders that findings are written to, before anything is trained.
+
+    Raises:
+        ConfigError: one of them cannot be made, or not be written.
+    """
+    for name, folder in (("--results", results), ("lr=tuned", CONF / TUNED)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            reason = None if os.access(folder, os.W_OK | os.X_OK) else "Permission denied"
+        except OSError as error:
+            reason = error.strerror
+        if reason is not None:
+            raise ConfigError(f"{name}: {str(folder)!r} must be a folder that can be written ({reason})")
+
+
+# --------------------------------------------------------------------------------------------------------- the schedule
+def write_schedule(finding: Finding) -> Path | None:
+    """Write ``conf/lr/tuned/<study>.yaml``, which ``lr=tuned/<study>`` takes; None if no trial has finished."""
+    import yaml
+
+    if finding.run is None or finding.best is None:
+        return None
+    settings: dict[str, Any] = {key: finding.run.resolved()[key] for key in ("lr", "optimizer", "correction")}
+    path = CONF / TUNED / f"{finding.study.tuning.study}.yaml"
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text("\n".join(["# @package _global_", *_header(finding)]) + "\n" + yaml.safe_dump(settings))
+    os.replace(temporary, path)
+    return path
+
+
+def _header(finding: Finding) -> list[str]:
+    assert finding.best is not None
+    assert finding.run is not None
+    study, run, budget = finding.study, finding.run, finding.budget
+    grid = f"stages={run.stages} replicas={run.replicas} staleness={run.staleness}"
+    ended = ", ".join(f"{budget[state]} {state}" for state in ("complete", "pruned", "failed"))
+    seeds = f"; over {len(finding.accuracies)} fresh seeds {percent(finding.accuracy)}" if finding.accuracies else ""
+    conditions = finding.rates.get("conditions", [])
+    why = "; ".join(f"{item['name']}: {'yes' if item['holds'] else 'no'}, {item['why']}" for item in conditions)
+    return [
+        f"# python -m bench {grid} lr=tuned/{study.tuning.study}",
+        "# Written by python -m bench tune; also the optimizer's values and the correction are the trial's.",
+        f"# study: {study.tuning.study}, {budget['trials']} trials ({ended}) of {run.epochs} epochs",
+        f"# trial: number {finding.best.number}, run {run.hash()}, test accuracy {finding.best.values[0]:.1%}{seeds}",
+        f"# verdict: {finding.rates.get('verdict', 'unknown')} ({why})",
+    ]
+
+
+# ----------------------------------------------------------------------------------------------------------- the tables
+def studies_table(findings: Sequence[Finding]) -> DataFrame:
+    """One row a study: its budget, its best trial, and that trial's accuracy over fresh seeds against other studies'.
+
+    ``over_locked`` is the difference from the study of the same conditions at staleness 0, ``over_unrestricted`` from
+    that of the same staleness without conditions; Welch's interval.
+    """
+    import pandas
+
+    return pandas.DataFrame([_row(finding, findings) for finding in findings])
+
+
+def _row(finding: Finding, findings: Sequence[Finding]) -> dict[str, Any]:
+    run, conditions = finding.study.run, finding.study.tuning.conditions
+    row: dict[str, Any] = {"study": finding.study.tuning.study, "K": run.stages, "S": run.replicas}
+    row |= {"staleness": run.staleness, "conditions": conditions, **finding.budget}
+    row |= {"best_trial": finding.best.number if finding.best else None, "run": _hash(finding)}
+    row |= {
+        "verdict": finding.rates.get("verdict"),
+        "accuracy_of_trial": finding.best.values[0] if finding.best else None,
+    }
+    row |= {"n": len(finding.accuracies), **columns("accuracy", finding.accuracy)}
+    for name, staleness, others in (("locked", 0, conditions), ("unrestricted", run.staleness, "none")):
+        found = None
+        for other in findings:
+            same = (other.study.run.staleness, other.study.tuning.conditions) == (staleness, others)
+            if other is not finding and same and _rest(other) == _rest(finding):
+                found = other
+        there = found is not None and finding.accuracies and found.accuracies
+        pair = difference(finding.accuracies, found.accuracies) if found is not None and there else None
+        row |= columns(f"over_{name}", pair)
+    settings = finding.best.user_attrs["settings"] if finding.best else {}
+    return row | flatten(settings) | {"repeats": " ".join(finding.repeats)}
+
+
+def _rest(finding: Finding) -> str:
+    """What two studies that are compared have in common, the budget above all."""
+    keys = finding.study.run.canonical()
+    for key in ("staleness", "weights", "lr", "optimizer", "correction"):
+        keys.pop(key, None)
+    return json.dumps([keys, finding.study.trials, finding.study.tuning.repeats], sort_keys=True)
+
+
+def _hash(finding: Finding) -> str:
+    return finding.run.hash() if finding.run else ""
+
+
+def trials_table(findings: Sequence[Finding]) -> DataFrame:
+    """One row a trial."""
+    import pandas
+
+    rows = []
+    for finding in findings:
+        for trial in finding.trials:
+            row = {"study": finding.study.tuning.study, "trial": trial.number, "state": trial.state.name.lower()}
+            row |= {"retry_of": trial.system_attrs.get("failed_trial"), "run": trial.user_attrs.get("run", "")}
+            row |= dict(zip(finding.study.tuning.objectives, trial.values or [], strict=False))
+            if trial.state.name == "PRUNED":
+                row |= {"accuracy": trial.intermediate_values[max(trial.intermediate_values)]}
+            row |= {
+                "epochs": len(trial.intermediate_values) if trial.state.name == "PRUNED" else _epochs(finding, trial)
+            }
+            row |= {"feasible": is_feasible(trial)} | flatten(trial.user_attrs.get("settings", {}))
+            rows.append(row)
+    return pandas.DataFrame(rows)
+
+
+def _epochs(finding: Finding, trial: FrozenTrial) -> int:
+    return finding.study.run.epochs if trial.state.name == "COMPLETE" else 0
+
+
+def print_findings(findings: Sequence[Finding]) -> str:
+    """Print the studies as a table; return it."""
+    head = ["study", "trials", "pruned", "epochs trained", "best family", "verdict", "test accuracy %", "less locked"]
+    lines = [[*head, "less unrestricted"]]
+    for row in studies_table(findings).to_dict("records"):
+        cells = [str(row["study"]), str(row["trials"]), str(row["pruned"]), str(row["epochs_trained"])]
+        cells += [str(row.get("lr.name") or "-"), str(row["verdict"] or "-")]
+        lines.append([*cells, *(spread(row, name) for name in ("accuracy", "over_locked", "over_unrestricted"))])
+    table = "\n".join(align(lines))
+    print(table)
+    return table
+
+
+def spread(row: dict[Any, Any], name: str) -> str:
+    """A mean in per cent with the ends of its interval; ``-`` where there is none."""
+    sign = "" if name == "accuracy" else "+"
+    numbers = [
+        f"{100 * row[key]:{sign}.1f}" if row[key] == row[key] else "" for key in (name, f"{name}_low", f"{name}_high")
+    ]
+    if not numbers[0]:
+        return "-"
+    return f"{numbers[0]} ({numbers[1]} to {numbers[2]})" if numbers[1] else numbers[0]
+
+
+def percent(interval: Interval | None) -> str:
+    """A mean with its interval."""
+    if interval is None:
+        return "-"
+    return spread(columns("accuracy", interval), "accuracy") + " %"
+
+
+def write_findings(findings: Sequence[Finding], folder: Path) -> list[Path]:
+    """Write ``studies.csv``, ``trials.csv``, a picture of each study and ``report.html``; return the pictures."""
+    from bench.study.history import draw
+
+    tables = {"studies": studies_table(findings), "trials": trials_table(findings)}
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    pictures = {draw(finding, folder / f"{finding.study.tuning.study}.png"): _caption(finding) for finding in findings}
+    story = Story(f"staleness-bench: {len(findings)} studies", {}, [], {}, [])
+    write_page(folder / "report.html", story, tables, pictures)
+    return list(pictures)
+
+
+def _caption(finding: Finding) -> str:
+    return f"{finding.study.tuning.study}: its trials, and how much each parameter mattered."

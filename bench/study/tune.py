@@ -1,0 +1,78 @@
+"""``python -m bench tune``: Optuna looks for the best learning rate among those that are proven to converge."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from bench.config import ConfigError
+from bench.study.check import check_all, make_runs_dir
+from bench.study.compose import points
+from bench.study.elsewhere import Call, terminable, warm_up
+from bench.study.estimate import estimate
+from bench.study.findings import Finding, check_outputs, find, print_findings, write_findings, write_schedule
+from bench.study.launch import under_torchrun
+from bench.study.search import Search
+from bench.study.tracking import tracker
+from bench.study.tuning import TUNE, Study, study_of
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the studies that the command line asks for up to their numbers of trials; 1 if a run failed in the end.
+
+    Raises:
+        ConfigError: a configuration is wrong, or a database cannot be used.
+        Interrupted: the user wants the end.
+    """
+    studies = [study_of(point) for point in points(arguments.overrides, arguments.multirun, TUNE)]
+    names = Counter(study.tuning.study for study in studies)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ConfigError(
+            f"tuning.study={twice[0]!r}: {names[twice[0]]} points of the sweep; allowed is a name for each"
+        )
+    if under_torchrun():
+        raise ConfigError("tune: torchrun starts the agents of exactly one run; tune starts its own")
+    with terminable():
+        warm_up()
+        prepared = Call(check_all, [study.run for study in studies]).result()
+        if studies[0].run.dry_run:
+            return _preview(studies)
+        tracker(studies[0].run.tracking).prepare()
+        make_runs_dir(studies[0].run.runs_dir)
+        check_outputs(Path(arguments.results))
+        searches = [Search(study, data, arguments.overrides) for study, data in zip(studies, prepared, strict=True)]
+        for search in searches:
+            search.open()
+        return _run(searches, Path(arguments.results))
+
+
+def _run(searches: Sequence[Search], results: Path) -> int:
+    for search in searches:
+        search.run_trials()
+    findings: list[Finding] = []
+    for search in searches:
+        search.conclude()
+        findings.append(find(search))
+        write_schedule(findings[-1])
+    files = write_findings(findings, results)
+    table = print_findings(findings)
+    for search in searches:
+        search.end(table, [file for file in files if file.stem == search.study.tuning.study])
+        search.runner.print_failures(search.study.run.runs_dir)
+    print(f"\n{results}/report.html, studies.csv, trials.csv and pictures")
+    return 1 if any(search.runner.failures for search in searches) else 0
+
+
+def _preview(studies: Sequence[Study]) -> int:
+    """``dry_run=true``: what would be searched, and for how long at most."""
+    seconds: list[float] = Call(estimate, [study.run for study in studies]).result()
+    for study, duration in zip(studies, seconds, strict=True):
+        whole = timedelta(seconds=round(duration * (study.trials + study.tuning.repeats)))
+        print(
+            f"{study.tuning.study}: {study.trials} trials and {study.tuning.repeats} repeats of {study.run.epochs} "
+            f"epochs among {', '.join(study.tuning.schedules)}; about {whole} without pruning"
+        )
+    return 0

@@ -1,0 +1,237 @@
+"""What a study may suggest: nothing that leaves the conditions of convergence, whatever the sampler draws."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FixedTrial
+
+from bench.config import ConfigError
+from bench.plan.pipeline import Clock
+from bench.plan.rates import Limit, cap, peak, share, verdict
+from bench.study.compose import CONF, single
+from bench.study.space import Space, space_of
+from bench.study.trials import quiet
+from bench.study.tuning import FAMILIES, RANGES, TUNE, Study, study_of
+
+SMOOTHNESS = 40.0
+UPDATES, UPDATES_PER_EPOCH = 220, 22
+
+
+def study(*overrides: str) -> Study:
+    return study_of(single(overrides, TUNE))
+
+
+def space(*overrides: str) -> Space:
+    """Of a network whose loss has a known curvature."""
+    wanted = study("epochs=10", *overrides)
+    clock = Clock(wanted.run.stages, wanted.run.staleness, 0)
+    lags = [clock.lag(stage) for stage in range(wanted.run.stages)]
+    top = min(cap(SMOOTHNESS, lag) / share(wanted.run.lr, lag) for lag in lags)
+    return space_of(wanted, top, UPDATES, UPDATES_PER_EPOCH)
+
+
+def draw(found: Space, trials: int, sampler: optuna.samplers.BaseSampler) -> list[dict[str, Any]]:
+    """Settings that a sampler suggests, which is told that the largest rates are the best."""
+    with quiet():
+        search = optuna.create_study(direction="maximize", sampler=sampler)
+    settings = []
+    for _ in range(trials):
+        trial = search.ask()
+        settings.append(found.suggest(trial))
+        search.tell(trial, settings[-1]["lr"]["gamma0"])
+    return settings
+
+
+@pytest.mark.parametrize("grid", [("stages=2", "staleness=2"), ("stages=4", "staleness=1", "lr.staleness_power=0.5")])
+def test_of_200_trials_none_leaves_the_conditions(grid: tuple[str, ...]) -> None:
+    """Half of them at random, half from a sampler that is drawn to the largest rates."""
+    found = space(*grid)
+    samplers = (optuna.samplers.RandomSampler(seed=0), optuna.samplers.TPESampler(seed=0, multivariate=True))
+    drawn = [settings for sampler in samplers for settings in draw(found, 100, sampler)]
+    words, margins, families = Counter[str](), [], set()
+    for settings in drawn:
+        run = found.run(settings)
+        clock = Clock(run.stages, run.staleness, 0)
+        lags = [clock.lag(stage) for stage in range(run.stages)]
+        top = peak(run.lr, UPDATES, UPDATES_PER_EPOCH)
+        limits = [Limit(top * share(run.lr, lag), cap(SMOOTHNESS, lag)) for lag in lags]
+        words[verdict(run.lr, limits).word] += 1
+        margins.append(max(limit.rate / limit.cap for limit in limits))
+        families.add(run.lr.name)
+    assert words == {"convergent": 200}
+    assert 0.9 < max(margins) <= 1
+    assert families == {"polynomial", "inverse_time", "plateau_polynomial"}
+
+
+def test_without_conditions_every_family_is_tried() -> None:
+    drawn = draw(space("tuning.conditions=none"), 150, optuna.samplers.RandomSampler(seed=0))
+    assert {settings["lr"]["name"] for settings in drawn} == set(FAMILIES)
+    assert {settings["correction"]["name"] for settings in drawn} == {
+        "none",
+        "shrink",
+        "lr_discount",
+        "weight_prediction",
+    }
+    assert max(settings["lr"]["gamma0"] for settings in drawn) > 10 / SMOOTHNESS
+
+
+def test_a_cap_that_is_a_constraint_does_not_bound() -> None:
+    drawn = draw(space("tuning.conditions=constraint"), 50, optuna.samplers.RandomSampler(seed=0))
+    assert max(settings["lr"]["gamma0"] for settings in drawn) > 10 / SMOOTHNESS
+    assert {settings["lr"]["name"] for settings in drawn} == {"polynomial", "inverse_time", "plateau_polynomial"}
+
+
+def test_the_families_are_those_of_conf() -> None:
+    assert set(FAMILIES) == {path.stem for path in (CONF / "lr").glob("*.yaml")}
+    assert {name for name, schedule in FAMILIES.items() if schedule.name != name} == set()
+
+
+SUGGESTED = {"gamma0": 0.01, "warmup": 0.1, "momentum": 0.8, "weight_decay": 0.001, "correction": "none"}
+"""By hand; 0.1 of 220 updates are 22."""
+EVERY = {"gamma0": 0.01, "warmup_steps": 22, "staleness_power": 0.0, "require_convergent": False}
+
+
+@pytest.mark.parametrize(
+    ("suggested", "schedule"),
+    [
+        ({"family": "constant"}, {}),
+        ({"family": "cosine"}, {}),
+        # Half and three quarters of ten epochs; twice a fifth is a twenty-fifth.
+        ({"family": "multistep", "final": 0.04}, {"milestones": [5, 7], "factor": 0.2}),
+        # 0.5 to the power of 1/10 an epoch is 0.5 after ten.
+        ({"family": "exponential", "final": 0.5}, {"factor": 0.5**0.1}),
+        ({"family": "onecycle", "rise": 0.25}, {"rise": 0.25, "start": 0.04}),
+        ({"family": "polynomial", "t0": 0.5, "p": 0.75}, {"t0": 110.0, "p": 0.75}),
+        ({"family": "inverse_time", "t0": 0.5}, {"t0": 110.0}),
+        ({"family": "inverse_log", "t0": 2.0}, {"t0": 440.0}),
+        ({"family": "plateau_polynomial", "t0": 0.5, "p": 1.0}, {"t0": 5.0, "p": 1.0}),
+    ],
+    ids=lambda case: str(case.get("family", "")),
+)
+def test_schedules_worked_by_hand(suggested: dict[str, Any], schedule: dict[str, Any]) -> None:
+    found = space("tuning.conditions=none")
+    settings = found.suggest(FixedTrial({**SUGGESTED, **suggested}))
+    assert settings["lr"] == {"name": suggested["family"], **EVERY, **schedule}
+    assert settings["optimizer"] == {"name": "sgd", "momentum": 0.8, "weight_decay": 0.001, "nesterov": False}
+    assert found.run(settings).lr.gamma0 == 0.01
+
+
+@pytest.mark.parametrize(
+    ("suggested", "expected"),
+    [
+        ({"correction": "shrink", "beta": 0.7}, {"name": "shrink", "beta": 0.7}),
+        ({"correction": "lr_discount", "until": 0.3}, {"name": "lr_discount", "until": 0.3}),
+        ({"correction": "weight_prediction"}, {"name": "weight_prediction"}),
+    ],
+)
+def test_corrections_worked_by_hand(suggested: dict[str, Any], expected: dict[str, Any]) -> None:
+    found = space()
+    settings = found.suggest(FixedTrial({**SUGGESTED, "family": "inverse_time", "t0": 1.0, **suggested}))
+    assert found.run(settings).resolved()["correction"] == settings["correction"] == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "corrections"),
+    [
+        ((), ("none", "shrink", "lr_discount", "weight_prediction")),
+        (("staleness=0",), ("none",)),
+        (("stages=1",), ("none",)),
+        (("optimizer=adamw",), ("none", "shrink", "lr_discount")),
+        (("weights=latest",), ("none", "shrink", "lr_discount")),
+        (("replicas=2", "averaging=gossip"), ("none", "shrink", "lr_discount")),
+        (("tuning.corrections=[shrink]",), ("shrink",)),
+        # What the run has itself is not asked: the trials decide.
+        (("correction=shrink", "optimizer.momentum=0"), ("none", "shrink", "lr_discount", "weight_prediction")),
+    ],
+)
+def test_only_corrections_that_do_something_are_suggested(
+    overrides: tuple[str, ...], corrections: tuple[str, ...]
+) -> None:
+    assert space(*overrides).corrections == corrections
+
+
+def test_adamws_momentum_is_its_first_beta() -> None:
+    found = space("optimizer=adamw")
+    settings = found.suggest(FixedTrial({**SUGGESTED, "family": "inverse_time", "t0": 1.0}))
+    assert settings["optimizer"] == {"name": "adamw", "betas": [0.8, 0.999], "eps": 1e-8, "weight_decay": 0.001}
+    assert found.run(settings).optimizer.name == "adamw"
+
+
+def test_a_range_of_one_number_is_not_suggested() -> None:
+    fixed = [f"tuning.{name}=[0.6,0.6]" for name in RANGES if name != "gamma0"]
+    found = space(*fixed, "tuning.families=[polynomial]", "tuning.corrections=[none]")
+    settings = found.suggest(FixedTrial({"gamma0": 0.001}))
+    assert settings["lr"] == {
+        "name": "polynomial",
+        **EVERY,
+        "gamma0": 0.001,
+        "t0": 132.0,
+        "p": 0.6,
+        "warmup_steps": 132,
+    }
+
+
+CAP = min(1.0, 2 * 0.3090169943749474) / SMOOTHNESS
+"""At K=2 and staleness 2: sin(pi / 10)."""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ("tuning.gamma0=[0.5,1]",),
+            f"tuning.gamma0=[0.5, 1.0]: the cap of this run is {CAP:.4g}; allowed is to start below it, "
+            "tuning.conditions=constraint or tuning.conditions=none",
+        ),
+        (
+            ("optimizer=adamw", "tuning.corrections=[weight_prediction]"),
+            "tuning.corrections=['weight_prediction']: correction=weight_prediction needs optimizer=sgd with momentum, "
+            "not adamw",
+        ),
+        (("tuning.p=[0,1]",), "tuning.p=[0.0, 1.0]: must be two numbers above 0, the smaller one first"),
+        (("tuning.p=[-0.5,1]",), "tuning.p=[-0.5, 1.0]: must be two numbers above 0, the smaller one first"),
+        (
+            ("tuning.p=[0.5,1]",),
+            "tuning.p=[0.5, 1.0]: a polynomial schedule with p=0.5 has the verdict none (sum of squares finite? no, "
+            "t^-0.5); allowed is above 0.5 and at most 1, or tuning.conditions=none",
+        ),
+        (("tuning.gamma0=[-1,1]",), "tuning.gamma0=[-1.0, 1.0]: must be two numbers above 0, the smaller one first"),
+        (("tuning.gamma0=[1,0.1]",), "tuning.gamma0=[1.0, 0.1]: must be two numbers above 0, the smaller one first"),
+        (
+            ("tuning.momentum=[0,1]",),
+            "tuning.momentum=[0.0, 1.0]: must be two numbers at least 0 and below 1, the smaller one first",
+        ),
+        (
+            ("tuning.families=[cosine]",),
+            "tuning.families=['cosine']: 'cosine' is not among polynomial, inverse_time, plateau_polynomial, allowed "
+            "with tuning.conditions=bound",
+        ),
+        (
+            ("tuning.families=[cosin]", "tuning.conditions=none"),
+            "tuning.families=['cosin']: 'cosin' is not among constant, multistep, cosine, exponential, onecycle, "
+            "polynomial, inverse_time, inverse_log, plateau_polynomial, allowed",
+        ),
+        (
+            ("tuning.corrections=[shrnk]",),
+            "tuning.corrections=['shrnk']: allowed are null and a list of none, shrink, lr_discount, weight_prediction",
+        ),
+        (("tuning.objectives=[time]",), "tuning.objectives=['time'] must be [accuracy] or [accuracy, time]"),
+        (("tuning.conditions=some",), "tuning.conditions='some': must be 'bound', 'constraint' or 'none'"),
+        (("trials=0",), "trials=0: must be greater than or equal to 1"),
+        (("launcher=submitit",), "launcher='submitit': tune runs its trials here; several of it share a study"),
+        (
+            ("tuning.famlies=[cosine]",),
+            "tuning.famlies: there is no such key; did you mean tuning.families? allowed are beta, conditions, "
+            "corrections, database, families, final, gamma0, momentum, objectives, p, pruning, repeats, rise, study, "
+            "t0, target, until, warmup, weight_decay",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        space(*overrides)
+    assert str(caught.value) == message

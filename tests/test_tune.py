@@ -1,0 +1,307 @@
+"""``python -m bench tune``, as a user has it: studies that are continued, shared, killed, and used."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+
+from bench.__main__ import main
+from bench.study import compose as composing
+from bench.study import findings
+from bench.study.compose import CONF, compose, single
+from bench.study.search import Judge
+from bench.study.space import space_of
+from bench.study.trials import Trials
+from bench.study.tuning import TUNE, study_of
+from tests.commands import BENCH, ROOT, TINY, Command, await_event, await_that, command, read_json
+
+pytestmark = pytest.mark.timeout(200)
+SMALL = (
+    *(word for word in TINY if not word.startswith("tracking")),
+    "model=mlp",
+    "model.hidden=8",
+    "model.layers=2",
+    "tuning.study=small",
+    "tuning.repeats=2",
+)
+"""A study whose trials take a fraction of a second each, on the oracle."""
+SMALL = tuple(word for word in SMALL if not word.startswith(("model.depth", "model.width")))
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the configuration, that what is found may be written to."""
+    copy = tmp_path / "conf"
+    shutil.copytree(CONF, copy)
+    for module in (composing, findings):
+        monkeypatch.setattr(module, "CONF", copy)
+    return copy
+
+
+def tune(folder: Path, *words: str) -> int:
+    kept = (f"runs_dir={folder}/runs", "tracking=none", "engine=reference")
+    return main(["tune", *SMALL, *kept, *words, "--results", str(folder / "results")])
+
+
+def trials_of(folder: Path, *words: str) -> Trials:
+    wanted = study_of(single([*SMALL, f"runs_dir={folder}/runs", "tracking=none", *words], TUNE))
+    trials = Trials(wanted)
+    trials.open(space_of(wanted, 1.0, 32, 16))
+    return trials
+
+
+def test_a_study_from_its_trials_to_a_run_with_what_it_found(
+    tmp_path: Path, conf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Continued to a larger total, with its tables, its file for Hydra, and a trial that is found again by its hash."""
+    assert tune(tmp_path, "trials=3") == 0
+    assert tune(tmp_path, "trials=5") == 0
+    out = capsys.readouterr()
+    assert out.err.count("small 5/5: ") == 1
+    trials = pandas.read_csv(tmp_path / "results/trials.csv")
+    assert list(trials["trial"]) == [0, 1, 2, 3, 4]
+    assert set(trials["state"]) <= {"complete", "pruned"}
+    records = {path.parent.name for path in (tmp_path / "runs").glob("*/record.json")}
+    assert set(trials["run"][trials["state"] == "complete"]) <= records
+    study = pandas.read_csv(tmp_path / "results/studies.csv").to_dict("records")[0]
+    best = trials[trials["state"] == "complete"].sort_values(["accuracy", "trial"], ascending=[False, True]).iloc[0]
+    assert (study["trials"], study["epochs"], study["n"]) == (5, 2, 2)
+    assert (study["best_trial"], study["run"]) == (best["trial"], best["run"])
+    assert study["verdict"] == "convergent"
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {
+        "report.html",
+        "small.png",
+        "studies.csv",
+        "trials.csv",
+    }
+    file = conf / "lr/tuned/small.yaml"
+    head = [line for line in file.read_text().splitlines() if line.startswith("#")]
+    assert head[0] == "# @package _global_"
+    assert head[1] == "# python -m bench stages=2 replicas=1 staleness=2 lr=tuned/small"
+    assert head[3].startswith("# study: small, 5 trials (")
+    assert head[4].startswith(f"# trial: number {best['trial']}, run {best['run']}, test accuracy ")
+    assert head[5].startswith("# verdict: convergent (never increases: yes, ")
+    run = [word for word in SMALL if not word.startswith(("lr", "tuning"))]
+    found = compose([*run, "engine=reference", "lr=tuned/small"])
+    assert found.hash() == best["run"]
+    assert main([*run, "engine=reference", "lr=tuned/small", "tracking=none", f"runs_dir={tmp_path}/runs"]) == 0
+    assert f"has a record in {tmp_path}/runs/{best['run']}, skipped" in capsys.readouterr().err
+    assert compose([*run, "lr=tuned/small", "optimizer.momentum=0.3"]).resolved()["optimizer"]["momentum"] == 0.3
+
+
+def test_studies_of_several_methods_have_equal_budgets(
+    tmp_path: Path,
+    conf: Path,  # noqa: ARG001
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ("-m", "staleness=0,2", "tuning.conditions=bound,none", "trials=2", "tuning.pruning=false")
+    assert tune(tmp_path, *words, "tuning.study=c${staleness}-${tuning.conditions}") == 0
+    table = pandas.read_csv(tmp_path / "results/studies.csv")
+    assert list(table["study"]) == ["c0-bound", "c0-none", "c2-bound", "c2-none"]
+    for key, value in {"trials": 2, "epochs": 2, "epochs_trained": 4, "n": 2}.items():
+        assert set(table[key]) == {value}
+    assert [not missing for missing in table["over_locked"].isna()] == [False, False, True, True]
+    assert [not missing for missing in table["over_unrestricted"].isna()] == [True, False, True, False]
+    accuracy = dict(zip(table["study"], table["accuracy"], strict=True))
+    assert table["over_locked"][2] == pytest.approx(accuracy["c2-bound"] - accuracy["c0-bound"], rel=0, abs=1e-12)
+    printed = capsys.readouterr().out
+    assert "| study    | trials | pruned | epochs trained | best family" in printed
+
+
+def test_two_objectives_have_a_front(tmp_path: Path, conf: Path) -> None:  # noqa: ARG001
+    """A trial that misses the target is charged its whole time, and is not the best."""
+    assert tune(tmp_path, "trials=3", "tuning.objectives=[accuracy,time]", "tuning.target=0.1") == 0
+    trials = pandas.read_csv(tmp_path / "results/trials.csv")
+    assert list(trials["state"]) == ["complete"] * 3
+    for row in trials.to_dict("records"):
+        record = read_json(tmp_path / "runs" / row["run"] / "record.json")
+        reached = [epoch for epoch in record["epochs"] if epoch["accuracy/test"] >= 0.1]
+        assert row["time"] == (reached or record["epochs"][-1:])[0]["time/train_seconds"]
+        assert row["feasible"] == bool(reached)
+
+
+def test_a_cap_as_a_constraint_is_recorded(tmp_path: Path, conf: Path) -> None:
+    assert tune(tmp_path, "trials=2", "tuning.conditions=constraint", "tuning.gamma0=[100,200]") == 0
+    trials = pandas.read_csv(tmp_path / "results/trials.csv")
+    assert not trials["feasible"].any()
+    study = pandas.read_csv(tmp_path / "results/studies.csv").to_dict("records")[0]
+    assert study["n"] == 0
+    assert not list((conf / "lr/tuned").glob("*"))
+
+
+def test_whether_a_trial_is_pruned_does_not_hang_on_who_looks_first(tmp_path: Path) -> None:
+    """A run that has ended before anyone looked at its epochs is judged by its record."""
+    trials = trials_of(tmp_path, "epochs=6", "trials=9")
+    for _ in range(5):
+        claim = trials.claim()
+        assert claim is not None
+        Judge(trials, claim, _nothing(tmp_path), 6).judge(_epochs(0.9))
+        trials.finish(claim, [0.9])
+    claim = trials.claim()
+    assert claim is not None
+    with pytest.raises(RuntimeError, match=r"^pruned after epoch 3 of 6: test accuracy 80\.0% is below the median"):
+        Judge(trials, claim, _nothing(tmp_path), 6).judge(_epochs(0.8))
+
+
+def _nothing(folder: Path) -> Any:
+    from bench.study.record import RunFolder
+
+    return RunFolder(folder / "nothing")
+
+
+def _epochs(accuracy: float) -> list[dict[str, Any]]:
+    return [{"epoch": number, "accuracy/test": accuracy} for number in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("tuning.p=[0,1]",), "tuning.p=[0.0, 1.0]: must be two numbers above 0, the smaller one first"),
+        (("-m", "staleness=0,2"), "tuning.study='small': 2 points of the sweep; allowed is a name for each"),
+        (("lr=tuned/none",), "lr='tuned/none': allowed are none yet"),
+        (("tuning.database=/proc/x/studies.db",), "tuning.database='/proc/x/studies.db': allowed is an SQLite file"),
+        (("--results", "/proc/x"), "--results: '/proc/x' must be a folder that can be written"),
+    ],
+)
+def test_what_is_wrong_is_one_message(
+    tmp_path: Path,
+    conf: Path,  # noqa: ARG001
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    assert main(["tune", *SMALL, f"runs_dir={tmp_path}/runs", "tracking=none", "trials=1", *words]) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1
+    assert error[0].startswith(f"bench: {message}")
+    assert not list(tmp_path.glob("runs/*/record.json"))
+
+
+def test_a_dry_run_tells_what_would_be_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune(tmp_path, "dry_run=true", "trials=30") == 0
+    line = capsys.readouterr().out
+    assert line.startswith(
+        "small: 30 trials and 2 repeats of 2 epochs among polynomial, inverse_time, plateau_polynomial"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+# --------------------------------------------------------------------------------------------- as processes, with ranks
+TRACKED = ("tracking=mlflow", "tracking.uri=sqlite:///mlflow.db", "runs_dir=runs", "trials=6", "epochs=8")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A copy of the project, that what is found may be written to."""
+    for name in ("bench", "conf"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def tuned(*words: str) -> list[str]:
+    return [*BENCH, "tune", *SMALL, *TRACKED, *words]
+
+
+def test_a_study_that_was_killed_goes_on(home: Path) -> None:
+    """By force, in its first second and while agents train; the same command ends with two trials, none lost."""
+    words = tuned("epochs=100", "tuning.pruning=false", "trials=2", "tuning.repeats=1")
+    with command(words, home) as first:
+        time.sleep(1.0)
+        first.process.send_signal(signal.SIGKILL)
+        first.assert_gone(10)
+    with command(words, home) as second:
+        left = await_event(second, "runs/*/events.jsonl").name
+        second.process.send_signal(signal.SIGKILL)
+        second.assert_gone(10)
+    with command(words, home) as third:
+        assert third.wait(100) == 0, third.stderr
+    trials = trials_of(home, "epochs=100", "tuning.pruning=false").all()
+    assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    runs = [str(trial.user_attrs["run"]) for trial in trials]
+    assert runs[0] == runs[1] == left != runs[2]
+    _assert_tracked(home, "small", [*runs[1:], *_repeats(home)])
+
+
+def _repeats(home: Path) -> list[str]:
+    return str(pandas.read_csv(home / "results/tuning/studies.csv")["repeats"][0]).split()
+
+
+def _assert_tracked(home: Path, study: str, runs: list[str]) -> None:
+    """The study's run has a child for each of these runs, and all have finished."""
+    from mlflow.tracking import MlflowClient
+
+    with warnings.catch_warnings():
+        # MLflow's store uses what SQLAlchemy deprecates.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        client = MlflowClient(tracking_uri=f"sqlite:///{home}/mlflow.db")
+        experiment = client.get_experiment_by_name("staleness-bench")
+        assert experiment is not None
+        found = client.search_runs([experiment.experiment_id])
+        parents = [run for run in found if run.data.tags.get("study") == study]
+        assert len(parents) == 1
+        children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+        files = {file.path for file in client.list_artifacts(parents[0].info.run_id)}
+    assert Counter(run.data.tags["config_hash"] for run in children) == Counter(runs)
+    assert {run.info.status for run in [parents[0], *children]} == {"FINISHED"}
+    assert files == {"table.md", f"{study}.png"}
+
+
+def test_processes_share_a_study(home: Path) -> None:
+    """Each trial is run by one of them, and the last one to end tells MLflow."""
+    words = tuned("tuning.pruning=false", "epochs=2")
+    with command(words, home) as first, command(words, home) as second:
+        codes = [running.wait(150) for running in (first, second)]
+        assert codes == [0, 0], first.stderr + second.stderr
+        said = [
+            sum("small " in line and ": test accuracy" in line for line in one.stderr.splitlines())
+            for one in (first, second)
+        ]
+    trials = trials_of(home, "tuning.pruning=false", "epochs=2").all()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
+    assert sum(said) == 6
+    runs = [str(trial.user_attrs["run"]) for trial in trials]
+    assert len(set(runs)) == 6
+    _assert_tracked(home, "small", [*runs, *_repeats(home)])
+
+
+@pytest.fixture
+def hopeless(home: Path) -> Iterator[Command]:
+    """A study whose other trials were perfect, and one with agents of its own that cannot be."""
+    words = ("epochs=60", "trials=5", "tuning.repeats=0", "data.train_size=512")
+    trials = trials_of(home, *words)
+    for _ in range(4):
+        claim = trials.claim()
+        assert claim is not None
+        for epoch in range(60):
+            trials.report(claim, epoch, 1.0)
+        trials.finish(claim, [1.0])
+    with command(tuned(*words), home) as running:
+        yield running
+
+
+def test_a_pruned_trial_ends_its_ranks_within_two_seconds(hopeless: Command) -> None:
+    """Synthetic labels cannot be learned: after a third of its epochs it is behind."""
+    folder = await_event(hopeless, "runs/*/events.jsonl")
+    ranks = hopeless.ranks()
+    assert len(ranks) == 2
+    await_that((folder / "failure.json").exists, 100, lambda: hopeless.stderr)
+    assert not set(ranks) & set(hopeless.members())
+    failure = read_json(folder / "failure.json")
+    assert failure["status"] == "pruned"
+    assert failure["message"].startswith("pruned after epoch 21 of 60: test accuracy ")
+    events = (folder / "events.jsonl").read_text().splitlines()
+    ended = next(line for line in events if '"event": "epoch"' in line and '"epoch": 20,' in line)
+    assert failure["time"] - float(ended.split('"time": ')[1].split(",")[0]) < 2.0
+    assert hopeless.wait(60) == 0, hopeless.stderr
+    assert not (folder / "record.json").exists()
+    table = pandas.read_csv(hopeless.folder / "results/tuning/trials.csv")
+    assert list(table["state"]) == ["complete"] * 4 + ["pruned"]
