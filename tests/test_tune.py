@@ -232,7 +232,7 @@ def test_a_study_that_was_killed_goes_on(home: Path) -> None:
 
 
 def _repeats(home: Path) -> list[str]:
-    return str(pandas.read_csv(home / "results/tuning/studies.csv")["repeats"][0]).split()
+    return str(pandas.read_csv(home / "results/studies/studies.csv")["repeats"][0]).split()
 
 
 def _assert_tracked(home: Path, study: str, runs: list[str]) -> None:
@@ -303,5 +303,5 @@ def test_a_pruned_trial_ends_its_ranks_within_two_seconds(hopeless: Command) -> 
     assert failure["time"] - float(ended.split('"time": ')[1].split(",")[0]) < 2.0
     assert hopeless.wait(60) == 0, hopeless.stderr
     assert not (folder / "record.json").exists()
-    table = pandas.read_csv(hopeless.folder / "results/tuning/trials.csv")
+    table = pandas.read_csv(hopeless.folder / "results/studies/trials.csv")
     assert list(table["state"]) == ["complete"] * 4 + ["pruned"]
