@@ -87,7 +87,9 @@ def _parser(verb: str) -> Parser:
     )
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep: key=1,2,3 runs every combination")
     if verb == "tune":
-        parser.add_argument("--results", default="results/studies", metavar="FOLDER", help="for tables (results/studies)")
+        parser.add_argument(
+            "--results", default="results/studies", metavar="FOLDER", help="for tables (results/studies)"
+        )
     if verb == "data":
         parser.add_argument("--output", metavar="FILE", help="where its description is written (printed)")
     if verb == "benchmark":

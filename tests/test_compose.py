@@ -10,7 +10,8 @@ import pytest
 
 from bench.config import ConfigError
 from bench.study import compose as composing
-from bench.study.compose import CONF, compose, sweep
+from bench.study.compose import CONF, RUN, compose, sweep
+from bench.study.tuning import TUNE, study_of
 from tests.commands import RATES
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "experiment")
@@ -107,10 +108,12 @@ def test_every_group_is_there() -> None:
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
 def test_every_experiment_composes_and_says_how_it_is_run(file: Path) -> None:
-    command = f"python -m bench -m +experiment={file.stem}"
+    is_study = file.stem == "tuning"
+    command = f"python -m bench {'tune ' if is_study else ''}-m +experiment={file.stem}"
     assert any(line.removeprefix("# ").startswith(command) for line in file.read_text().splitlines()[:3])
-    points = sweep([f"+experiment={file.stem}"])
-    assert len({point.config.hash() for point in points}) == len(points) > 0
+    points = sweep([f"+experiment={file.stem}"], TUNE if is_study else RUN)
+    names = [study_of(point).tuning.study if is_study else point.config.hash() for point in points]
+    assert len(set(names)) == len(names) > 0
 
 
 def test_the_default_is_two_stages_of_fdg() -> None:

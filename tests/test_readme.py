@@ -12,8 +12,9 @@ import pandas
 import pytest
 
 from bench.__main__ import VERBS
-from bench.study.compose import compose, sweep
+from bench.study.compose import RUN, single, sweep
 from bench.study.table import MARK, align
+from bench.study.tuning import TUNE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -35,15 +36,16 @@ def test_every_link_leads_somewhere() -> None:
 @pytest.mark.parametrize("command", BENCH)
 def test_every_bench_command_composes(command: str) -> None:
     words = shlex.split(command)
-    words = words[1:] if words and words[0] in VERBS else words
+    verb = words.pop(0) if words and words[0] in VERBS else "run"
+    primary = TUNE if verb == "tune" else RUN
     words = [word for before, word in zip(["", *words], words, strict=False) if "--results" not in (before, word)]
     if "--help" in words:
         return
     if "-m" in words:
         words.remove("-m")
-        assert len(sweep(words)) > 1
+        assert len(sweep(words, primary)) > 1
     else:
-        assert compose(words)
+        assert single(words, primary)
 
 
 def test_every_make_target_exists() -> None:
@@ -73,6 +75,16 @@ def test_tables_of_accuracy_are_those_of_the_results(experiment: str) -> None:
     for row in _rows(experiment, "accuracy"):
         cells = [str(row["K"]), str(row["staleness"]), str(row["n"]), _interval(row, "accuracy", 100, 1)]
         lines.append([*cells, _interval(row, "difference", 100, 1, "+")])
+    assert "\n".join(align(lines)) in README
+
+
+def test_the_table_of_tuning_is_that_of_the_results() -> None:
+    lines = [["staleness", "conditions", "trials", "epochs trained", "best schedule", "gamma0", "momentum"]]
+    lines[0] += ["test accuracy %", "less back-propagation's", "less any schedule's"]
+    for row in _rows("tuning", "studies"):
+        cells = [str(row[key]) for key in ("staleness", "conditions", "trials", "epochs_trained", "lr.name")]
+        cells += [f"{row['lr.gamma0']:.2g}", f"{row['optimizer.momentum']:.2f}", _interval(row, "accuracy", 100, 1)]
+        lines.append([*cells, *(_interval(row, f"over_{name}", 100, 1, "+") for name in ("locked", "unrestricted"))])
     assert "\n".join(align(lines)) in README
 
 

@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from bench.__main__ import main
-from bench.study.compose import compose, sweep
+from bench.plan.rates import verdict
+from bench.study.compose import compose, single, sweep
 from bench.study.record import environment
+from bench.study.tuning import TUNE, study_of
 from tests.commands import ROOT, read_json
 
 PIPELINES = [ROOT / "dvc.yaml", ROOT / "results/cifar10/dvc.yaml"]
@@ -42,6 +44,34 @@ def test_a_sweep_depends_on_the_groups_that_it_uses(pipeline: Path) -> None:
         for group in ("model", "optimizer", "lr", "averaging", "correction"):
             assert f"conf/{group}/{getattr(config, group).name}.yaml" in files
         assert f"conf/experiment/{item}.yaml" in [file.replace("${item.experiment}", item) for file in files]
+
+
+def test_the_studies_depend_on_what_they_use() -> None:
+    """And every file that they write for Hydra is one that DVC knows."""
+    stage = _stages(ROOT / "dvc.yaml")["tune"]
+    files = [key for entry in stage["params"] for key in entry]
+    points = sweep(["+experiment=tuning"], TUNE)
+    config = points[0].config
+    for group in ("model", "optimizer", "lr", "averaging", "correction"):
+        assert f"conf/{group}/{getattr(config, group).name}.yaml" in files
+    assert {"conf/config.yaml", "conf/tune.yaml", "conf/experiment/tuning.yaml"} < set(files)
+    names = {study_of(point).tuning.study for point in points}
+    outs = {key for entry in stage["outs"] for key in entry}
+    assert {f"conf/lr/tuned/{name}.yaml" for name in names} < outs
+
+
+def test_a_tuned_schedule_is_the_run_that_its_head_names() -> None:
+    """And so is found by its hash."""
+    files = sorted((ROOT / "conf/lr/tuned").glob("digits-*.yaml"))
+    assert len(files) == 4
+    for file in files:
+        head = file.read_text().splitlines()
+        overrides = head[1].partition("-m bench ")[2].split()
+        named = head[4].partition(", run ")[2].partition(",")[0]
+        fixed = ["+experiment=tuning", "tuning.conditions=bound", *(word for word in overrides if "lr=" not in word)]
+        run = single([*fixed, overrides[-1]], TUNE).config
+        assert run.hash() == named
+        assert (verdict(run.lr).word == "convergent") or file.stem.endswith("-none")
 
 
 def test_a_small_table_is_reproduced(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def tune(folder: Path, *words: str) -> int:
 def trials_of(folder: Path, *words: str) -> Trials:
     wanted = study_of(single([*SMALL, f"runs_dir={folder}/runs", "tracking=none", *words], TUNE))
     trials = Trials(wanted)
-    trials.open(space_of(wanted, 1.0, 32, 16))
+    trials.open(space_of(wanted, 1.0, 16 * wanted.run.epochs, 16))
     return trials
 
 

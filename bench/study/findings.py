@@ -35,6 +35,8 @@ class Finding:
     """A study that is over."""
 
     study: Study
+    epochs: int
+    """Of a trial that ends by itself."""
     trials: list[FrozenTrial]
     """By number; failed ones that were tried again are among them."""
     counted: list[FrozenTrial]
@@ -56,9 +58,9 @@ class Finding:
         """Trials by how they ended, the epochs of each, and those that were trained in all."""
         states = Counter(trial.state.name for trial in self.counted)
         trained = sum(len(trial.intermediate_values) for trial in self.counted if trial.state.name == "PRUNED")
-        trained += states["COMPLETE"] * self.study.run.epochs
+        trained += states["COMPLETE"] * self.epochs
         own = {"complete": states["COMPLETE"], "pruned": states["PRUNED"], "failed": states["FAIL"]}
-        return {"trials": len(self.counted), **own, "epochs": self.study.run.epochs, "epochs_trained": trained}
+        return {"trials": len(self.counted), **own, "epochs": self.epochs, "epochs_trained": trained}
 
     @property
     def accuracy(self) -> Interval | None:
@@ -74,6 +76,7 @@ def find(search: Search) -> Finding:
     accuracies = [found["metrics"]["accuracy/test"] for found in repeats.values() if found]
     return Finding(
         search.study,
+        search.space.epochs,
         search.trials.all(),
         search.trials.counted(),
         search.trials.importances(),
@@ -128,7 +131,7 @@ def _header(finding: Finding) -> list[str]:
     return [
         f"# python -m bench {grid} lr=tuned/{study.tuning.study}",
         "# Written by python -m bench tune; also the optimizer's values and the correction are the trial's.",
-        f"# study: {study.tuning.study}, {budget['trials']} trials ({ended}) of {run.epochs} epochs",
+        f"# study: {study.tuning.study}, {budget['trials']} trials ({ended}) of {finding.epochs} epochs",
         f"# trial: number {finding.best.number}, run {run.hash()}, test accuracy {finding.best.values[0]:.1%}{seeds}",
         f"# verdict: {finding.rates.get('verdict', 'unknown')} ({why})",
     ]
@@ -202,7 +205,7 @@ def trials_table(findings: Sequence[Finding]) -> DataFrame:
 
 
 def _epochs(finding: Finding, trial: FrozenTrial) -> int:
-    return finding.study.run.epochs if trial.state.name == "COMPLETE" else 0
+    return finding.epochs if trial.state.name == "COMPLETE" else 0
 
 
 def print_findings(findings: Sequence[Finding]) -> str:

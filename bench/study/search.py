@@ -112,7 +112,7 @@ class Search:
     # --------------------------------------------------------------------------------------------------- trial by trial
     def _run_trial(self, claim: Claim) -> None:
         config, tuning = self.space.run(claim.settings), self.study.tuning
-        judge = Judge(self.trials, claim, folder_of(config), config.epochs)
+        judge = Judge(self.trials, claim, folder_of(config), self.space.epochs)
         try:
             task = self._task(config, claim.position, self.study.trials, "trial")
             if tuning.conditions == "constraint":

@@ -40,6 +40,11 @@ class Space:
     """Of a run."""
     updates_per_epoch: int
 
+    @property
+    def epochs(self) -> int:
+        """Of a run; the last one may be cut short."""
+        return math.ceil(self.updates / self.updates_per_epoch)
+
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same for two studies to be one: all that a trial's result depends on but its suggestions."""
         keys = self.study.run.canonical()
@@ -77,7 +82,7 @@ class Space:
         return parse({**self.study.run.resolved(), **settings})
 
     def _schedule(self, family: str, number: Callable[..., float]) -> dict[str, Any]:
-        epochs = math.ceil(self.updates / self.updates_per_epoch)
+        epochs = self.epochs
         lr: dict[str, Any] = {"name": family, "gamma0": number("gamma0", log=True)}
         match family:
             case "polynomial":

@@ -66,7 +66,7 @@ class Trials:
         from optuna.pruners import MedianPruner
         from optuna.samplers import TPESampler
 
-        tuning, epochs = self._wanted.tuning, self._wanted.run.epochs
+        tuning = self._wanted.tuning
         with self._alone():
             self._study = create_study(
                 storage=_storage(Path(tuning.database)),
@@ -80,7 +80,7 @@ class Trials:
             # A seed that has been used would suggest what it has suggested before.
             seed = self._wanted.run.seed * SEEDS_A_STUDY + session
             self._study.sampler = TPESampler(seed=seed % 2**32, n_startup_trials=STARTUP_TRIALS, multivariate=True)
-            self._study.pruner = MedianPruner(n_startup_trials=PRUNING_AFTER, n_warmup_steps=epochs // 3)
+            self._study.pruner = MedianPruner(n_startup_trials=PRUNING_AFTER, n_warmup_steps=space.epochs // 3)
         self._space = space
 
     def claim(self) -> Claim | None:
