@@ -49,9 +49,9 @@ overrides (Hydra's grammar; conf/config.yaml explains each key):
   correction=none|shrink|lr_discount|weight_prediction launcher=basic|submitit
 
 of tune (conf/tune.yaml explains each key):
-  trials tuning.study tuning.database tuning.conditions=bound|constraint|none tuning.objectives tuning.target
-  tuning.pruning tuning.repeats tuning.families tuning.corrections, and the ranges tuning.gamma0 t0 p final rise
-  warmup momentum weight_decay beta until
+  trials tuning.study tuning.database tuning.conditions=bound|constraint|shape|none tuning.objectives
+  tuning.target tuning.pruning tuning.repeats tuning.families tuning.corrections, and the ranges
+  tuning.gamma0 t0 p final rise warmup momentum weight_decay beta until
 
 exit codes: 0 there is a result, 1 a run failed, 2 the configuration is wrong, 130 interrupted
 """

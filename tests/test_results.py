@@ -63,7 +63,7 @@ def test_the_studies_depend_on_what_they_use() -> None:
 def test_a_tuned_schedule_is_the_run_that_its_head_names() -> None:
     """And so is found by its hash."""
     files = sorted((ROOT / "conf/lr/tuned").glob("digits-*.yaml"))
-    assert len(files) == 4
+    assert len(files) == 6
     for file in files:
         head = file.read_text().splitlines()
         overrides = head[1].partition("-m bench ")[2].split()

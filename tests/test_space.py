@@ -79,8 +79,9 @@ def test_without_conditions_every_family_is_tried() -> None:
     assert max(settings["lr"]["gamma0"] for settings in drawn) > 10 / SMOOTHNESS
 
 
-def test_a_cap_that_is_a_constraint_does_not_bound() -> None:
-    drawn = draw(space("tuning.conditions=constraint"), 50, optuna.samplers.RandomSampler(seed=0))
+@pytest.mark.parametrize("conditions", ["constraint", "shape"])
+def test_a_cap_that_is_no_bound_does_not_bound(conditions: str) -> None:
+    drawn = draw(space(f"tuning.conditions={conditions}"), 50, optuna.samplers.RandomSampler(seed=0))
     assert max(settings["lr"]["gamma0"] for settings in drawn) > 10 / SMOOTHNESS
     assert {settings["lr"]["name"] for settings in drawn} == {"polynomial", "inverse_time", "plateau_polynomial"}
 
@@ -185,7 +186,7 @@ CAP = min(1.0, 2 * 0.3090169943749474) / SMOOTHNESS
         (
             ("tuning.gamma0=[0.5,1]",),
             f"tuning.gamma0=[0.5, 1.0]: the cap of this run is {CAP:.4g}; allowed is to start below it, "
-            "tuning.conditions=constraint or tuning.conditions=none",
+            "or another of tuning.conditions",
         ),
         (
             ("optimizer=adamw", "tuning.corrections=[weight_prediction]"),
@@ -220,7 +221,7 @@ CAP = min(1.0, 2 * 0.3090169943749474) / SMOOTHNESS
             "tuning.corrections=['shrnk']: allowed are null and a list of none, shrink, lr_discount, weight_prediction",
         ),
         (("tuning.objectives=[time]",), "tuning.objectives=['time'] must be [accuracy] or [accuracy, time]"),
-        (("tuning.conditions=some",), "tuning.conditions='some': must be 'bound', 'constraint' or 'none'"),
+        (("tuning.conditions=some",), "tuning.conditions='some': must be 'bound', 'constraint', 'shape' or 'none'"),
         (("trials=0",), "trials=0: must be greater than or equal to 1"),
         (("launcher=submitit",), "launcher='submitit': tune runs its trials here; several of it share a study"),
         (

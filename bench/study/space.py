@@ -1,8 +1,8 @@
 """What a study searches: from what a trial suggests to the run that tries it.
 
-With the conditions ``bound`` or ``constraint`` only families whose verdict is ``convergent`` are suggested, with powers
-that keep it (:mod:`bench.study.tuning`); with ``bound`` gamma0 ends at the cap, so that every trial meets all
-conditions by construction.
+Unless the conditions are ``none``, only families whose verdict is ``convergent`` are suggested, with powers that keep it
+(:mod:`bench.study.tuning`); with ``bound`` gamma0 ends at the cap, so that every trial meets all conditions by
+construction.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def space_of(study: Study, ceiling: float, updates: int, updates_per_epoch: int)
     if tuning.conditions == "bound" and low > ceiling:
         raise ConfigError(
             f"tuning.gamma0={tuning.gamma0}: the cap of this run is {ceiling:.4g}; allowed is to start below it, "
-            "tuning.conditions=constraint or tuning.conditions=none"
+            "or another of tuning.conditions"
         )
     top = ceiling if tuning.conditions == "bound" else math.inf
     return Space(study, _corrections(study), top, updates, updates_per_epoch)

@@ -84,8 +84,9 @@ class Tuning:
     """Its name in the database, and that of the file in ``conf/lr/tuned``."""
     database: Text
     """An SQLite file."""
-    conditions: Literal["bound", "constraint", "none"]
-    """Of convergence: schedules that meet them with gamma0 up to the cap, with the cap as a constraint, or any."""
+    conditions: Literal["bound", "constraint", "shape", "none"]
+    """Of convergence: schedules that meet them with gamma0 up to the cap, with the cap as a constraint, or at any rate;
+    or any schedule."""
     objectives: list[Literal["accuracy", "time"]]
     """Final test accuracy, or that and the seconds until ``target``."""
     target: Share
