@@ -1,7 +1,7 @@
 """What a study searches: from what a trial suggests to the run that tries it.
 
-Unless the conditions are ``none``, only families whose verdict is ``convergent`` are suggested, with powers that keep it
-(:mod:`bench.study.tuning`); with ``bound`` gamma0 ends at the cap, so that every trial meets all conditions by
+Unless the conditions are ``none``, only families whose verdict is ``convergent`` are suggested, with powers that keep
+it (:mod:`bench.study.tuning`); with ``bound`` gamma0 ends at the cap, so that every trial meets all conditions by
 construction.
 """
 
