@@ -13,7 +13,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
@@ -141,7 +141,9 @@ def _answer(
         answer = error
         if not _travels(error):
             answer = RuntimeError(traceback.format_exc())
-    answers.send(answer)
+    # Who was interrupted twice has not waited.
+    with suppress(BrokenPipeError):
+        answers.send(answer)
 
 
 def _travels(error: Exception) -> bool:

@@ -88,7 +88,8 @@ def _elastic(config: RunConfig, prepared: Path | None, folder: RunFolder, known:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    for name in ("torch.distributed.elastic", "torch.multiprocessing"):
+    # Each of its modules has set a level of its own.
+    for name in ("torch.multiprocessing", *filter(_is_elastic, logging.root.manager.loggerDict)):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as temporary:
         launch_config = LaunchConfig(
@@ -115,6 +116,10 @@ def _elastic(config: RunConfig, prepared: Path | None, folder: RunFolder, known:
             if failure.exitcode == -signal.SIGINT:
                 raise Interrupted from None
             raise RunFailed(_describe(rank, failure)) from None
+
+
+def _is_elastic(name: str) -> bool:
+    return name.startswith("torch.distributed.elastic")
 
 
 def agent(
