@@ -14,7 +14,7 @@ from bench.config import ConfigError, RunConfig
 from bench.study.attempt import folder_of
 from bench.study.compose import CONF
 from bench.study.interval import Interval, difference, mean
-from bench.study.page import Story, write_page
+from bench.study.page import Story, environments, write_page
 from bench.study.record import flatten
 from bench.study.search import Search
 from bench.study.table import align
@@ -46,8 +46,8 @@ class Finding:
     best: FrozenTrial | None
     run: RunConfig | None
     """Of the best trial."""
-    rates: dict[str, Any]
-    """Of that run's record."""
+    record: dict[str, Any]
+    """Of that run; empty if there is none."""
     accuracies: list[float]
     """Of the best trial's settings with fresh seeds."""
     repeats: list[str]
@@ -61,6 +61,11 @@ class Finding:
         trained += states["COMPLETE"] * self.epochs
         own = {"complete": states["COMPLETE"], "pruned": states["PRUNED"], "failed": states["FAIL"]}
         return {"trials": len(self.counted), **own, "epochs": self.epochs, "epochs_trained": trained}
+
+    @property
+    def rates(self) -> dict[str, Any]:
+        """How the best trial stands to the conditions of convergence."""
+        return dict(self.record.get("rates", {}))
 
     @property
     def accuracy(self) -> Interval | None:
@@ -82,7 +87,7 @@ def find(search: Search) -> Finding:
         search.trials.importances(),
         best,
         run,
-        (record or {}).get("rates", {}),
+        record or {},
         [float(accuracy) for accuracy in accuracies if accuracy is not None],
         list(repeats),
     )
@@ -247,7 +252,9 @@ def write_findings(findings: Sequence[Finding], folder: Path) -> list[Path]:
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     pictures = {draw(finding, folder / f"{finding.study.tuning.study}.png"): _caption(finding) for finding in findings}
-    story = Story(f"staleness-bench: {len(findings)} studies", {}, [], {}, [])
+    records = [finding.record for finding in findings if finding.record]
+    facts = environments([record["environment"] for record in records])
+    story = Story(f"staleness-bench: {len(findings)} studies", facts, [], {}, [])
     write_page(folder / "report.html", story, tables, pictures)
     return list(pictures)
 

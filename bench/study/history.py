@@ -48,6 +48,7 @@ def _history(axis: Any, finding: Finding) -> None:
     if line:
         axis.step(*zip(*line, strict=True), where="post", color=PALETTE[2], label="best so far")
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3, frameon=False)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set(xlabel="trial", ylabel="test accuracy")
 
 

@@ -110,6 +110,17 @@ def write_page(path: Path, story: Story, tables: Mapping[str, DataFrame], pictur
     )
 
 
+def environments(known: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What runs ran on, and with what: the different values of each."""
+
+    def values(key: str) -> list[str]:
+        return sorted({str(one.get(key) or "unknown") for one in known})
+
+    facts = {"host": values("host"), "processor": values("cpu"), "cores": values("cores")}
+    facts |= {"GPU": values("gpu")} if any(one.get("gpu") for one in known) else {}
+    return facts | {"torch": values("torch"), "commit": values("git_commit")}
+
+
 def _facts(facts: Mapping[str, Sequence[str]]) -> str:
     items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(', '.join(values))}</dd>" for key, values in facts.items())
     return f"<dl>{items}</dl>"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config import ConfigError
 from bench.study.compose import Point, points
-from bench.study.page import PICTURES, Story, write_page
+from bench.study.page import PICTURES, Story, environments, write_page
 from bench.study.pictures import draw_all
 from bench.study.record import finite
 from bench.study.runs import Run, read_run
@@ -115,13 +115,7 @@ def _write(folder: Path, tables: dict[str, DataFrame], shelf: Shelf[Run], missin
 
 def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
     """What the runs ran on, with what, and when."""
-
-    def values(get: str) -> list[str]:
-        return sorted({str(run.environment.get(get) or "unknown") for run in runs})
-
-    facts = {"host": values("host"), "processor": values("cpu"), "cores": values("cores")}
-    facts |= {"GPU": values("gpu")} if any(run.environment.get("gpu") for run in runs) else {}
-    facts |= {"torch": values("torch"), "commit": values("git_commit")}
+    facts = environments([run.environment for run in runs])
     facts["uncommitted changes"] = sorted({str(run.environment.get("git_dirty")) for run in runs})
     facts["data"] = sorted({f"{run.data['name']} ({run.data['digest']})" for run in runs})
     return facts | {"from": [min(run.started for run in runs)], "to": [max(run.finished for run in runs)]}
