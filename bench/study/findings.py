@@ -157,24 +157,24 @@ def studies_table(findings: Sequence[Finding]) -> DataFrame:
 def _row(finding: Finding, findings: Sequence[Finding]) -> dict[str, Any]:
     run, conditions = finding.study.run, finding.study.tuning.conditions
     row: dict[str, Any] = {"study": finding.study.tuning.study, "K": run.stages, "S": run.replicas}
-    row |= {"staleness": run.staleness, "conditions": conditions, **finding.budget}
-    row |= {"best_trial": finding.best.number if finding.best else None, "run": _hash(finding)}
-    row |= {
-        "verdict": finding.rates.get("verdict"),
-        "accuracy_of_trial": finding.best.values[0] if finding.best else None,
-    }
-    row |= {"n": len(finding.accuracies), **columns("accuracy", finding.accuracy)}
+    row |= {"staleness": run.staleness, "conditions": conditions}
+    row |= {**columns("accuracy", finding.accuracy), "n": len(finding.accuracies), **finding.budget}
     for name, staleness, others in (("locked", 0, conditions), ("unrestricted", run.staleness, "none")):
-        found = None
-        for other in findings:
-            same = (other.study.run.staleness, other.study.tuning.conditions) == (staleness, others)
-            if other is not finding and same and _rest(other) == _rest(finding):
-                found = other
-        there = found is not None and finding.accuracies and found.accuracies
-        pair = difference(finding.accuracies, found.accuracies) if found is not None and there else None
-        row |= columns(f"over_{name}", pair)
-    settings = finding.best.user_attrs["settings"] if finding.best else {}
-    return row | flatten(settings) | {"repeats": " ".join(finding.repeats)}
+        row |= columns(f"over_{name}", _over(finding, findings, staleness, others))
+    best = finding.best
+    row |= {"verdict": finding.rates.get("verdict"), "best_trial": best.number if best else None, "run": _hash(finding)}
+    row |= {"accuracy_of_trial": best.values[0] if best else None}
+    return row | flatten(best.user_attrs["settings"] if best else {}) | {"repeats": " ".join(finding.repeats)}
+
+
+def _over(finding: Finding, findings: Sequence[Finding], staleness: int, conditions: str) -> Interval | None:
+    """The difference from the study with this staleness and these conditions; None if it is the same, or not there."""
+    for other in findings:
+        same = (other.study.run.staleness, other.study.tuning.conditions) == (staleness, conditions)
+        comparable = other is not finding and same and _rest(other) == _rest(finding)
+        if comparable and finding.accuracies and other.accuracies:
+            return difference(finding.accuracies, other.accuracies)
+    return None
 
 
 def _rest(finding: Finding) -> str:
