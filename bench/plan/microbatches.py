@@ -185,15 +185,15 @@ class _Walk:
 
     def _pass(self, level: Level, noise: Array) -> None:
         agents, stages = level.agents, level.stages
-        begin = self._free[agents]
         data = self._data[stages] * (level.kinds == 0)[:, None]
-        ready = np.maximum(begin + data, self._arrived[level.sources])
+        begin = self._free[agents] + data
+        ready = np.maximum(begin, self._arrived[level.sources])
         ready += self._receive[stages] * level.takes[:, None]
         work = self._seconds[level.kinds, stages] * noise[agents]
-        sent = ready + work + self._send[stages] * level.sends[:, None]
-        self._locks[np.minimum(level.kinds, 1), agents] += ready - begin - data
+        sent = (ready + work) + self._send[stages] * level.sends[:, None]
+        self._locks[np.minimum(level.kinds, 1), agents] += ready - begin
         self._times.compute[agents] += work
-        self._times.busy[agents] += data + sent - ready - work
+        self._times.busy[agents] += data + (sent - (ready + work))
         self._free[agents] = sent
         self._arrived[level.numbers] = sent
         going = np.flatnonzero(level.sends)

@@ -72,9 +72,7 @@ class _Passes:
         accounts: when each agent is free, and its seconds of lock, computing and else, all [K, S], to be written.
     """
 
-    def __init__(
-        self, setup: Setup, kind: str, starts: np.ndarray, clock: Clock, accounts: tuple[Array, ...]
-    ) -> None:
+    def __init__(self, setup: Setup, kind: str, starts: np.ndarray, clock: Clock, accounts: tuple[Array, ...]) -> None:
         forward = kind == "forward"
         order = slice(None, None, 1 if forward else -1)
         self._starts, self._batches = starts, clock.batches
