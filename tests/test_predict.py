@@ -41,6 +41,11 @@ WRONG = {
 
 
 @pytest.fixture(autouse=True)
+def idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+
+
+@pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -66,16 +71,23 @@ def rows_of(printed: str) -> list[list[str]]:
 def test_a_prediction_is_a_table_and_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["predict", *TINY, *NETWORK, "stages=2", "replicas=2", "--jitter=0.1", "--results=there"]
     assert main(words) == 0
-    said = capsys.readouterr().out
-    header, asked, *others = rows_of(said)
+    said = capsys.readouterr()
+    header, asked, *others = rows_of(said.out)
     assert header[:5] == ["method", "K", "S", "staleness", "microbatches"]
     assert asked[:5] == ["decoupled", "2", "2", "2", "1"]
     assert {row[0] for row in others} == {"ddp", "decoupled", "gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"}
     assert ["ddp", "1", "4", "0", "1"] in [row[:5] for row in others]
     assert all(float(row[5]) > 0 and 0 < float(row[6]) <= 1 for row in [asked, *others])
-    assert "a link of 10 Gbit/s and 20 us an agent" in said
-    assert "there is no such run to compare with" in said
+    assert "a link of 10 Gbit/s and 20 us an agent" in said.out
+    assert "there is no such run to compare with" in said.out
+    assert said.err == ""
     assert Path("there/prediction.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (1000.0, 0.0, 0.0))
+    assert main(["predict", *TINY, *NETWORK, "stages=1"]) == 0
+    assert capsys.readouterr().err.startswith("bench: 1000.0 of ")
 
 
 def test_one_agent_is_compared_with_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,7 +176,7 @@ def test_a_broken_record_is_set_aside(capsys: pytest.CaptureFixture[str]) -> Non
     folder.record.write_text("{")
     assert main(["predict", *PAIR, "staleness=1", *NETWORK]) == 0
     said = capsys.readouterr()
-    assert said.err.startswith(f"set aside: {folder.record}")
+    assert f"set aside: {folder.record}" in said.err
     assert "there is no such run to compare with" in said.out
 
 

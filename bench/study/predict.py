@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,6 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
     config = compose(arguments.overrides)
     _predictable(config)
     prepared = check(config)
+    _warn_of_load()
     folder = _folder(arguments.results)
     workload = Workload(config, prepared, links or neighbours(), jitter)
     print(_facts(workload), end="\n\n")
@@ -77,6 +79,12 @@ def _folder(results: str) -> Path:
     return Path(results)
 
 
+def _warn_of_load() -> None:
+    busy, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if busy > cores / 2:
+        print(f"bench: {busy:.1f} of {cores} cores are busy: what is measured now will be too slow", file=sys.stderr)
+
+
 # --------------------------------------------------------------------------------------------------------------- tables
 def _facts(workload: Workload) -> str:
     """What the prediction stands on."""
@@ -93,7 +101,7 @@ def _facts(workload: Workload) -> str:
     averaged = 1e3 * links.replicas.allreduce(sum(speed.parameter_bytes), max(way.replicas, 2))
     return "\n".join(
         [
-            f"stages: {', '.join(passes)} ms forward and backward, measured now",
+            f"stages: {', '.join(passes)} ms forward and backward, measured now on this machine",
             f"messages: {', '.join(f'{stage.message_bytes:.3g}' for stage in setup.stages[:-1]) or 'none'} bytes by "
             + between,
             f"averaging: {sum(speed.parameter_bytes):.3g} bytes, {averaged:.3g} ms alone",

@@ -47,9 +47,7 @@ def draw(found: Speedups, path: Path, asked: Way) -> None:
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     known = [value for row in found.values for value in row if not math.isnan(value)]
-    image = axis.imshow(
-        found.values, origin="lower", aspect="auto", cmap="cividis", norm=LogNorm(min(known), max(known))
-    )
+    axis.imshow(found.values, origin="lower", aspect="auto", cmap="cividis", norm=LogNorm(min(known), max(known)))
     for row, line in enumerate(found.values):
         for column, value in enumerate(line):
             text = "-" if math.isnan(value) else f"{value:.3g}"
@@ -63,7 +61,6 @@ def draw(found: Speedups, path: Path, asked: Way) -> None:
     axis.set_ylabel("replicas S")
     words = f"{asked.method}, staleness {asked.staleness}" if asked.method == "decoupled" else asked.method
     axis.set_title(f"predicted speed-up over K=S=1: {words} (bold: asked for; -: too few images)", fontsize=9)
-    figure.colorbar(image, label="speed-up")
     try:
         figure.savefig(path)
     except OSError as error:
