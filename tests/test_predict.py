@@ -73,11 +73,11 @@ def test_a_prediction_is_a_table_and_a_picture(capsys: pytest.CaptureFixture[str
     assert main(words) == 0
     said = capsys.readouterr()
     header, asked, *others = rows_of(said.out)
-    assert header[:5] == ["method", "K", "S", "staleness", "microbatches"]
-    assert asked[:5] == ["decoupled", "2", "2", "2", "1"]
+    assert header[:6] == ["method", "K", "S", "batch", "staleness", "microbatches"]
+    assert asked[:6] == ["decoupled", "2", "2", "4", "2", "1"]
     assert {row[0] for row in others} == {"ddp", "decoupled", "gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"}
-    assert ["ddp", "1", "4", "0", "1"] in [row[:5] for row in others]
-    assert all(float(row[5]) > 0 and 0 < float(row[6]) <= 1 for row in [asked, *others])
+    assert ["ddp", "1", "4", "2", "0", "1"] in [row[:6] for row in others]
+    assert all(float(row[6]) > 0 and 0 < float(row[7]) <= 1 for row in [asked, *others])
     assert "a link of 10 Gbit/s and 20 us an agent" in said.out
     assert "there is no such run to compare with" in said.out
     assert said.err == ""
@@ -232,5 +232,5 @@ def test_what_neighbours_exchange_is_measured() -> None:
 
 def test_microbatches_are_measured_at_their_own_size() -> None:
     workload = workload_of(PAIR, 0)
-    workload.setup(Way("gpipe", 2, 1, 0, 2))
+    workload.setup(Way("gpipe", 2, 1, 4, 0, 2))
     assert sorted(workload._speeds) == [2]

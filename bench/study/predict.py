@@ -24,7 +24,7 @@ from bench.study.table import align
 from bench.study.workload import Way, Workload, neighbours, network_link
 
 MICROBATCHES = (2, 4, 8)
-"""Of the pipelines with a flush, whose best count is shown."""
+"""Of the pipelines with a flush."""
 CHUNKS = {"interleaved_1f1b": 2}
 PICTURE = "prediction.png"
 FIGURES = ("images/s", "efficiency", *(f"{lock} lock" for lock in LOCKS))
@@ -55,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _way(config: RunConfig) -> Way:
     """The way to train that a configuration asks for."""
-    return Way(config.method, config.stages, config.replicas, config.canonical()["staleness"])
+    return Way(config.method, config.stages, config.replicas, config.batch_size, config.canonical()["staleness"])
 
 
 def _jitter(value: float) -> float:
@@ -90,7 +90,7 @@ def _facts(workload: Workload) -> str:
     """What the prediction stands on."""
     way, links = _way(workload.config), workload.links
     speed, setup = workload.speed(workload.config.batch_size), workload.setup(way)
-    updates = workload.stretches(way.replicas)
+    updates = workload.stretches(way)
     passes = [f"{1e3 * seconds:.3g}" for seconds in (setup.table("forward") + setup.table("backward"))[:, 0]]
     between = (
         f"memory of this machine, {1e6 * links.stages.latency:.0f} us a message and {1e9 * links.copy:.2g} ns a byte "
@@ -113,25 +113,27 @@ def _facts(workload: Workload) -> str:
 def _rows(workload: Workload) -> list[list[str]]:
     """The way that was asked for, and others on as many agents."""
     asked = _way(workload.config)
-    rows = [["method", "K", "S", "staleness", "microbatches", *FIGURES[:2], *(f"{lock} lock %" for lock in LOCKS)]]
-    for way in [asked, *(way for way in _others(asked, workload.config.batch_size) if way != asked)]:
+    rows = [
+        ["method", "K", "S", "batch", "staleness", "microbatches", *FIGURES[:2], *(f"{lock} lock %" for lock in LOCKS)]
+    ]
+    for way in [asked, *(way for way in _others(asked) if way != asked)]:
         times = _times(workload, way)
         if times is not None:
-            rows.append(_row(way, times, workload.config.batch_size))
+            rows.append(_row(way, times))
     return rows
 
 
-def _others(asked: Way, batch_size: int) -> list[Way]:
-    """Ways to use as many agents; of each pipeline with a flush, every number of microbatches."""
-    stages, replicas = asked.stages, asked.replicas
-    ways = [Way("ddp", 1, stages * replicas)]
+def _others(asked: Way) -> list[Way]:
+    """Ways to use as many agents, with as many images an update."""
+    stages, replicas, batch = asked.stages, asked.replicas, asked.batch_size
+    ways = [Way("ddp", 1, stages * replicas, batch // stages)] if batch % stages == 0 else []
     if stages > 1:
-        ways += [Way("decoupled", stages, replicas, staleness) for staleness in (0, 1, 2)]
+        ways += [Way("decoupled", stages, replicas, batch, staleness) for staleness in (0, 1, 2)]
         ways += [
-            Way(method, stages, replicas, 0, count, CHUNKS.get(method, 1))
+            Way(method, stages, replicas, batch, 0, count, CHUNKS.get(method, 1))
             for method in ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble")
             for count in MICROBATCHES
-            if batch_size % count == 0 and count >= stages
+            if batch % count == 0 and (count >= stages or method != "1f1b")
         ]
     return ways
 
@@ -144,10 +146,10 @@ def _times(workload: Workload, way: Way) -> Times | None:
         return None
 
 
-def _row(way: Way, times: Times, batch_size: int) -> list[str]:
-    images, efficiency, *locks = figures(times, batch_size * way.replicas)
-    axes = [way.method, str(way.stages), str(way.replicas), str(way.staleness), str(way.microbatches)]
-    return [*axes, f"{images:.0f}", f"{efficiency:.3f}", *(f"{100 * lock:.1f}" for lock in locks)]
+def _row(way: Way, times: Times) -> list[str]:
+    images, efficiency, *locks = figures(times, way.batch_size * way.replicas)
+    axes = (way.stages, way.replicas, way.batch_size, way.staleness, way.microbatches)
+    return [way.method, *map(str, axes), f"{images:.0f}", f"{efficiency:.3f}", *(f"{100 * lock:.1f}" for lock in locks)]
 
 
 def figures(times: Times, images: int) -> list[float]:

@@ -75,7 +75,7 @@ def _steps(most: int, asked: int) -> list[int]:
 def _speed(workload: Workload, stages: int, replicas: int) -> float:
     """Images per second; NaN where there are not enough images."""
     config = replace(workload.config, stages=stages, replicas=replicas, partition="measured")
-    way = Way(config.method, stages, replicas, config.canonical()["staleness"])
+    way = Way(config.method, stages, replicas, config.batch_size, config.canonical()["staleness"])
     try:
         return workload.predict(way).images_per_second(config.batch_size * replicas)
     except ConfigError:

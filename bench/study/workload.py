@@ -31,11 +31,13 @@ BUCKET_BYTES = (1 << 20, 25 << 20)
 
 @dataclass(frozen=True)
 class Way:
-    """One way to train a workload; ``batch_size`` is of a replica."""
+    """One way to train a workload."""
 
     method: Method
     stages: int
     replicas: int
+    batch_size: int
+    """Of a replica and update."""
     staleness: int = 0
     microbatches: int = 1
     chunks: int = 1
@@ -67,24 +69,24 @@ class Workload:
         Raises:
             ConfigError, ValueError: there are not enough images or layers for it.
         """
-        return predict(self.setup(way), self.stretches(way.replicas))
+        return predict(self.setup(way), self.stretches(way))
 
-    def stretches(self, replicas: int) -> list[int]:
+    def stretches(self, way: Way) -> list[int]:
         """Updates of each epoch.
 
         Raises:
-            ConfigError: there are not enough images for so many replicas.
+            ConfigError: there are not enough images for one update.
         """
         from bench.task import sources
         from bench.task.data import batches_per_epoch, check_batch_size
 
         images, config = len(sources.load(self.config.data, self.prepared).train_labels), self.config
-        check_batch_size(images, config.batch_size, replicas)
-        per_epoch = batches_per_epoch(images, config.batch_size, replicas)
+        check_batch_size(images, way.batch_size, way.replicas)
+        per_epoch = batches_per_epoch(images, way.batch_size, way.replicas)
         return stretches(updates(config.epochs, config.max_steps, per_epoch), per_epoch)
 
     def setup(self, way: Way) -> Setup:
-        speed = self.speed(self.config.batch_size // way.microbatches)
+        speed = self.speed(way.batch_size // way.microbatches)
         spans = bounds(self._cuts(way.stages * way.chunks), len(speed.layers))
         clock = Clock(way.stages, way.staleness, 0)
         recomputes = way.method == "decoupled" and self.config.weights == "recomputed"
