@@ -12,7 +12,7 @@ from typing import NoReturn
 from bench.config import ConfigError
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
-VERBS = ("run", "tune", "rates", "report", "sync", "data", "download", "benchmark")
+VERBS = ("run", "tune", "rates", "predict", "report", "sync", "data", "download", "benchmark")
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,6 +32,7 @@ examples:
   python -m bench tune trials=40                           the best of the schedules that are proven to converge
   python -m bench tune -m staleness=0,2 trials=40          the same for back-propagation and FDG, with equal budgets
   python -m bench stages=2 lr=tuned/<study>                a run with what a study has found
+  python -m bench predict stages=8 replicas=16             how fast that would be, without the machines for it
   python -m bench report runs_dir=runs                     tables and pictures of all runs, as results/report.html
   python -m bench sync                                     give MLflow the runs that it missed
   python -m bench engine=reference weights=latest          the oracle: all agents in this process, no messages
@@ -94,6 +95,13 @@ def _parser(verb: str) -> Parser:
         parser.add_argument("--output", metavar="FILE", help="where its description is written (printed)")
     if verb == "benchmark":
         parser.add_argument("--rounds", type=int, default=5, help="times that each contender is measured (5)")
+    if verb == "predict":
+        parser.add_argument(
+            "--bandwidth", type=float, metavar="GBIT", help="Gbit/s of an agent's link (this machine's)"
+        )
+        parser.add_argument("--latency", type=float, metavar="US", help="microseconds of a message (this machine's)")
+        parser.add_argument("--jitter", type=float, default=0.0, help="relative deviation of a stage's time (0)")
+        parser.add_argument("--results", default="results", metavar="FOLDER", help="where the picture goes (results)")
     if verb == "report":
         parser.add_argument("--results", default="results", metavar="FOLDER", help="where it is written (results)")
         parser.add_argument("--target", type=float, help="test accuracy to reach, in 0..1 (99%% of back-propagation's)")

@@ -22,8 +22,15 @@ class Layer:
     """One entry of the flat network."""
 
     output: Message
-    cost: float
-    """Seconds of forward and backward (median), or operations; 0 where nobody asked."""
+    forward: float
+    """Seconds (median), or operations; 0 where nobody asked."""
+    backward: float
+    """The same of its backward."""
+
+    @property
+    def cost(self) -> float:
+        """Of both."""
+        return self.forward + self.backward
 
 
 def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str) -> list[Layer]:
@@ -39,42 +46,42 @@ def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str
     for number, layer in enumerate(network):
         x.requires_grad_(number > 0)
         output = numerics.apply(layer, x)
-        cost = 0.0
+        forward = backward = 0.0
         if how == "measured":
-            cost = statistics.median(_seconds(layer, x, numerics) for _ in range(REPEATS))
+            passes = [_seconds(layer, x, numerics) for _ in range(REPEATS)]
+            forward, backward = (statistics.median(seconds) for seconds in zip(*passes, strict=True))
         elif how == "counted":
-            cost = float(_operations(layer, x, numerics))
+            forward, backward = _operations(layer, x, numerics)
         x = output.detach()
-        layers.append(Layer(Message.like(x), cost))
+        layers.append(Layer(Message.like(x), forward, backward))
     return layers
 
 
-def _seconds(layer: nn.Module, x: Tensor, numerics: Numerics) -> float:
-    _synchronize(numerics.device)
-    start = time.perf_counter()
-    _pass(layer, x, numerics)
-    _synchronize(numerics.device)
-    return time.perf_counter() - start
+def _seconds(layer: nn.Module, x: Tensor, numerics: Numerics) -> tuple[float, float]:
+    """Of forward and of backward."""
+    marks = [_now(numerics.device)]
+    output = numerics.apply(layer, x)
+    marks.append(_now(numerics.device))
+    sources = [*layer.parameters(), *([x] if x.requires_grad else [])]
+    if sources:
+        torch.autograd.grad(output, sources, torch.ones_like(output))
+    marks.append(_now(numerics.device))
+    return marks[1] - marks[0], marks[2] - marks[1]
 
 
-def _operations(layer: nn.Module, x: Tensor, numerics: Numerics) -> int:
+def _operations(layer: nn.Module, x: Tensor, numerics: Numerics) -> tuple[float, float]:
     """Operations of matrix products and convolutions, and one for each number handed on, forward and backward.
 
     A backward has a product for each product of its forward and factor: the weights, and the input unless it is data.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         output = numerics.apply(layer, x.detach())  # a view of a leaf under no_grad breaks the counter
-    return int(counter.get_total_flops() + output.numel()) * (3 if x.requires_grad else 2)
+    forward = float(counter.get_total_flops() + output.numel())
+    return forward, forward * (2 if x.requires_grad else 1)
 
 
-def _pass(layer: nn.Module, x: Tensor, numerics: Numerics) -> None:
-    """Forward and backward of one layer."""
-    output = numerics.apply(layer, x)
-    sources = [*layer.parameters(), *([x] if x.requires_grad else [])]
-    if sources:
-        torch.autograd.grad(output, sources, torch.ones_like(output))
-
-
-def _synchronize(device: torch.device) -> None:
+def _now(device: torch.device) -> float:
+    """Seconds, when the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -59,11 +59,19 @@ class Clock:
 
     def forward(self, stage: int, tick: int) -> int | None:
         """The batch that ``stage`` runs forward in ``tick``, or None."""
-        return self._existing(tick - self.forward_hop * stage)
+        return self._existing(tick - self.first_forward(stage))
 
     def backward(self, stage: int, tick: int) -> int | None:
         """The batch that ``stage`` runs backward, and updates its weights with, in ``tick``, or None."""
-        return self._existing(tick - self.forward_hop * stage - self.lag(stage))
+        return self._existing(tick - self.first_backward(stage))
+
+    def first_forward(self, stage: int) -> int:
+        """The tick in which ``stage`` runs batch 0 forward."""
+        return self.forward_hop * stage
+
+    def first_backward(self, stage: int) -> int:
+        """The tick in which ``stage`` runs batch 0 backward."""
+        return self.first_forward(stage) + self.lag(stage)
 
     def lag(self, stage: int) -> int:
         """Ticks from a batch's forward in ``stage`` to its backward there: one round trip to the last stage."""

@@ -1,0 +1,185 @@
+"""What a prediction of throughput starts from, and what it ends with: costs of stages and links, seconds of agents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Method = Literal["decoupled", "ddp", "gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"]
+METHODS: tuple[Method, ...] = get_args(Method)
+LOCKS = ("forward", "backward", "update")
+Array = NDArray[np.float64]
+Seconds = float | Sequence[float]
+"""Of every replica alike, or of each."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """What carries a message from one agent to another, each direction by itself."""
+
+    bandwidth: float = math.inf
+    """Bytes per second."""
+    latency: float = 0.0
+    """Seconds."""
+    shared: bool = False
+    """The agents share memory: a message occupies its slot until it is taken. Over a network it does until it left."""
+
+    def transfer(self, size: float) -> float:
+        """Seconds for which a message of so many bytes occupies the link."""
+        return size / self.bandwidth
+
+    def allreduce(self, size: float, replicas: int) -> float:
+        """Seconds of a ring all-reduce of so many bytes (Patarasu and Yuan 2009).
+
+        2 (S - 1) steps, each of which hands a share of 1 / S on to the next replica.
+        """
+        return 2 * (replicas - 1) * (self.latency + self.transfer(size / replicas))
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What one stage costs. Seconds of passes are those of a batch, or of a microbatch where the method has them.
+
+    ``data``, ``send``, ``receive`` and ``averaging`` keep the agent's own core busy. As the engine's meter has it, time
+    to receive counts as locked, and that for the other three neither as locked nor as computing.
+    """
+
+    forward: Seconds
+    backward: Seconds
+    update: Seconds = 0.0
+    """Of the optimizer's step."""
+    message_bytes: float = 0.0
+    """Of the activation that the stage hands on, and of the gradient that comes back for it."""
+    parameter_bytes: float = 0.0
+    """What its replicas average."""
+    data: Seconds = 0.0
+    """Before a forward: to prepare the images."""
+    send: Seconds = 0.0
+    """To hand over one message."""
+    receive: Seconds = 0.0
+    """To take one message."""
+    averaging: Seconds = 0.0
+    """To start an averaging, and to use its result."""
+    buckets: tuple[tuple[float, float], ...] = ()
+    """``ddp``: (share of the backward after which it is ready, bytes) of each bucket of gradients, in order."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """K x S agents and how they train.
+
+    Raises:
+        ValueError: it makes no sense: the message names the key, its value, and what is allowed.
+    """
+
+    method: Method
+    stages: Sequence[StageCost]
+    """Of the network in order: K, times :attr:`chunks`."""
+    replicas: int = 1
+    staleness: int = 0
+    """c; of ``decoupled`` alone."""
+    microbatches: int = 1
+    """M; of the pipelines with a flush at every update."""
+    chunks: int = 1
+    """Stages that each agent holds: stage j is held by agent j mod K."""
+    link: Link = Link()
+    """Between neighbouring stages."""
+    peers: Link = Link()
+    """Between replicas."""
+    jitter: float = 0.0
+    """Standard deviation of an agent's computing time in a tick, over its mean."""
+    seed: int = 0
+    """Of the jitter."""
+
+    def __post_init__(self) -> None:
+        for name in ("replicas", "microbatches", "chunks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if not self.stages or len(self.stages) % self.chunks:
+            raise ValueError(f"stages: {len(self.stages)} must be a multiple of chunks={self.chunks}, and at least 1")
+        if self.method not in METHODS:
+            raise ValueError(f"method={self.method!r}: allowed are {', '.join(METHODS)}")
+        if self.chunks > 1 and self.method not in ("interleaved_1f1b", "zero_bubble"):
+            raise ValueError(f"chunks={self.chunks} must be 1 for method={self.method!r}")
+        if self.method == "ddp" and len(self.stages) > 1:
+            raise ValueError(f"method='ddp' needs one stage, not {len(self.stages)}")
+        if not (math.isfinite(self.jitter) and self.jitter >= 0):
+            raise ValueError(f"jitter={self.jitter} must be finite and at least 0")
+
+    @property
+    def agents(self) -> int:
+        """K: agents of a replica."""
+        return len(self.stages) // self.chunks
+
+    def table(self, name: str) -> Array:
+        """A field of every stage [stages, replicas]."""
+        rows = [np.broadcast_to(np.asarray(getattr(stage, name), float), self.replicas) for stage in self.stages]
+        return np.stack(rows)
+
+
+class Noise:
+    """Factors on the agents' computing times, one for each tick: log-normal, of mean 1."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._shape = (setup.agents, setup.replicas)
+        self._random = np.random.default_rng(setup.seed)
+        self._width = math.sqrt(math.log1p(setup.jitter**2))
+        self._still = np.ones(self._shape)
+
+    def draw(self) -> Array:
+        """Of the next tick [K, S]."""
+        if not self._width:
+            return self._still
+        factors: Array = np.exp(self._width * self._random.standard_normal(self._shape) - self._width**2 / 2)
+        return factors
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of every agent [K, S] from a start to a flush; computing, locked and busy ones add up to the wall's."""
+
+    updates: int
+    wall: Array
+    compute: Array
+    locks: Mapping[str, Array]
+    """``forward``, ``backward``, ``update``: blocked, waiting for an activation, a gradient, the other replicas."""
+    busy: Array
+    """Neither: data, sending (also waiting for a slot), averaging."""
+
+    @classmethod
+    def nothing(cls, agents: int, replicas: int) -> Times:
+        wall, compute, busy, *locks = (np.zeros((agents, replicas)) for _ in range(3 + len(LOCKS)))
+        return cls(0, wall, compute, dict(zip(LOCKS, locks, strict=True)), busy)
+
+    @property
+    def seconds(self) -> float:
+        """Until the last agent is done."""
+        return float(self.wall.max())
+
+    @property
+    def efficiency(self) -> float:
+        """The busiest agent's computing time over the wall time."""
+        return float(self.compute.max()) / self.seconds
+
+    def locking(self, lock: str) -> float:
+        """Mean over the agents of a lock's share of their wall time."""
+        return float((self.locks[lock] / self.wall).mean())
+
+    def images_per_second(self, images: int) -> float:
+        """With so many images an update, of all replicas together."""
+        return self.updates * images / self.seconds
+
+    def plus(self, other: Times, times: int = 1) -> Times:
+        """Followed by so many more stretches."""
+        return Times(
+            self.updates + times * other.updates,
+            self.wall + times * other.wall,
+            self.compute + times * other.compute,
+            {lock: seconds + times * other.locks[lock] for lock, seconds in self.locks.items()},
+            self.busy + times * other.busy,
+        )

@@ -1,0 +1,82 @@
+"""The picture of a prediction: speed-up over one agent, for numbers of stages and replicas."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.config import ConfigError
+from bench.study.workload import Way, Workload
+
+LEAST = 16
+"""Replicas that the picture goes up to, where more are not asked for."""
+
+
+@dataclass(frozen=True)
+class Speedups:
+    """``values[row][column]``, of ``replicas[row]`` and ``stages[column]``; NaN where there is too little to share."""
+
+    stages: list[int]
+    replicas: list[int]
+    values: list[list[float]]
+
+
+def speedups(workload: Workload) -> Speedups:
+    """Of the configured method and staleness, over one stage of one replica."""
+    config = workload.config
+    layers = len(workload.speed(config.batch_size).layers)
+    stages = _steps(min(layers, max(8, config.stages)), config.stages)
+    replicas = _steps(max(LEAST, config.replicas), config.replicas)
+    single = _speed(workload, 1, 1)
+    values = [[_speed(workload, count, copies) / single for count in stages] for copies in replicas]
+    return Speedups(stages, replicas, values)
+
+
+def draw(found: Speedups, path: Path, asked: Way) -> None:
+    """A heat map.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.1 * len(found.stages) + 3, 0.7 * len(found.replicas) + 2), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    known = [value for row in found.values for value in row if not math.isnan(value)]
+    axis.imshow(found.values, origin="lower", aspect="auto", cmap="cividis", norm=LogNorm(min(known), max(known)))
+    for row, line in enumerate(found.values):
+        for column, value in enumerate(line):
+            text = "-" if math.isnan(value) else f"{value:.3g}"
+            dark = not math.isnan(value) and value**2 < min(known) * max(known)
+            here = (found.stages[column], found.replicas[row]) == (asked.stages, asked.replicas)
+            weight = "bold" if here else "normal"
+            axis.text(column, row, text, ha="center", va="center", color="white" if dark else "black", weight=weight)
+    axis.set_xticks(range(len(found.stages)), [str(count) for count in found.stages])
+    axis.set_yticks(range(len(found.replicas)), [str(count) for count in found.replicas])
+    axis.set_xlabel("stages K")
+    axis.set_ylabel("replicas S")
+    words = f"{asked.method}, staleness {asked.staleness}" if asked.method == "decoupled" else asked.method
+    axis.set_title(f"predicted speed-up over K=S=1: {words} (bold: asked for; -: too few images)", fontsize=9)
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise ConfigError(f"--results={str(path.parent)!r}: cannot be written ({error.strerror})") from None
+
+
+def _steps(most: int, asked: int) -> list[int]:
+    """Powers of two, and what was asked for."""
+    return sorted({2**power for power in range(most.bit_length())} | {asked})
+
+
+def _speed(workload: Workload, stages: int, replicas: int) -> float:
+    """Images per second; NaN where there are not enough images."""
+    config = replace(workload.config, stages=stages, replicas=replicas, partition="measured")
+    way = Way(config.method, stages, replicas, config.batch_size, config.canonical()["staleness"])
+    try:
+        return workload.predict(way).images_per_second(config.batch_size * replicas)
+    except ConfigError:
+        return math.nan

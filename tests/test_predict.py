@@ -1,0 +1,236 @@
+"""``python -m bench predict``: what it asks for, what it prints, and what it makes of a record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.__main__ import main
+from bench.engine.channels import Message
+from bench.engine.profile import Layer
+from bench.engine.speed import Speed
+from bench.plan.costs import Link
+from bench.study.attempt import folder_of
+from bench.study.compose import compose
+from bench.study.predict import _way, figures, replay
+from bench.study.record import KEYS, SCHEMA
+from bench.study.speedups import speedups
+from bench.study.workload import Links, Way, Workload, buckets, neighbours
+from tests.commands import TINY
+
+NETWORK = ("--bandwidth=10", "--latency=20")
+FREE = Links(Link(), Link())
+WRONG = {
+    "--bandwidth=0 --latency=1": "--bandwidth=0.0: must be a finite number of Gbit/s above 0, given with --latency",
+    "--bandwidth=inf --latency=1": "--bandwidth=inf: must be a finite number of Gbit/s above 0",
+    "--latency=1": "--bandwidth=None: must be a finite number of Gbit/s above 0, given with --latency",
+    "--bandwidth=1": "--latency=None: must be a finite number of microseconds, given with --bandwidth",
+    "--bandwidth=1 --latency=-2": "--latency=-2.0: must be a finite number of microseconds, given with --bandwidth",
+    "--bandwidth=fast": "argument --bandwidth: invalid float value: 'fast'",
+    "--jitter=-1": "--jitter=-1.0: must be a finite number, 0.1 for a tenth of a stage's time, at least 0",
+    "--jitter=nan": "--jitter=nan: must be a finite number",
+    "-m stages=1,2": "--multirun: predict takes one configuration",
+    "engine=reference": "engine='reference': predicted is distributed, agents with a core or GPU each",
+    "averaging=gossip replicas=2": "averaging='gossip': predicted is allreduce",
+    "stages=9": "stages=9: may be at most 5, the layers of model=resnet",
+    "--results=a_file": "--results='a_file': must be a folder that can be written (File exists)",
+}
+
+
+@pytest.fixture(autouse=True)
+def idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("typed", "message"), WRONG.items())
+def test_a_wrong_question_is_told_in_one_line(typed: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a_file").touch()
+    assert main(["predict", *TINY, *typed.split()]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"bench: {message}")
+    assert said.err.count("\n") == 1
+    assert [path.name for path in Path().iterdir() if path.name != "results"] == ["a_file"]
+
+
+def rows_of(printed: str) -> list[list[str]]:
+    """Cells of the tables' lines."""
+    lines = [line for line in printed.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_a_prediction_is_a_table_and_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", *TINY, *NETWORK, "stages=2", "replicas=2", "--jitter=0.1", "--results=there"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    header, asked, *others = rows_of(said.out)
+    assert header[:6] == ["method", "K", "S", "batch", "staleness", "microbatches"]
+    assert asked[:6] == ["decoupled", "2", "2", "4", "2", "1"]
+    assert {row[0] for row in others} == {"ddp", "decoupled", "gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"}
+    assert ["ddp", "1", "4", "2", "0", "1"] in [row[:6] for row in others]
+    assert all(float(row[6]) > 0 and 0 < float(row[7]) <= 1 for row in [asked, *others])
+    assert "a link of 10 Gbit/s and 20 us an agent" in said.out
+    assert "there is no such run to compare with" in said.out
+    assert said.err == ""
+    assert Path("there/prediction.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (1000.0, 0.0, 0.0))
+    assert main(["predict", *TINY, *NETWORK, "stages=1"]) == 0
+    assert capsys.readouterr().err.startswith("bench: 1000.0 of ")
+
+
+def test_one_agent_is_compared_with_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", *TINY, *NETWORK, "stages=1"]) == 0
+    assert [row[:3] for row in rows_of(capsys.readouterr().out)[1:]] == [["decoupled", "1", "1"], ["ddp", "1", "1"]]
+
+
+# ------------------------------------------------------------------------------------------------------ beside a record
+def agent(stage: int, **seconds: float) -> dict[str, Any]:
+    kinds = ("forward", "backward", "update", "data", "sending", "averaging")
+    return {"stage": stage, "replica": 0, "seconds": dict.fromkeys(kinds, 0.0) | seconds}
+
+
+def record_of(words: tuple[str, ...], staleness: int) -> dict[str, Any]:
+    """Two epochs of three batches; their stages take 1 + 2 and 1 + 2 seconds."""
+    seconds = {"forward": 6.0, "backward": 12.0}
+    parts = [(0, 1, 96), (2, 4, 0)]
+    config = compose([*words, f"staleness={staleness}"])
+    return dict.fromkeys(KEYS) | {
+        "schema": SCHEMA,
+        "status": "done",
+        "config": config.resolved(),
+        "config_hash": config.hash(),
+        "environment": {"oversubscribed": False},
+        "partition": [{"first_layer": a, "last_layer": b, "message_bytes": size} for a, b, size in parts],
+        "epochs": [{"step": 3}, {"step": 6}],
+        "agents": [agent(1, **seconds), agent(0, **seconds)],
+        "metrics": {
+            "throughput/images_per_second": 1.25,
+            "throughput/efficiency": 0.6,
+            "locking/forward_fraction": 0.04,
+            "locking/backward_fraction": 0.1,
+            "locking/update_fraction": 0.0,
+        },
+    }
+
+
+def workload_of(words: tuple[str, ...], staleness: int, links: Links = FREE) -> Workload:
+    return Workload(compose([*words, f"staleness={staleness}"]), None, links, 0.0)
+
+
+PAIR = (*TINY, "stages=2")
+
+
+@pytest.mark.parametrize(
+    ("staleness", "expected"),
+    [
+        # 18 seconds each by turns; stage 1 ends at 16.
+        (0, [24 / 36, 0.5, (0 + 14 / 32) / 2, (18 / 36) / 2, 0.0]),
+        # As in tests/test_throughput.py: 12 seconds, of which stage 0 waits for 3, and stage 1 for 1 of 10.
+        (1, [24 / 24, 0.75, (0 + 1 / 10) / 2, (3 / 12) / 2, 0.0]),
+    ],
+)
+def test_a_record_is_walked_with_its_own_seconds(staleness: int, expected: list[float]) -> None:
+    found = figures(replay(record_of(PAIR, staleness), workload_of(PAIR, staleness)), images=4)
+    assert found == pytest.approx(expected)
+
+
+def test_a_record_is_printed_beside_the_prediction(capsys: pytest.CaptureFixture[str]) -> None:
+    words = (*PAIR, "runs_dir=made")
+    record = record_of(words, 1)
+    config = compose([*words, "staleness=1"])
+    folder_of(config).write_record(record)
+    assert main(["predict", *words, "staleness=1", "--bandwidth=1e9", "--latency=0"]) == 0
+    table = rows_of(capsys.readouterr().out)[-6:]
+    assert table[0] == ["figure", "measured", "predicted", "error", "predicted with its own seconds", "error"]
+    assert [[row[0], row[1], *row[4:]] for row in table[1:]] == [
+        ["images/s", "1.25", "1", "-20.0 %"],
+        ["efficiency", "0.6", "0.75", "+25.0 %"],
+        ["forward lock", "0.04", "0.05", "+1.0 points"],
+        ["backward lock", "0.1", "0.125", "+2.5 points"],
+        ["update lock", "0", "0", "+0.0 points"],
+    ]
+
+
+def test_agents_that_share_cores_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    record = record_of(PAIR, 1) | {"environment": {"oversubscribed": True}}
+    folder_of(compose([*PAIR, "staleness=1"])).write_record(record)
+    assert main(["predict", *PAIR, "staleness=1", *NETWORK]) == 0
+    assert "Its agents shared cores, which is not predicted." in capsys.readouterr().out
+
+
+def test_a_broken_record_is_set_aside(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = folder_of(compose([*PAIR, "staleness=1"]))
+    folder.path.mkdir(parents=True)
+    folder.record.write_text("{")
+    assert main(["predict", *PAIR, "staleness=1", *NETWORK]) == 0
+    said = capsys.readouterr()
+    assert f"set aside: {folder.record}" in said.err
+    assert "there is no such run to compare with" in said.out
+
+
+# ------------------------------------------------------------------------------------------------------------ its parts
+def speed_of(costs: list[tuple[float, float, int, int]]) -> Speed:
+    """Of (forward, backward, numbers handed on, parameter bytes) of each layer."""
+    layers = [Layer(Message((size,), (1,), torch.uint8), forward, back) for forward, back, size, _ in costs]
+    return Speed(layers, [parameters for *_, parameters in costs], 0.5, 0.01, 0.02)
+
+
+def test_stages_are_sums_of_layers() -> None:
+    workload = workload_of((*TINY, "partition=[1]", "stages=2"), 2, Links(Link(), Link(), copy=0.1))
+    workload._speeds[4] = speed_of([(1, 2, 10, 100), (3, 4, 20, 0), (5, 6, 30, 300)])
+    first, second = workload.setup(_way(workload.config)).stages
+    assert (first.forward, first.backward, first.update) == (1, 2 + 1, 2)
+    assert (second.forward, second.backward, second.update) == (8, 10 + 3, 6)
+    assert [(part.message_bytes, part.parameter_bytes) for part in (first, second)] == [(10, 100), (0, 300)]
+    assert [(part.data, part.send, part.receive) for part in (first, second)] == [(0.5, 1, 1)] * 2
+
+
+def test_recomputed_forwards_cost_where_there_is_a_delay() -> None:
+    workload = workload_of((*TINY, "partition=[1]", "stages=2", "weights=recomputed"), 2)
+    workload._speeds[4] = speed_of([(1, 2, 10, 0), (3, 4, 20, 0)])
+    assert [stage.backward for stage in workload.setup(_way(workload.config)).stages] == [3, 4]
+
+
+def test_ddp_has_its_buckets() -> None:
+    """The first of a megabyte at least, the others of 25, in the order of the backward."""
+    mega = 1 << 20
+    speed = speed_of([(1, 2, 0, 30 * mega), (1, 3, 0, 20 * mega), (1, 1, 0, mega), (1, 2, 0, 0)])
+    assert buckets(speed) == ((3 / 8, mega), (1.0, 50 * mega))
+    assert buckets(speed_of([(1, 2, 0, 100)])) == ((1.0, 100),)
+
+
+def test_speed_ups_are_over_one_agent() -> None:
+    """With 64 images and batches of 4, 16 replicas have one update an epoch, and 32 none."""
+    workload = workload_of((*TINY, "partition=[1,2]", "stages=3", "replicas=3"), 2)
+    workload._speeds[4] = speed_of([(1, 1, 0, 0)] * 3)._replace(data=0.0)
+    found = speedups(workload)
+    assert (found.stages, found.replicas) == ([1, 2, 3], [1, 2, 3, 4, 8, 16])
+    assert [row[0] for row in found.values] == pytest.approx([1, 2, 3 * 5 * 3 / 16 * 16 / 15, 4, 8, 16])
+    assert found.values[0][2] < 3
+
+
+def test_what_neighbours_exchange_is_measured() -> None:
+    links = neighbours()
+    assert links.stages.shared
+    assert 0 < links.stages.latency < 1
+    assert 0 <= links.replicas.latency < 1
+    assert links.copy >= 0
+    assert links.replicas.bandwidth > 1e4
+
+
+def test_microbatches_are_measured_at_their_own_size() -> None:
+    workload = workload_of(PAIR, 0)
+    workload.setup(Way("gpipe", 2, 1, 4, 0, 2))
+    assert sorted(workload._speeds) == [2]

@@ -1,0 +1,301 @@
+"""Predicted seconds against tables walked by hand, and what holds for all of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.plan.costs import LOCKS, METHODS, Link, Method, Setup, StageCost, Times
+from bench.plan.microbatches import orders
+from bench.plan.throughput import predict, stretches
+
+EVEN = StageCost(forward=1, backward=2)
+
+
+def rows(times: Times) -> list[list[float]]:
+    """Of each agent, replica by replica: wall, compute, forward, backward and update lock, busy."""
+    columns = [times.wall, times.compute, *(times.locks[lock] for lock in LOCKS), times.busy]
+    return [[float(value) for value in row] for row in np.stack(columns, -1).reshape(-1, len(columns))]
+
+
+def decoupled(stages: Sequence[StageCost], staleness: int, batches: int, **more: object) -> list[list[float]]:
+    setup = Setup("decoupled", stages, staleness=staleness, **more)  # type: ignore[arg-type]
+    return rows(predict(setup, [batches]))
+
+
+# ------------------------------------------------------------------------------------------------------- walked by hand
+def test_one_agent_only_computes() -> None:
+    """Data 0-1, F 1-2, B 2-4, U 4-5, and so on three times."""
+    times = predict(Setup("decoupled", [StageCost(1, 2, 1, data=1)], staleness=2), [3])
+    assert rows(times) == [[15, 12, 0, 0, 0, 3]]
+    assert (times.efficiency, times.images_per_second(10)) == (0.8, 2.0)
+
+
+def test_back_propagation_locks_both_stages() -> None:
+    """F0 0-1 | F0 1-4 B0 4-8 U 8-9 | B0 8-10 U 10-11, and F1 in the first stage is not before 11."""
+    stages = [StageCost(1, 2, 1), StageCost(3, 4, 1)]
+    assert decoupled(stages, 0, 2) == [[22, 8, 0, 14, 0, 0], [20, 16, 4, 0, 0, 0]]
+
+
+def test_ddg_by_hand() -> None:
+    """Stage 0: F0 0-1 F1 1-2 B0 4-6 F2 6-7 B1 7-9 B2 10-12. Stage 1: F0 1-2 B0 2-4 F1 4-5 B1 5-7 F2 7-8 B2 8-10."""
+    assert decoupled([EVEN, EVEN], 1, 3) == [[12, 9, 0, 3, 0, 0], [10, 9, 1, 0, 0, 0]]
+
+
+def test_fdg_by_hand() -> None:
+    """Stage 0: F0 0-1, F1, F2 2-3, B0 4-6, F3 6-7, B1 7-9, B2 10-12, B3 13-15. Stage 1 waits for F0 alone."""
+    assert decoupled([EVEN, EVEN], 2, 4) == [[15, 12, 0, 3, 0, 0], [13, 12, 1, 0, 0, 0]]
+
+
+def test_fdg_goes_at_the_pace_of_the_slowest_stage() -> None:
+    """Stage 1: F0 1-3, B0 3-7, F1 7-9 ... B3 21-25. Stage 0: B0 7-8, F3 8-9, B1 13-14, B2 19-20, B3 25-26."""
+    assert decoupled([StageCost(1, 1), StageCost(2, 4)], 2, 4) == [[26, 8, 0, 18, 0, 0], [25, 24, 1, 0, 0, 0]]
+
+
+def test_a_slow_link_carries_one_message_after_the_other() -> None:
+    """Activations travel 1-4 (there at 5) and 4-7 (8), gradients 7-10 (11) and 10-13 (14)."""
+    stages = [StageCost(1, 1, message_bytes=6), StageCost(1, 1)]
+    link = Link(bandwidth=2, latency=1)
+    assert decoupled(stages, 2, 2, link=link) == [[15, 4, 0, 11, 0, 0], [13, 4, 6, 0, 0, 3]]
+
+
+def test_a_full_memory_channel_blocks_its_sender() -> None:
+    """Four slots at staleness 4: the fifth activation, at 5, waits until the first one has been taken, at 101."""
+    stages = [StageCost(1, 1), StageCost(1, 1, receive=100)]
+    assert decoupled(stages, 4, 5, link=Link(shared=True)) == [[512, 10, 0, 406, 0, 96], [511, 10, 501, 0, 0, 0]]
+
+
+def test_replicas_wait_for_the_slower_one_and_for_the_averaging() -> None:
+    """F and B until 3 and 4, averaged at 4 + 2 x (1 + 2 bytes / 2), U until 9."""
+    stage = StageCost([1, 2], 2, 1, parameter_bytes=4)
+    assert decoupled([stage], 0, 2, replicas=2, peers=Link(2, 1)) == [[18, 8, 0, 0, 10, 0], [18, 10, 0, 0, 8, 0]]
+
+
+def test_averaging_hides_behind_the_forward_of_every_stage_but_the_last() -> None:
+    """Stage 0: F0 0-2 F1 2-4 B0 6-8 (averaged at 9) F2 8-10 B1 11-13 (14) B2 16-18 (19).
+
+    Stage 1: F0 2-4 B0 4-6 (7) F1 7-9 B1 9-11 (12) F2 12-14 B2 14-16 (17).
+    """
+    agents = decoupled([StageCost(2, 2)] * 2, 2, 3, replicas=2, peers=Link(latency=0.5))
+    assert agents == [[19, 12, 0, 5, 2, 0]] * 2 + [[17, 12, 2, 0, 3, 0]] * 2
+
+
+def test_ddp_averages_buckets_while_the_backward_goes_on() -> None:
+    """F 0-1, B 1-5; the first bucket is ready at 3 and averaged at 5, the second at 7. In one it would be at 9."""
+    stage = StageCost(1, 4, parameter_bytes=8, buckets=((0.5, 4), (1.0, 4)))
+    setup = Setup("ddp", [stage], replicas=2, peers=Link(2))
+    assert rows(predict(setup, [1])) == [[7, 5, 0, 0, 2, 0]] * 2
+    assert rows(predict(replace(setup, stages=[replace(stage, buckets=())]), [1])) == [[9, 5, 0, 0, 4, 0]] * 2
+
+
+@pytest.mark.parametrize(
+    ("method", "microbatches", "agents"),
+    [
+        ("gpipe", 2, [[9, 6, 0, 3, 0, 0], [7, 6, 1, 0, 0, 0]]),
+        ("gpipe", 4, [[15, 12, 0, 3, 0, 0], [13, 12, 1, 0, 0, 0]]),
+        ("1f1b", 2, [[9, 6, 0, 3, 0, 0], [7, 6, 1, 0, 0, 0]]),
+        ("1f1b", 4, [[15, 12, 0, 3, 0, 0], [13, 12, 1, 0, 0, 0]]),
+        # B0 of stage 1 is over at 3 already: the weights' gradients fill what was a bubble.
+        ("zero_bubble", 2, [[7, 6, 0, 1, 0, 0], [7, 6, 1, 0, 0, 0]]),
+    ],
+)
+def test_pipelines_with_a_flush(method: Method, microbatches: int, agents: list[list[float]]) -> None:
+    """Of an update's time, (K - 1) / (M + K - 1) is a bubble by GPipe and 1F1B (Narayanan et al. 2021)."""
+    times = predict(Setup(method, [EVEN, EVEN], microbatches=microbatches), [1])
+    assert rows(times) == agents
+    if method != "zero_bubble":
+        assert 1 - times.compute.sum() / (2 * times.seconds) == pytest.approx(1 / (microbatches + 1))
+        assert predict(Setup(method, [EVEN, EVEN], microbatches=microbatches), [5]).seconds == 5 * times.seconds
+
+
+def test_interleaving_shortens_the_bubble() -> None:
+    """Two chunks of half the work: (K - 1) of them less than the whole stages' (Narayanan et al. 2021, section 2.2)."""
+    times = predict(Setup("interleaved_1f1b", [EVEN] * 4, microbatches=2, chunks=2), [1])
+    assert times.seconds == 4 * 3 + 1 * 3
+    assert predict(Setup("1f1b", [StageCost(2, 4)] * 2, microbatches=2), [1]).seconds == 2 * 6 + 1 * 6
+
+
+def test_orders_are_those_of_the_literature() -> None:
+    """ZB1P and interleaved 1F1B as torch.distributed.pipelining prints them, for two agents."""
+
+    def words(setup: Setup) -> list[str]:
+        return [" ".join(f"{p.stage}{p.kind[0].upper()}{p.microbatch}" for p in order) for order in orders(setup)]
+
+    zero = Setup("zero_bubble", [EVEN] * 2, microbatches=3)
+    assert words(zero) == [
+        "0F0 0F1 0B0 0W0 0F2 0B1 0W1 0B2 0W2",
+        "1F0 1B0 1F1 1B1 1W0 1F2 1B2 1W1 1W2",
+    ]
+    interleaved = Setup("interleaved_1f1b", [EVEN] * 4, microbatches=2, chunks=2)
+    assert words(interleaved) == [
+        "0F0 0F1 2F0 2F1 2B0 2B1 0B0 0B1",
+        "1F0 1F1 3F0 3B0 3F1 3B1 1B0 1B1",
+    ]
+
+
+def test_stretches_add_up() -> None:
+    setup = Setup("decoupled", [EVEN, EVEN], staleness=2)
+    assert stretches(10, 4) == [4, 4, 2]
+    assert stretches(8, 4) == [4, 4]
+    whole, short, total = (predict(setup, parts) for parts in ([4], [2], [4, 4, 2]))
+    assert total.updates == 10
+    assert total.seconds == 2 * whole.seconds + short.seconds
+
+
+WRONG: list[tuple[dict[str, object], str]] = [
+    ({"replicas": 0}, "replicas=0 must be at least 1"),
+    ({"microbatches": 0}, "microbatches=0 must be at least 1"),
+    ({"chunks": 2}, "stages: 1 must be a multiple of chunks=2, and at least 1"),
+    ({"stages": []}, "stages: 0 must be a multiple of chunks=1, and at least 1"),
+    ({"method": "pipedream"}, "method='pipedream': allowed are decoupled, ddp, gpipe, 1f1b, interleaved_1f1b, zero"),
+    ({"stages": [EVEN] * 2, "chunks": 2, "method": "gpipe"}, "chunks=2 must be 1 for method='gpipe'"),
+    ({"stages": [EVEN] * 2, "method": "ddp"}, "method='ddp' needs one stage, not 2"),
+    ({"jitter": math.nan}, "jitter=nan must be finite and at least 0"),
+    ({"jitter": -0.1}, "jitter=-0.1 must be finite and at least 0"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG, ids=str)
+def test_a_wrong_setup_is_refused(changes: dict[str, object], message: str) -> None:
+    keys: dict[str, object] = {"method": "decoupled", "stages": [EVEN]}
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        Setup(**{**keys, **changes})  # type: ignore[arg-type]
+
+
+def test_microbatches_that_do_not_go_round_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match="microbatches=5 must be a multiple of 2, their number of rounds over 2 agents"
+    ):
+        predict(Setup("zero_bubble", [EVEN] * 2, microbatches=5), [1])
+
+
+# ---------------------------------------------------------------------------------------------------- what always holds
+SECONDS = st.floats(0, 4).map(lambda x: round(x, 3))
+SOME = st.floats(0.1, 4).map(lambda x: round(x, 3))
+
+
+@st.composite
+def setups(draw: st.DrawFn, methods: Sequence[Method] = METHODS, jitter: bool = True) -> Setup:
+    method = draw(st.sampled_from(methods))
+    chunks = draw(st.integers(1, 2)) if method in ("interleaved_1f1b", "zero_bubble") else 1
+    agents = 1 if method == "ddp" else draw(st.integers(1, 4))
+    microbatches = 1 if method in ("decoupled", "ddp") else draw(st.integers(1, 2)) * agents
+    link = st.builds(Link, bandwidth=st.floats(0.5, 4), latency=SECONDS, shared=st.booleans())
+    cost = st.builds(
+        StageCost,
+        **dict.fromkeys(("forward", "backward", "update"), SOME),
+        **dict.fromkeys(("message_bytes", "parameter_bytes", "data", "send", "receive", "averaging"), SECONDS),
+    )
+    return Setup(
+        method,
+        draw(st.lists(cost, min_size=chunks * agents, max_size=chunks * agents)),
+        draw(st.integers(1, 3)),
+        draw(st.integers(0, 5)),
+        microbatches,
+        chunks,
+        draw(link),
+        draw(link),
+        draw(st.sampled_from([0.0, 0.3])) if jitter else 0.0,
+    )
+
+
+@given(setups(), st.integers(1, 7))
+def test_computing_locks_and_the_rest_are_the_wall_time(setup: Setup, batches: int) -> None:
+    times = predict(setup, [batches])
+    parts = [times.compute, times.busy, *times.locks.values()]
+    assert np.stack(parts).min() >= 0
+    np.testing.assert_allclose(sum(parts), times.wall, rtol=1e-9)
+    assert times.efficiency <= 1 + 1e-9
+    assert all(0 <= times.locking(lock) <= 1 for lock in LOCKS)
+    if setup.agents == 1:
+        assert times.locking("forward") == times.locking("backward") == 0
+    if setup.replicas == 1:
+        assert times.locking("update") == 0
+
+
+@given(setups(jitter=False), st.integers(1, 7))
+def test_nothing_is_faster_than_its_slowest_stage_alone(setup: Setup, batches: int) -> None:
+    works = [
+        np.sum([np.add(stage.forward, stage.backward) * setup.microbatches + stage.update for stage in held])
+        for held in (setup.stages[agent :: setup.agents] for agent in range(setup.agents))
+    ]
+    times = predict(setup, [batches])
+    assert times.seconds >= batches * max(works) * (1 - 1e-9)
+    assert times.compute[:, 0] == pytest.approx([batches * work for work in works])
+
+
+@given(setups(), st.integers(1, 7), SECONDS, SECONDS)
+def test_more_latency_never_speeds_up(setup: Setup, batches: int, more: float, averaging: float) -> None:
+    link = replace(setup.link, latency=setup.link.latency + more)
+    peers = replace(setup.peers, latency=setup.peers.latency + averaging)
+    slower = predict(replace(setup, link=link, peers=peers), [batches]).wall
+    assert (slower >= predict(setup, [batches]).wall - 1e-9).all()
+
+
+@settings(max_examples=30)
+@given(setups(["decoupled"], jitter=False))
+def test_more_staleness_never_slows_the_pace_down(setup: Setup) -> None:
+    """In a full pipeline: what 80 batches more take, without the fill and the drain."""
+
+    def pace(staleness: int) -> float:
+        short, long = (predict(replace(setup, staleness=staleness), [batches]).seconds for batches in (80, 160))
+        return long - short
+
+    assert pace(setup.staleness + 1) <= pace(setup.staleness) + 1e-9
+
+
+def test_more_staleness_can_slow_a_short_epoch_down() -> None:
+    """Three batches by DDG end at 13, by FDG at 14, where a forward goes before a gradient that is there."""
+    setup = Setup("decoupled", [StageCost(1, 2), StageCost(2, 1), StageCost(1, 1)])
+    assert [predict(replace(setup, staleness=c), [3]).seconds for c in range(4)] == [24, 13, 14, 14]
+
+
+@given(st.integers(1, 4), st.integers(2, 40), st.integers(2, 6))
+def test_decoupled_stages_reach_the_pace_of_the_slowest(agents: int, batches: int, staleness: int) -> None:
+    """All alike and the links free: every batch more costs F + B, and the fill and the drain are once."""
+    setup = Setup("decoupled", [EVEN] * agents, staleness=staleness)
+    longer = predict(setup, [batches + 50]).seconds - predict(setup, [batches + 30]).seconds
+    assert longer == 20 * 3
+
+
+def test_jitter_has_the_deviation_that_was_asked_for() -> None:
+    """And deeper queues absorb it."""
+    works = predict(Setup("decoupled", [EVEN], replicas=10000, jitter=0.3), [1]).compute
+    assert works.mean() == pytest.approx(3, rel=0.02)
+    assert works.std() / works.mean() == pytest.approx(0.3, rel=0.05)
+    pair = Setup("decoupled", [EVEN] * 2, jitter=0.3)
+    seconds = {c: predict(replace(pair, staleness=c), [1000]).seconds for c in (0, 2, 8)}
+    assert seconds[0] > 1.5 * seconds[2]
+    assert seconds[2] > 1.02 * seconds[8] > 1.02 * 3000
+    assert predict(replace(pair, seed=1), [1000]).seconds != predict(pair, [1000]).seconds == seconds[0]
+
+
+# ------------------------------------------------------------------------------------------------------------- its cost
+@pytest.mark.parametrize(
+    ("method", "stages", "replicas", "staleness", "microbatches"),
+    [
+        ("decoupled", 64, 64, 2, 1),
+        ("decoupled", 64, 64, 0, 1),
+        ("decoupled", 4096, 1, 0, 1),
+        ("decoupled", 8, 512, 4, 1),
+        ("ddp", 1, 4096, 0, 1),
+        ("gpipe", 16, 256, 0, 8),
+        ("1f1b", 16, 256, 0, 8),
+    ],
+)
+def test_4096_agents_and_1000_ticks_take_ten_seconds_at_most(
+    method: Method, stages: int, replicas: int, staleness: int, microbatches: int
+) -> None:
+    stage = StageCost(1.0, 2.0, 0.1, message_bytes=100.0, parameter_bytes=1000.0, send=0.01, receive=0.01)
+    link = Link(1e3, 0.01)
+    setup = Setup(method, [stage] * stages, replicas, staleness, microbatches, 1, link, link, jitter=0.1)
+    started = time.process_time()
+    assert predict(setup, [1000]).updates == 1000
+    assert time.process_time() - started <= 10
