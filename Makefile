@@ -3,12 +3,13 @@
 # make check  formatter, linter and type checker alone
 # make results  the committed tables of the embedded data, by DVC; what is there already is kept
 # make benchmark   the figures of results/benchmark.csv, on an idle machine
+# make gpu-check   the engine on a GPU: equality, and results/gpu/; without one it says so and writes nothing
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test check results benchmark clean
+.PHONY: demo test check results benchmark gpu-check clean
 
 demo: $(VENV)/installed
 	$(RUN) -m bench -m +experiment=grid
@@ -26,6 +27,10 @@ results: $(VENV)/installed
 
 benchmark: $(VENV)/installed
 	$(RUN) -m bench benchmark
+
+gpu-check: $(VENV)/installed
+	$(RUN) -m pytest -n 0 tests/test_gpu.py
+	$(RUN) -m bench gpu
 
 # pins.txt makes the environment repeatable; without it (pip install -e .) newer releases are taken.
 $(VENV)/installed: pyproject.toml pins.txt

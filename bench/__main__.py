@@ -12,7 +12,7 @@ from typing import NoReturn
 from bench.config import ConfigError
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
-VERBS = ("run", "tune", "rates", "predict", "report", "sync", "data", "download", "benchmark")
+VERBS = ("run", "tune", "rates", "predict", "report", "sync", "data", "download", "benchmark", "gpu")
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,6 +39,7 @@ examples:
   python -m bench download data=cifar10                    fetch a data set that torchvision knows
   python -m bench data data=imagefolder data.folder=mine   decode and check your own; say what it is
   python -m bench benchmark                                the engine's speed, as interleaved ratios
+  python -m bench gpu                                      the same on a GPU, where there is one
   torchrun --nnodes=2 --nproc-per-node=2 ... -m bench stages=4   the same code on several machines
 
 overrides (Hydra's grammar; conf/config.yaml explains each key):
@@ -93,7 +94,7 @@ def _parser(verb: str) -> Parser:
         )
     if verb == "data":
         parser.add_argument("--output", metavar="FILE", help="where its description is written (printed)")
-    if verb == "benchmark":
+    if verb in ("benchmark", "gpu"):
         parser.add_argument("--rounds", type=int, default=5, help="times that each contender is measured (5)")
     if verb == "predict":
         parser.add_argument(

@@ -48,17 +48,20 @@ class Meter:
     """Ticks of the first epoch that the timeline keeps, from its middle."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
     wall_seconds: float = 0.0
+    processor_seconds: float = 0.0
+    """That this process's threads took of any core while the clock ran; agents that share cores wait for these too."""
     spans: list[Span] = field(default_factory=list)
     _sections: list[_Section] = field(default_factory=list)
     _tick: int = 0
     _started: float = 0.0
+    _busy: float = 0.0
 
     def __post_init__(self) -> None:
         self._now: Callable[[], Any] = _event if self.device.type == "cuda" else time.perf_counter
 
     def start(self) -> None:
         """The clock runs: the agent enters ``other``."""
-        self._started = time.perf_counter()
+        self._started, self._busy = time.perf_counter(), time.process_time()
         self._tick = -1
         self.enter("other")
 
@@ -75,6 +78,7 @@ class Meter:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         wall = time.perf_counter() - self._started
+        self.processor_seconds += time.process_time() - self._busy
         spans = list(self._resolved(end))
         self._sections.clear()
         for span in spans:

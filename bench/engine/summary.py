@@ -29,6 +29,7 @@ class AgentReport:
 
     rank: int
     wall_seconds: float
+    processor_seconds: float
     seconds: dict[str, float]
     ages: list[Ages]
     peak_memory_bytes: int
@@ -37,7 +38,8 @@ class AgentReport:
     @classmethod
     def of(cls, rank: int, meter: Meter, ages: list[Ages]) -> AgentReport:
         spans = [list(span) for span in meter.spans]
-        return cls(rank, meter.wall_seconds, dict(meter.seconds), ages, peak_memory(meter.device), spans)
+        clocks = (meter.wall_seconds, meter.processor_seconds)
+        return cls(rank, *clocks, dict(meter.seconds), ages, peak_memory(meter.device), spans)
 
     def agents(self) -> list[dict[str, Any]]:
         """The record's entries: one an agent. Agents that share a process (the oracle) share its seconds."""
@@ -47,6 +49,7 @@ class AgentReport:
                 "stage": age.stage,
                 "replica": age.replica,
                 "wall_seconds": self.wall_seconds,
+                "processor_seconds": self.processor_seconds,
                 "seconds": self.seconds,
                 "staleness": {str(updates): batches for updates, batches in age.histogram.items()},
                 "peak_memory_bytes": self.peak_memory_bytes,

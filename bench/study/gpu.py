@@ -1,0 +1,126 @@
+"""``python -m bench gpu``: what the engine does on a GPU, against a loop that leaves the GPU nothing to wait for."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.config import RunConfig
+from bench.study.compose import compose
+from bench.study.elsewhere import Call, warm_up
+from bench.study.interval import ratio
+from bench.study.launch import launch
+from bench.study.progress import Progress
+from bench.study.record import RunFolder, environment
+
+FOLDER = Path("results/gpu")
+WORKLOAD = (
+    "device=cuda",
+    "data=synthetic",
+    "data.train_size=25600",
+    "data.test_size=128",
+    "batch_size=128",
+    "epochs=2",
+)
+CONTENDERS = {
+    "K=1": ("stages=1",),
+    "oracle, K=2, staleness 2": ("stages=2", "engine=reference"),
+    "minimal loop": ("stages=1",),
+    "minimal loop, compiled": ("stages=1",),
+}
+WARM_UP = 20
+"""Updates of a minimal loop before its clock starts."""
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Measure, and write ``results/gpu/throughput.csv``; without a GPU say so, and write nothing."""
+    warm_up()
+    device: str | None = Call(gpu_name).result()
+    if device is None:
+        print("there is no GPU here: nothing was measured")
+        return 0
+    configs = {name: compose([*WORKLOAD, *own, *arguments.overrides]) for name, own in CONTENDERS.items()}
+    speeds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    order = random.Random(0)
+    with tempfile.TemporaryDirectory() as temporary:
+        for number in range(arguments.rounds):
+            for name in order.sample(list(configs), len(configs)):
+                speeds[name].append(_measure(name, configs[name], Path(temporary)))
+                print(f"round {number + 1}/{arguments.rounds} {name}: {speeds[name][-1]:.0f} img/s", file=sys.stderr)
+    _report(speeds, device)
+    return 0
+
+
+def gpu_name() -> str | None:
+    """Of the GPU that a run would use; None if there is none."""
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+
+
+def _measure(name: str, config: RunConfig, place: Path) -> float:
+    """Images per second of one contender."""
+    if name.startswith("minimal loop"):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return float(pool.apply(minimal_loop, (config, name.endswith("compiled"))))
+    folder = RunFolder(place / config.hash())
+    folder.clear()
+    with Progress(folder, name):
+        # Watched or not, the oracle is kept out of this process.
+        launch(config, None, folder, {}, lambda: None)
+    record = folder.read_record()
+    assert record is not None
+    return float(record["metrics"]["throughput/images_per_second"])
+
+
+def minimal_loop(config: RunConfig, compiled: bool) -> float:
+    """Images per second of the loop that anybody would write; compiled, with CUDA graphs."""
+    import torch
+
+    from bench.task.data import Batches
+    from bench.task.models import build
+    from bench.task.sources import load
+
+    device = torch.device("cuda")
+    dataset = load(config.data, None)
+    batches = Batches(
+        dataset,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        channels_last=config.channels_last,
+        device=device,
+    )
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    network = build(config.model, dataset.image_shape, dataset.classes).to(device).to(memory_format=layout)
+    forward = torch.compile(network, mode="reduce-overhead") if compiled else network
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    started = 0.0
+    for index in range(batches.batches):
+        if index == WARM_UP:
+            torch.cuda.synchronize()
+            started = time.perf_counter()
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(forward(batches.inputs(0, index)), batches.targets(0, index))
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    torch.cuda.synchronize()
+    return (batches.batches - WARM_UP) * config.batch_size / (time.perf_counter() - started)
+
+
+def _report(speeds: dict[str, list[float]], device: str) -> None:
+    import pandas
+
+    ones = [1.0] * len(speeds["K=1"])
+    rows = [{"figure": f"{name}: images/s", **ratio(own, ones)._asdict()} for name, own in speeds.items()]
+    for name in ("minimal loop", "minimal loop, compiled"):
+        rows.append({"figure": f"K=1 / {name}", **ratio(speeds["K=1"], speeds[name])._asdict()})
+    table = pandas.DataFrame(rows).assign(gpu=device, torch=environment(False)["torch"])
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    table.round(4).to_csv(FOLDER / "throughput.csv", index=False)
+    print(table.round(3).to_string(index=False))
+    print(f"\n{device}: {FOLDER}/throughput.csv")

@@ -1,0 +1,48 @@
+"""The engines on a GPU: one rank, and several ranks that share it, against the oracle; skipped where there is none."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.distributed import Store
+
+from bench.config import RunConfig
+from bench.engine.train import train
+from bench.engine.world import joined
+from tests import tiny
+from tests.pool import Pool
+
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here"),
+    pytest.mark.timeout(300),
+]
+TOLERANCE = 1e-9
+"""In float64: kernels on a GPU sum in an order of their own."""
+
+
+def _states(store: Store, runs: Sequence[RunConfig]) -> list[dict[str, Any]]:
+    """What each rank of a pool runs."""
+    with joined(runs[0], store) as world:
+        outcomes = [train(run, tiny.dataset_of(run), world, lambda _: None) for run in runs]
+    return [{name: tensor.cpu().numpy() for name, tensor in outcome.state.items()} for outcome in outcomes]
+
+
+@pytest.mark.parametrize(("stages", "replicas"), [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_ranks_on_a_gpu_equal_the_oracle_there(pool: Pool, stages: int, replicas: int) -> None:
+    """With every staleness and every way to take the backward; the ranks share the GPU, through the host's memory."""
+    grid = {"stages": stages, "replicas": replicas, "device": "cuda", "backend": "gloo", "batch_size": 8 // replicas}
+    lags = [(0, "stashed"), (1, "stashed"), (2, "stashed"), (2, "latest"), (2, "recomputed")]
+    runs = [tiny.config(**grid, staleness=c, weights=weights) for c, weights in lags[: None if stages > 1 else 1]]
+    ran = pool.run(_states, runs[0].agents, runs)[0]
+    oracles = [dataclasses.replace(run, engine="reference") for run in runs]
+    expected = pool.run(_states, 1, oracles)[0]
+    for run, state, oracle in zip(runs, ran, expected, strict=True):
+        assert set(state) == set(oracle)
+        for name, value in oracle.items():
+            what = f"staleness={run.staleness} weights={run.weights} {name}"
+            np.testing.assert_allclose(state[name], value, rtol=TOLERANCE, atol=TOLERANCE, err_msg=what)
