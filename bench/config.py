@@ -577,6 +577,12 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
     return keys
 
 
+def grid_label(keys: Mapping[str, Any]) -> str:
+    """Names a method on its grid in a few characters, by canonical keys: ``K2 S1 c2``, ``K2 S1 1f1b``."""
+    how = f"c{keys['staleness']}" if keys["method"] == "decoupled" else keys["method"]
+    return f"K{keys['stages']} S{keys['replicas']} {how}"
+
+
 def parse(values: Mapping[str, Any]) -> RunConfig:
     """Check plain values (a resolved Hydra configuration) and return them as a :class:`RunConfig`.
 

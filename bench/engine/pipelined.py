@@ -56,6 +56,7 @@ class Pipelined(Agent):
         batches: Batches,
         meter: Meter,
     ) -> None:
+        assert world.line is not None
         super().__init__(config, world, numerics, module, 1, batches, meter)
         for parameter, view in zip(self.weights.parameters, self.weights.views(self.weights.gradient), strict=True):
             parameter.grad = view
