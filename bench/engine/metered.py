@@ -4,7 +4,7 @@ torch's schedules ask a stage which messages to send and to receive, start these
 stage names none: it takes its input from a channel just before it computes, and hands on its output just after. So a
 wait is for one certain message, and every method has the same transport.
 
-Why not torch's own messages, as of torch 2.14 on CPUs with gloo: every schedule runs, and as fast within 4%, but
+Why not torch's own messages, as of torch 2.14 on CPUs with gloo: every schedule runs, and within 5% as fast, but
 
 - gloo refuses what is not contiguous ("input tensor has to be contiguous"), and channels_last activations are not;
 - ``1f1b`` waits for a send and a receive together, and a gloo send ends when its receive is posted, so that what a
