@@ -36,6 +36,8 @@ examples:
   python -m bench report runs_dir=runs                     tables and pictures of all runs, as results/report.html
   python -m bench sync                                     give MLflow the runs that it missed
   python -m bench engine=reference weights=latest          the oracle: all agents in this process, no messages
+  python -m bench -m method=decoupled,1f1b,zero_bubble     delayed gradients against torch.distributed.pipelining
+  python -m bench stages=1 replicas=2 method=ddp           torch's DistributedDataParallel
   python -m bench download data=cifar10                    fetch a data set that torchvision knows
   python -m bench data data=imagefolder data.folder=mine   decode and check your own; say what it is
   python -m bench benchmark                                the engine's speed, as interleaved ratios
@@ -44,7 +46,8 @@ examples:
 
 overrides (Hydra's grammar; conf/config.yaml explains each key):
   stages replicas staleness method weights engine epochs max_steps batch_size seed device precision
-  loss_limit channels_last partition backend runs_dir force dry_run
+  loss_limit channels_last partition backend microbatches runs_dir force dry_run
+  method=decoupled|ddp|gpipe|1f1b|interleaved_1f1b|zero_bubble
   model=resnet|wide_resnet|vgg|mlp|vit|torchvision     data=digits|cifar10|cifar100|imagefolder|synthetic
   lr=constant|cosine|multistep|exponential|onecycle|polynomial|inverse_time|inverse_log|plateau_polynomial
   optimizer=sgd|adamw    averaging=allreduce|gossip    tracking=mlflow|none

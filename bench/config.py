@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
 
 import pydantic
@@ -33,6 +33,11 @@ Checked = TypeVar("Checked")
 
 WITHOUT_RESULT = ("tracking", "launcher", "runs_dir", "force", "dry_run")
 """Keys that do not bear on the result."""
+
+PIPELINED = ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble")
+"""Methods that split a batch into microbatches and pass these through the stages, by torch.distributed.pipelining."""
+LOOPED = ("interleaved_1f1b", "zero_bubble")
+"""Those of them that place two pieces of the network on every stage."""
 
 
 class ConfigError(ValueError):
@@ -422,7 +427,10 @@ class RunConfig:
     """S: copies of the whole pipeline, each on its own shard of the data."""
     staleness: Cardinal
     """c: ticks of delay per stage boundary. 0 back-propagation, 1 DDG, 2 FDG."""
-    method: Literal["decoupled"]
+    method: Literal["decoupled", "ddp", "gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"]
+    """How the agents train: delayed gradients, or one of the baselines, which know no staleness."""
+    microbatches: Count
+    """Parts that a batch is split into by the methods that pass such through the stages; 1 for the others."""
     weights: Literal["stashed", "latest", "recomputed"]
     """Weights that a backward pass uses: those of its forward pass, the current ones, or the current ones for both."""
     engine: Literal["distributed", "reference"]
@@ -459,10 +467,11 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if isinstance(self.partition, list):
-            if len(self.partition) != self.stages - 1:
+            if len(self.partition) != self.pieces - 1:
                 cuts = len(self.partition)
                 raise ValueError(
-                    f"partition={self.partition} has {cuts} cuts; stages={self.stages} needs {self.stages - 1}"
+                    f"partition={self.partition} has {cuts} cuts; {self._looped}stages={self.stages} needs "
+                    f"{self.pieces - 1}"
                 )
             if sorted(set(self.partition)) != self.partition:
                 raise ValueError(f"partition={self.partition} must increase")
@@ -473,8 +482,42 @@ class RunConfig:
                 "weights=latest needs precision=float32 or float64: under bfloat16 autocast the backward pass keeps "
                 "the weights that were cast for its forward pass"
             )
-        if isinstance(self.correction, WeightPrediction):
+        if self.method != "decoupled":
+            self._check_baseline()
+        elif isinstance(self.correction, WeightPrediction):
             self._check_prediction()
+
+    def _check_baseline(self) -> None:
+        if self.engine == "reference":
+            raise ValueError(
+                f"engine=reference is the oracle of method=decoupled; method={self.method} needs engine=distributed"
+            )
+        if self.averaging.name != "allreduce" and self.replicas > 1:
+            raise ValueError(f"method={self.method} needs averaging=allreduce, not averaging={self.averaging.name}")
+        if self.method == "ddp":
+            if self.stages > 1:
+                raise ValueError(f"method=ddp needs stages=1, not stages={self.stages}")
+            return
+        if self.stages == 1:
+            raise ValueError(f"method={self.method} needs stages=2 or more, not stages=1")
+        if self.method in LOOPED and self.device == "cuda" and self.backend != "gloo":
+            raise ValueError(
+                f"method={self.method} needs backend=gloo, not backend={self.backend}: NCCL would have to run the "
+                "messages between four pieces of two ranks in one order"
+            )
+        self._check_microbatches()
+
+    def _check_microbatches(self) -> None:
+        if self.batch_size % self.microbatches:
+            raise ValueError(f"batch_size={self.batch_size} must be a multiple of microbatches={self.microbatches}")
+        if self.method == "1f1b" and self.microbatches < self.stages:
+            raise ValueError(f"microbatches={self.microbatches}: method=1f1b needs at least stages={self.stages}")
+        rounds = max(1, self.microbatches // self.stages)
+        if self.method == "interleaved_1f1b" and self.microbatches % rounds:
+            raise ValueError(
+                f"microbatches={self.microbatches}: method=interleaved_1f1b with stages={self.stages} needs a multiple "
+                f"of {rounds}, its rounds"
+            )
 
     def _check_prediction(self) -> None:
         if not (isinstance(self.optimizer, SGD) and self.optimizer.momentum):
@@ -493,6 +536,15 @@ class RunConfig:
     def agents(self) -> int:
         """Processes of the distributed engine: K * S."""
         return self.stages * self.replicas
+
+    @property
+    def pieces(self) -> int:
+        """What the network is cut into: a piece a stage, or two."""
+        return self.stages * (2 if self.method in LOOPED else 1)
+
+    @property
+    def _looped(self) -> str:
+        return f"method={self.method} " if self.method in LOOPED else ""
 
     def resolved(self) -> dict[str, Any]:
         """All keys, as :func:`parse` takes them."""
@@ -515,6 +567,8 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
         keys |= {"staleness": 0, "partition": []}
     if keys["staleness"] == 0:
         keys["weights"] = "stashed"
+    if keys["method"] not in PIPELINED:
+        keys.pop("microbatches", None)
     if keys["replicas"] == 1:
         keys["averaging"] = {"name": "allreduce"}
     keys["lr"] = {key: value for key, value in keys["lr"].items() if key != "require_convergent"}
@@ -525,13 +579,24 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
     return keys
 
 
+def grid_label(keys: Mapping[str, Any]) -> str:
+    """Names a method on its grid in a few characters, by canonical keys: ``K2 S1 c2``, ``K2 S1 1f1b``."""
+    how = f"c{keys['staleness']}" if keys["method"] == "decoupled" else keys["method"]
+    return f"K{keys['stages']} S{keys['replicas']} {how}"
+
+
 def parse(values: Mapping[str, Any]) -> RunConfig:
     """Check plain values (a resolved Hydra configuration) and return them as a :class:`RunConfig`.
+
+    What means nothing to the method takes the value that does nothing, so that nobody behind has to ask.
 
     Raises:
         ConfigError: a key is missing, unknown, of the wrong type or out of range.
     """
-    return parse_as(RunConfig, values)
+    run = parse_as(RunConfig, values)
+    if run.method != "decoupled":
+        run = replace(run, staleness=0, weights="stashed", correction=NoCorrection("none"))
+    return run if run.method in PIPELINED else replace(run, microbatches=1)
 
 
 def parse_as(kind: type[Checked], values: Mapping[str, Any]) -> Checked:
@@ -555,7 +620,7 @@ def parse_recorded(values: Mapping[str, Any]) -> RunConfig:
         ConfigError: this version cannot read it.
     """
     lr = {"staleness_power": 0.0, "require_convergent": False, **values.get("lr", {})}
-    return parse({"correction": {"name": "none"}, **values, "lr": lr})
+    return parse({"microbatches": 1, "correction": {"name": "none"}, **values, "lr": lr})
 
 
 @functools.cache

@@ -64,6 +64,7 @@ WRONG = {
     "-m stages=2,0": "stages=0: must be greater than or equal to 1",
     # What only this machine and its data can tell.
     "stages=6": "stages=6: may be at most 5, the layers of model=resnet",
+    "stages=3 method=zero_bubble": "stages=3: may be at most 2, half the layers of model=resnet: method=zero_bubble",
     "partition=[9]": "partition=[9] must lie in 1..4: the network has 5 layers",
     "batch_size=65": "batch_size=65: may be at most 64; the data has 64 training images for replicas=1",
     "batch_size=64 replicas=2": "batch_size=64: may be at most 32; the data has 64 training images for replicas=2",

@@ -31,7 +31,42 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"batch_size": "8"}, "batch_size='8': must be a valid integer"),
     ({"seed": -1}, "seed=-1: must be greater than or equal to 0"),
     ({"seed": 2**63}, f"seed={2**63}: must be less than {2**63}"),
-    ({"method": "magic"}, "method='magic': must be 'decoupled'"),
+    (
+        {"method": "magic"},
+        "method='magic': must be 'decoupled', 'ddp', 'gpipe', '1f1b', 'interleaved_1f1b' or 'zero_bubble'",
+    ),
+    ({"microbatches": 0}, "microbatches=0: must be greater than or equal to 1"),
+    ({"method": "ddp", "stages": 2}, "method=ddp needs stages=1, not stages=2"),
+    ({"method": "gpipe", "stages": 1}, "method=gpipe needs stages=2 or more, not stages=1"),
+    (
+        {"method": "gpipe", "stages": 2, "engine": "reference"},
+        "engine=reference is the oracle of method=decoupled; method=gpipe needs engine=distributed",
+    ),
+    (
+        {"method": "ddp", "replicas": 2, "averaging": {"name": "gossip", "graph": "ring"}},
+        "method=ddp needs averaging=allreduce, not averaging=gossip",
+    ),
+    (
+        {"method": "gpipe", "stages": 2, "batch_size": 6, "microbatches": 4},
+        "batch_size=6 must be a multiple of microbatches=4",
+    ),
+    (
+        {"method": "1f1b", "stages": 4, "microbatches": 2},
+        "microbatches=2: method=1f1b needs at least stages=4",
+    ),
+    (
+        {"method": "interleaved_1f1b", "stages": 2, "batch_size": 10, "microbatches": 5},
+        "microbatches=5: method=interleaved_1f1b with stages=2 needs a multiple of 2, its rounds",
+    ),
+    (
+        {"method": "zero_bubble", "stages": 2, "partition": [4]},
+        "partition=[4] has 1 cuts; method=zero_bubble stages=2 needs 3",
+    ),
+    (
+        {"method": "zero_bubble", "stages": 2, "device": "cuda"},
+        "method=zero_bubble needs backend=gloo, not backend=auto: NCCL would have to run the messages between four "
+        "pieces of two ranks in one order",
+    ),
     ({"weights": "old"}, "weights='old': must be 'stashed', 'latest' or 'recomputed'"),
     ({"engine": "mpi"}, "engine='mpi': must be 'distributed' or 'reference'"),
     ({"device": "tpu"}, "device='tpu': must be 'cpu' or 'cuda'"),
@@ -130,6 +165,7 @@ def test_a_resolved_configuration_parses_to_itself(changes: dict[str, Any]) -> N
 
 
 GOSSIP = {"name": "gossip", "graph": "ring"}
+BASELINE: dict[str, Any] = {"method": "gpipe", "stages": 2, "microbatches": 2}
 
 
 @pytest.mark.parametrize(
@@ -140,6 +176,12 @@ GOSSIP = {"name": "gossip", "graph": "ring"}
         ({"stages": 1, "partition": "measured"}, {"stages": 1, "partition": []}),
         ({"stages": 2, "staleness": 0}, {"stages": 2, "staleness": 0, "weights": "recomputed"}),
         ({"replicas": 1}, {"replicas": 1, "averaging": GOSSIP}),
+        ({}, {"microbatches": 3}),
+        ({"method": "ddp", "replicas": 2}, {"method": "ddp", "replicas": 2, "staleness": 2, "microbatches": 3}),
+        (
+            BASELINE,
+            {**BASELINE, "staleness": 2, "weights": "latest", "correction": {"name": "shrink", "beta": 0.5}},
+        ),
         ({"runs_dir": "runs"}, {"runs_dir": "elsewhere", "force": True}),
         ({}, {"tracking": {"name": "mlflow", "uri": "sqlite:///m.db", "experiment": "e"}}),
     ],
@@ -170,15 +212,39 @@ def test_what_decides_the_result_names_the_run() -> None:
     assert all(len(name) == 12 and set(name) <= set("0123456789abcdef") for name in hashes)
 
 
+def test_methods_and_their_microbatches_are_runs_of_their_own() -> None:
+    baselines = ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble")
+    changes: list[dict[str, Any]] = [
+        {"stages": 2},
+        {"replicas": 2},
+        {"method": "ddp", "replicas": 2},
+        *({"stages": 2, "method": method, "microbatches": count} for method in baselines for count in (2, 4)),
+    ]
+    assert len({config(**change).hash() for change in changes}) == len(changes)
+
+
+def test_what_means_nothing_to_a_baseline_does_nothing() -> None:
+    """Nobody behind the edge has to ask for the method: its staleness is 0, its backward's weights its forward's."""
+    run = config(**{**BASELINE, "staleness": 2, "weights": "recomputed", "correction": {"name": "shrink", "beta": 0.5}})
+    assert (run.staleness, run.weights, run.correction.name, run.microbatches) == (0, "stashed", "none", 2)
+    assert config(microbatches=4).microbatches == config(method="ddp", replicas=2, microbatches=4).microbatches == 1
+
+
+@pytest.mark.parametrize(("method", "pieces"), [("decoupled", 3), ("gpipe", 3), ("1f1b", 3), ("zero_bubble", 6)])
+def test_a_loop_has_two_pieces_a_stage(method: str, pieces: int) -> None:
+    run = config(method=method, stages=3, batch_size=6, microbatches=3, partition=list(range(1, pieces)))
+    assert run.pieces == pieces
+
+
 def test_agents_are_stages_times_replicas() -> None:
     assert config(stages=3, replicas=2).agents == 6
 
 
 def test_a_record_of_an_older_version_is_read() -> None:
-    """Before there were corrections and shares of the rate for stale stages; its name is the same."""
+    """Before there were baselines, corrections and shares of the rate for stale stages; its name is the same."""
     run = config(stages=2, staleness=2)
     old = run.resolved()
-    del old["correction"], old["lr"]["staleness_power"], old["lr"]["require_convergent"]
+    del old["correction"], old["microbatches"], old["lr"]["staleness_power"], old["lr"]["require_convergent"]
     assert parse_recorded(old) == run
     assert parse_recorded(run.resolved()) == run
     assert canonical(old) == run.canonical()

@@ -193,6 +193,20 @@ def test_ratios_pair_runs_of_one_seed() -> None:
     assert [row[f"over_single{end}"] for end in ("", "_low", "_high")] == [1.5, 1.5, 1.5]
 
 
+def test_a_baseline_is_compared_and_not_compared_with() -> None:
+    """It has no staleness either, but back-propagation is the decoupled method's."""
+    gpipe = record(140.0, [0.80, 0.90], stages=2, method="gpipe", microbatches=2, seed=0)
+    single = record(70.0, [0.70, 0.75], method="ddp", seed=0)
+    table = rows(throughput_table(runs(*RECORDS, gpipe, single)))
+    table = [row for row in table if row["S"] == 1]
+    over = {(row["K"], row["staleness"], row["method"]): (row["over_single"], row["over_locked"]) for row in table}
+    assert over[2, 0, "gpipe"] == (near(1.4), near(140 / 95))
+    assert over[2, 2, "decoupled"] == (near(1.9), near(2.0))
+    accuracies = {(row["K"], row["method"]): row for row in rows(accuracy_table(runs(*RECORDS, gpipe, single)))}
+    assert accuracies[2, "gpipe"]["backpropagation_runs"] == f"{NAME[1, 0, 0]} {NAME[1, 0, 1]}"
+    assert [run.label for run in runs(gpipe, single, RECORDS[4])] == ["K2 S1 gpipe", "K1 S1 ddp", "K2 S1 c2"]
+
+
 def test_hosts_are_not_mixed_unless_asked() -> None:
     records = [record(100.0, [0.9]), record(300.0, [0.9], {"host": "b"}, stages=2, staleness=2)]
     apart, mixed = throughput_table(runs(*records)), throughput_table(runs(*records), mix_hosts=True)

@@ -11,7 +11,7 @@ from bench.study.table import FOOTNOTE, summary
 
 def _record(stages: int, replicas: int, staleness: int, speed: float, **changes: Any) -> dict[str, Any]:
     config = {"stages": stages, "replicas": replicas, "staleness": staleness, "method": "decoupled"}
-    config |= {"weights": "stashed", "seed": 0, "batch_size": 64, "averaging": {"name": "allreduce"}}
+    config |= {"weights": "stashed", "seed": 0, "batch_size": 64, "microbatches": 1, "averaging": {"name": "allreduce"}}
     config |= {"model": {"name": "resnet", "depth": 20}, "partition": "measured", "lr": {"name": "cosine"}}
     metrics = {"throughput/images_per_second": speed, "throughput/efficiency": 0.97, "accuracy/test": 0.9125}
     metrics |= {"locking/forward_fraction": 0.012, "locking/backward_fraction": 0.0, "locking/update_fraction": 0.1}
@@ -69,6 +69,13 @@ def test_weights_have_a_column_only_where_they_vary() -> None:
     assert "weights" not in _cells(summary([stashed, plain]))[0]
     rows = _cells(summary([stashed, latest, plain]))
     assert [row["weights"] for row in rows] == ["-", "stashed", "latest"]
+
+
+def test_microbatches_are_told_of_those_that_have_them() -> None:
+    stale, plain = _record(2, 1, 2, 500.0, microbatches=1), _record(1, 1, 0, 1.0, microbatches=1)
+    piped = [_record(2, 1, 0, 400.0, method="gpipe", microbatches=count) for count in (2, 4)]
+    assert "microbatches" not in _cells(summary([stale, plain, piped[0]]))[0]
+    assert [row["microbatches"] for row in _cells(summary([stale, plain, *piped]))] == ["-", "2", "4", "-"]
 
 
 def test_a_setting_that_means_nothing_to_a_run_makes_no_column() -> None:

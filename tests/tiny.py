@@ -21,6 +21,7 @@ VALUES: dict[str, Any] = {
     "replicas": 1,
     "staleness": 0,
     "method": "decoupled",
+    "microbatches": 1,
     "weights": "stashed",
     "engine": "distributed",
     "epochs": 2,

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.config import CIFAR, ImageFolder, RunConfig
 from bench.engine.channels import Message
@@ -19,6 +19,7 @@ from bench.engine.reference import Reference
 from bench.engine.stage import Stage
 from bench.engine.world import World
 from bench.plan.partition import bounds, cut
+from bench.plan.placement import holder
 from bench.task.data import Batches, Dataset
 from bench.task.models import build
 
@@ -32,18 +33,19 @@ class Plan(NamedTuple):
     messages: list[Message]
     """Out of each layer."""
 
-    def record(self, unit: str | None) -> list[dict[str, Any]]:
-        """The record's ``partition``: layers, cost and outgoing message of each stage."""
+    def record(self, config: RunConfig, unit: str | None) -> list[dict[str, Any]]:
+        """The record's ``partition``: layers, cost and outgoing message of each piece of the network."""
+        pieces = bounds(self.cuts, len(self.costs))
         return [
             {
-                "stage": stage,
+                "stage": holder(config.method, config.stages, piece),
                 "first_layer": first,
                 "last_layer": last - 1,
                 "cost": sum(self.costs[first:last]) if unit else None,
                 "cost_unit": unit,
                 "message_bytes": self.messages[last - 1].bytes if last < len(self.costs) else 0,
             }
-            for stage, (first, last) in enumerate(bounds(self.cuts, len(self.costs)))
+            for piece, (first, last) in enumerate(pieces)
         ]
 
 
@@ -63,12 +65,20 @@ def assemble(
     stages = [_slice(network, first, last) for first, last in bounds(plan.cuts, len(network))]
     if config.engine == "reference":
         parts = [[numerics.place(copy.deepcopy(stage)) for stage in stages] for _ in range(config.replicas)]
-        return Reference(config, numerics, parts, batches, meter), batches, plan.record(unit)
-    ends = [None, *(plan.messages[first - 1] for first in plan.cuts), None]
-    boundaries = (ends[world.stage], ends[world.stage + 1])
-    module = numerics.place(stages[world.stage])
-    worker = Stage(config, world, numerics, module, boundaries, batches[world.replica], meter)
-    return worker, batches, plan.record(unit)
+        return Reference(config, numerics, parts, batches, meter), batches, plan.record(config, unit)
+    mine = batches[world.replica]
+    method: Method
+    if config.method == "decoupled":
+        ends = [None, *(plan.messages[first - 1] for first in plan.cuts), None]
+        boundaries = (ends[world.stage], ends[world.stage + 1])
+        method = Stage(config, world, numerics, numerics.place(stages[world.stage]), boundaries, mine, meter)
+    else:
+        from bench.engine.baselines import baseline  # torch's pipelining takes a second, which is for these alone
+
+        spans = bounds(plan.cuts, len(network))
+        messages = [Message.like(_images(config, mine)), *(plan.messages[last - 1] for _, last in spans)]
+        method = baseline(config, world, numerics, network, spans, messages, mine, meter)
+    return method, batches, plan.record(config, unit)
 
 
 def batches_of(config: RunConfig, dataset: Dataset, replica: int, numerics: Numerics) -> Batches:
@@ -89,10 +99,15 @@ def batches_of(config: RunConfig, dataset: Dataset, replica: int, numerics: Nume
 
 def _plan(config: RunConfig, network: nn.Sequential, batches: Batches, numerics: Numerics) -> Plan:
     """Rank 0 walks through the network once and cuts it; the others take its word."""
-    layers = profile(numerics.place(copy.deepcopy(network)), batches.inputs(0, 0), numerics, _how(config))
+    layers = profile(numerics.place(copy.deepcopy(network)), _images(config, batches), numerics, _how(config))
     costs = [layer.cost for layer in layers]
-    cuts = cut(costs, config.stages) if isinstance(config.partition, str) else config.partition
+    cuts = cut(costs, config.pieces) if isinstance(config.partition, str) else config.partition
     return Plan(cuts, costs, [layer.output for layer in layers])
+
+
+def _images(config: RunConfig, batches: Batches) -> Tensor:
+    """What passes through the network at once."""
+    return batches.inputs(0, 0)[: config.batch_size // config.microbatches]
 
 
 def _how(config: RunConfig) -> str:

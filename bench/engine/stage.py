@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from bench.config import RunConfig
-from bench.engine.averaging import averaging, mean
+from bench.engine.agent import Agent, Piece
 from bench.engine.channels import Message, Route
 from bench.engine.memory import Exchange
 from bench.engine.meter import Meter
-from bench.engine.method import Ages, Evaluation, Stretch
+from bench.engine.method import Stretch
 from bench.engine.numerics import Numerics, seed_stage
-from bench.engine.optimizer import FlatOptimizer
 from bench.engine.prediction import Prediction
 from bench.engine.weights import Weights
 from bench.engine.world import World
@@ -37,7 +36,7 @@ class InFlight:
     parameters: list[nn.Parameter]
 
 
-class Stage:
+class Stage(Agent):
     """Agent (replica, stage): at most one forward, one backward and one update in a tick.
 
     Args:
@@ -57,21 +56,17 @@ class Stage:
         meter: Meter,
     ) -> None:
         clock = Clock(config.stages, config.staleness, 0)
-        self._config, self._world, self._numerics, self._batches, self.meter = config, world, numerics, batches, meter
         self._stage, self._first, self._last = world.stage, world.stage == 0, world.stage == config.stages - 1
         delayed = clock.lag(self._stage) > 0
         self._forward_first = clock.forward_first(self._stage, config.replicas)
         stashed = delayed and config.weights == "stashed"
         foreseen = foresight(config.correction, clock, self._stage)
-        self.weights = Weights(module.train(), clock.versions(self._stage) if stashed and not foreseen else 1)
+        versions = clock.versions(self._stage) if stashed and not foreseen else 1
+        super().__init__(config, world, numerics, module, versions, batches, meter)
         self._shadow = self.weights.shadow() if delayed and config.weights == "recomputed" else None
-        optimizer = FlatOptimizer(config.optimizer, self.weights.current)
-        self._prediction = Prediction(self.weights, optimizer, foreseen) if foreseen else None
+        self._prediction = Prediction(self.weights, self._optimizer, foreseen) if foreseen else None
         self._shrinkage = shrinkage(config.correction, config.staleness)
-        self._averaging = averaging(config.averaging, world, self.weights, optimizer, meter)
         self._flight: deque[InFlight] = deque()
-        self._losses: list[Tensor] = []
-        self._staleness: Counter[int] = Counter()
         self._connect(boundaries, clock)
 
     def _connect(self, boundaries: tuple[Message | None, Message | None], clock: Clock) -> None:
@@ -122,14 +117,6 @@ class Stage:
             if sender is not None:
                 sender.flush()
         self.meter.enter("other")
-
-    def loss(self) -> float | None:
-        """Mean training loss since it was last asked for; None in every stage but the last."""
-        if not self._last:
-            return None
-        total = float(torch.stack(self._losses).mean())
-        self._losses.clear()
-        return total
 
     def _forward(self, batch: int) -> None:
         x = self._input(batch)
@@ -191,48 +178,5 @@ class Stage:
     def _seed(self, batch: int) -> None:
         seed_stage(self._config.seed, self._stretch.first_step + batch, self._world.replica, self._stage)
 
-    # ----------------------------------------------------------------------------------------------------- evaluation
-    def agree(self) -> float:
-        """At a flush: average the batch-norm statistics over the replicas, and return the squared distance of this
-        agent's weights from the replicas' mean."""
-        for buffer in self.weights.module.buffers():
-            if buffer.is_floating_point():
-                buffer.copy_(mean(self._world, buffer))
-        self._mean = self._averaging.consensus()
-        return float((self.weights.current - self._mean).square().sum())
-
-    def settle(self) -> None:
-        """The end of the run: every replica takes the mean weights."""
-        self.weights.current.copy_(self._mean)
-
-    @torch.no_grad()
-    def evaluate(self) -> Evaluation:
-        """Pass this replica's share of the test batches through the pipeline, at the replicas' mean weights."""
-        own = self.weights.current.clone()
-        self.weights.current.copy_(self._mean)
-        module = self.weights.module.eval()
-        mine = range(self._world.replica, self._batches.test_batches, self._config.replicas)
-        for channel in (self._inputs, self._outputs):
-            if channel is not None:
-                channel.open(len(mine))
-        result = Evaluation()
-        for batch in mine:
-            x = self._inputs.receive() if self._inputs else self._batches.test_inputs(batch)
-            output = self._numerics.apply(module, x)
-            if self._outputs is not None:
-                self._outputs.send(output)
-            else:
-                result += self._numerics.score(output, self._batches, batch)
-        if self._outputs is not None:
-            self._outputs.flush()
-        module.train()
-        self.weights.current.copy_(own)
-        return result
-
-    def ages(self) -> list[Ages]:
-        return [Ages(self._stage, self._world.replica, dict(sorted(self._staleness.items())))]
-
-    def state(self) -> dict[str, Tensor]:
-        if self._world.replica > 0:
-            return {}
-        return {name: tensor.detach().cpu() for name, tensor in self.weights.module.state_dict().items()}
+    def _pieces(self) -> list[Piece]:
+        return [Piece(self.weights.module, self._inputs, self._outputs)]

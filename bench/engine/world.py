@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import ProcessGroup, Store
 
-from bench.config import RunConfig
+from bench.config import PIPELINED, RunConfig
 from bench.plan.grid import Grid
 
 TIMEOUT = timedelta(minutes=10)
@@ -36,6 +36,8 @@ class World:
     """gloo, all ranks: barriers, plans and figures, outside the clock."""
     peers: ProcessGroup | None = None
     """The replicas of this agent's stage."""
+    line: ProcessGroup | None = None
+    """gloo, for torch's pipelining alone: the stages of this agent's replica."""
     forward_lines: Mapping[int, ProcessGroup | None] = field(default_factory=dict)
     """NCCL: the group that carries activations out of a rank, by that rank; gloo tells messages apart by tags."""
     backward_lines: Mapping[int, ProcessGroup | None] = field(default_factory=dict)
@@ -117,8 +119,12 @@ def joined(config: RunConfig, store: Store | None = None) -> Iterator[World]:
         control = dist.group.WORLD if backend == "gloo" else _group(list(range(size)), "gloo")
         groups = [_group(grid.peers(stage)) for stage in range(grid.stages)] if grid.replicas > 1 else []
         peers = groups[grid.stage(rank)] if groups else None
+        pipelines = [
+            _group(grid.line(replica), "gloo") for replica in range(grid.replicas) if config.method in PIPELINED
+        ]
+        line = pipelines[grid.replica(rank)] if pipelines else None
         forward_lines, backward_lines = _lines(grid) if backend == "nccl" else ({}, {})
-        yield World(grid, rank, device, backend, control, peers, forward_lines, backward_lines)
+        yield World(grid, rank, device, backend, control, peers, line, forward_lines, backward_lines)
     finally:
         dist.destroy_process_group()
 

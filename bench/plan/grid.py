@@ -59,6 +59,10 @@ class Grid:
         """Ranks that hold ``stage``, one per replica, in the order of the replicas."""
         return [self.rank(replica, stage) for replica in range(self.replicas)]
 
+    def line(self, replica: int) -> list[int]:
+        """Ranks of one replica, in the order of the stages."""
+        return [self.rank(replica, stage) for stage in range(self.stages)]
+
 
 def neighbours(graph: Graph, replicas: int, replica: int) -> list[int]:
     """Replicas that ``replica`` exchanges weights with, itself left out, in increasing order.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from bench.config import RunConfig
+from bench.config import RunConfig, grid_label
 from bench.study.check import oversubscribed
 from bench.study.elsewhere import Interrupted
 from bench.study.launch import Pruned, RunFailed, launch, under_torchrun
@@ -27,7 +27,7 @@ def folder_of(config: RunConfig) -> RunFolder:
 
 def label(config: RunConfig) -> str:
     """A run's short name for people."""
-    return f"K{config.stages} S{config.replicas} c{config.canonical()['staleness']} {config.hash()}"
+    return f"{grid_label(config.canonical())} {config.hash()}"
 
 
 def runs_again(config: RunConfig) -> bool:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.config import ConfigError, RunConfig
+from bench.config import LOOPED, ConfigError, RunConfig
 from bench.plan.rates import verdict
 from bench.study.standing import require
 
@@ -31,8 +31,12 @@ def check(config: RunConfig) -> Path | None:
     dataset = sources.load(config.data, prepared)
     check_batch_size(len(dataset.train_labels), config.batch_size, config.replicas)
     layers = len(build(config.model, dataset.image_shape, dataset.classes))
-    if config.stages > layers:
-        raise ConfigError(f"stages={config.stages}: may be at most {layers}, the layers of model={config.model.name}")
+    if config.pieces > layers:
+        most = layers * config.stages // config.pieces
+        reason = f"the layers of model={config.model.name}"
+        if config.method in LOOPED:
+            reason = f"half the layers of model={config.model.name}: method={config.method} cuts every stage in two"
+        raise ConfigError(f"stages={config.stages}: may be at most {most}, {reason}")
     if isinstance(config.partition, list):
         try:
             bounds(config.partition, layers)

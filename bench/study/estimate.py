@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 
-from bench.config import RunConfig
+from bench.config import PIPELINED, RunConfig
 
 START_SECONDS = 8.0
 """Of a run beyond its training and evaluation: to start processes and to write what it leaves."""
@@ -17,8 +17,8 @@ FORWARD_SHARE = 1 / 3
 def estimate(configs: Sequence[RunConfig]) -> list[float]:
     """Seconds that each run will take; every different network is timed once, on this machine.
 
-    The pace of decoupled stages is that of the slowest one; at staleness 0 they work in turns. Agents that share cores
-    take turns as well, and so do all those of the oracle.
+    The pace of decoupled stages is that of the slowest one; at staleness 0 they work in turns. Microbatches fill and
+    drain the stages at every update. Agents that share cores take turns as well, and so do all those of the oracle.
     """
     known: dict[str, list[float]] = {}
     return [_seconds(config, _layers(config, known)) for config in configs]
@@ -47,14 +47,22 @@ def _layers(config: RunConfig, known: dict[str, list[float]]) -> list[float]:
 
 def _seconds(config: RunConfig, layers: Sequence[float]) -> float:
     from bench.plan.partition import bounds, cut
+    from bench.plan.placement import holder
     from bench.plan.rates import updates
     from bench.task.data import Batches
     from bench.task.sources import load
 
-    cuts = config.partition if isinstance(config.partition, list) else cut(layers, config.stages)
-    stages = [sum(layers[first:last]) for first, last in bounds(cuts, len(layers))]
+    cuts = config.partition if isinstance(config.partition, list) else cut(layers, config.pieces)
+    stages = [0.0] * config.stages
+    for piece, (first, last) in enumerate(bounds(cuts, len(layers))):
+        stages[holder(config.method, config.stages, piece)] += sum(layers[first:last])
     cores = 1 if config.engine == "reference" else min(len(os.sched_getaffinity(0)), config.agents)
-    pace = max(sum(stages) if config.staleness == 0 else max(stages), sum(stages) * config.replicas / cores)
+    pace = max(stages)
+    if config.method in PIPELINED:
+        pace *= 1 + (config.stages - 1) * config.stages / (config.pieces * config.microbatches)
+    elif config.staleness == 0:
+        pace = sum(stages)
+    pace = max(pace, sum(stages) * config.replicas / cores)
     dataset = load(config.data)
     per_epoch = Batches(dataset, seed=0, batch_size=config.batch_size, replicas=config.replicas).batches
     steps = updates(config.epochs, config.max_steps, per_epoch)

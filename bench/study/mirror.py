@@ -7,7 +7,7 @@ import platform
 from datetime import datetime
 from typing import Any
 
-from bench.config import RunConfig
+from bench.config import RunConfig, grid_label
 from bench.study.record import RunFolder, flatten, git_state
 from bench.study.shelf import Sweep
 
@@ -19,7 +19,7 @@ def name(config: RunConfig) -> str:
     """A run's name in MLflow's tables and legends."""
     keys = config.canonical()
     weights = "" if keys["weights"] == "stashed" else f" {keys['weights']}"
-    return f"K{keys['stages']} S{keys['replicas']} c{keys['staleness']}{weights} seed{keys['seed']}"
+    return f"{grid_label(keys)}{weights} seed{keys['seed']}"
 
 
 def parent_name(sweep: Sweep) -> str:

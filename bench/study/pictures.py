@@ -147,7 +147,7 @@ def _staleness(axes: Sequence[Any], groups: list[Group]) -> None:
     for group in groups:
         keys = group.first.keys
         accuracy = group.mean(ACCURACY)
-        if accuracy:
+        if accuracy and keys["method"] == "decoupled":
             name = f"S{keys['replicas']}{group.rest}"
             lines.setdefault(name, []).append((keys["staleness"] * (keys["stages"] - 1), accuracy))
     for index, (name, points) in enumerate(list(lines.items())[:GROUPS_DRAWN]):

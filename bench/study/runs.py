@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bench.config import canonical
+from bench.config import canonical, grid_label
 from bench.study.record import flatten
 
-METHOD = ("stages", "replicas", "staleness", "method", "weights", "averaging", "partition", "engine")
+METHOD = ("stages", "replicas", "staleness", "method", "microbatches", "weights", "averaging", "partition", "engine")
 """Keys that may differ between runs that are compared; all others, the seed apart, make the workload."""
 TITLES = {"stages": "K", "replicas": "S"}
 AXES = ("stages", "replicas", "staleness", "method")
@@ -77,7 +77,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        return f"K{self.keys['stages']} S{self.keys['replicas']} c{self.keys['staleness']}"
+        return grid_label(self.keys)
 
     def number(self, metric: str) -> float | None:
         return self.metrics.get(metric)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from bench.config import canonical
+from bench.config import PIPELINED, canonical
 from bench.study.record import flatten
 
 MARK = "*"
@@ -80,6 +80,7 @@ def _varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 def _setting(config: Mapping[str, Any], key: str) -> str:
     """The value of a dotted key as text; nothing where the key has no bearing on the run."""
     idle = {"weights": config["staleness"] == 0 or config["stages"] == 1, "averaging": config["replicas"] == 1}
+    idle["microbatches"] = config["method"] not in PIPELINED
     value = flatten(config).get(key)
     if value is None or idle.get(key.partition(".")[0], False):
         return NOTHING

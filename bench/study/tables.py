@@ -7,7 +7,7 @@ of a sweep, so that ratios are taken between runs of the same seed and the machi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.study.interval import Interval, difference, mean, ratio
@@ -104,7 +104,7 @@ def _accuracies(group: Sequence[Run]) -> list[float]:
 def _backpropagation(group: Sequence[Run], groups: Sequence[Sequence[Run]]) -> Sequence[Run]:
     """Of groups of its workload, that without staleness and of as many replicas; of several the one most alike."""
     run = group[0]
-    wanted = {"staleness": 0, "replicas": run.keys["replicas"]}
+    wanted = {"method": "decoupled", "staleness": 0, "replicas": run.keys["replicas"]}
     candidates = [other for other in groups if other[0].keys.items() >= wanted.items()]
     return min(
         candidates,
@@ -128,7 +128,8 @@ def _throughput_row(
     row |= {"images_per_second": _mean(group, "throughput/images_per_second")}
     names = {}
     for title, stages, replicas in (("single", 1, 1), ("locked", run.keys["stages"], run.keys["replicas"])):
-        others = _counterpart(group, groups, {"stages": stages, "replicas": replicas, "staleness": 0}, mix_hosts)
+        wanted = {"method": "decoupled", "stages": stages, "replicas": replicas, "staleness": 0}
+        others = _counterpart(group, groups, wanted, mix_hosts)
         pairs = _pairs(group, others)
         interval = ratio(*zip(*[_speeds(pair) for pair in pairs], strict=True)) if pairs else None
         row |= columns(f"over_{title}", interval, DIGITS) | {f"over_{title}_n": len(pairs)}
@@ -143,7 +144,7 @@ LOCKS = ("forward", "backward", "update", "total")
 
 
 def _counterpart(
-    group: Sequence[Run], groups: Sequence[Sequence[Run]], wanted: dict[str, int], mix_hosts: bool
+    group: Sequence[Run], groups: Sequence[Sequence[Run]], wanted: Mapping[str, Any], mix_hosts: bool
 ) -> Sequence[Run]:
     """Of groups of its workload, that of the same engine and host with the wanted keys; none if it has them itself."""
     run = group[0]
