@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+import threading
 from pathlib import Path
 
 import pytest
 
+from bench.engine.alone import cuts_of, stage_alone
 from bench.study.benchmark import CONTENDERS, RATIOS, WORKLOAD, Measurement, report
 from bench.study.compose import compose
 from bench.study.interval import ratio
@@ -39,16 +41,18 @@ def test_one_pair_has_no_interval() -> None:
 def test_contenders_do_the_same_work(name: str) -> None:
     config = compose([*WORKLOAD, *CONTENDERS[name]])
     reference = compose([*WORKLOAD, *CONTENDERS["one core"]])
-    assert (config.model, config.data, config.batch_size) == (reference.model, reference.data, reference.batch_size)
+    assert (config.model, config.data) == (reference.model, reference.data)
+    assert config.batch_size * config.replicas == reference.batch_size
     assert {name for pair in RATIOS for name in pair[:2]} <= set(CONTENDERS)
 
 
 def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine slows down by half after round 0: the ratios do not see it."""
     monkeypatch.chdir(tmp_path)
-    speeds = dict.fromkeys(CONTENDERS, 100.0) | {"FDG": 195.0, "locked": 97.5}
+    speeds = dict.fromkeys(CONTENDERS, 100.0) | {"FDG": 195.0, "locked": 97.5, "gpipe, 8 microbatches": 130.0}
+    busy = dict.fromkeys(CONTENDERS, 0.002) | {"FDG, K=4": 0.0021}
     measurements = [
-        Measurement(round_number, name, speed / (1 + round_number), 0.98, 0.02, 3.0, 0.001)
+        Measurement(round_number, name, speed / (1 + round_number), 0.98, 0.02, 3.0, 0.001, busy[name])
         for round_number in (0, 1)
         for name, speed in speeds.items()
     ]
@@ -61,19 +65,35 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "low": "1.95",
         "high": "1.95",
         "n": "2",
-        "asked": "1.9",
+        "asked": "1.95",
         "cpu": "a CPU",
         "cores": "2",
         "torch": "2.14.1",
     }
     assert float(rows["FDG / locked"]["mean"]) == 2.0
+    assert (rows["FDG / gpipe, 8 microbatches"]["mean"], rows["FDG / gpipe, 8 microbatches"]["asked"]) == (
+        "1.5",
+        "1.35",
+    )
+    assert float(rows["FDG again / FDG"]["mean"]) == pytest.approx(100 / 195, abs=1e-4)
+    assert float(rows["FDG, K=4 / one core: processor time"]["mean"]) == 1.05
     assert float(rows["FDG: efficiency"]["mean"]) == 0.98
     assert float(rows["FDG: following the run / training time"]["mean"]) == 0.001
 
 
 def test_a_costly_mirror_fails_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    figures = (100.0, 0.98, 0.02, 3.0, 0.006)
+    figures = (100.0, 0.98, 0.02, 3.0, 0.006, 0.002)
     measurements = [Measurement(number, name, *figures) for number in (0, 1) for name in CONTENDERS]
     with pytest.raises(AssertionError, match=r"^to follow a run took 0\.60% of its training time"):
         report(measurements, {"cpu": "a CPU", "cores": 2, "torch": "2.14.1"})
+
+
+def test_stages_that_compute_alone_are_as_fast_as_the_slowest() -> None:
+    """Of a network whose second stage has almost all of the work, that stage's speed is the ceiling."""
+    small = ["data.train_size=64", "data.test_size=8", "data.shape=[3,8,8]", "model.depth=8", "model.width=4"]
+    config = compose([*WORKLOAD, *small, "partition=counted", "batch_size=16"])
+    cuts = cuts_of(config)
+    assert len(cuts) == 1
+    speeds = [stage_alone(config, [1], stage, threading.Barrier(1), steps=20) for stage in range(2)]
+    assert 0 < speeds[1] < speeds[0]

@@ -61,8 +61,8 @@ def assemble(
     torch.manual_seed(config.seed)
     network = build(config.model, dataset.image_shape, dataset.classes)
     unit = {"measured": "seconds", "counted": "operations"}.get(_how(config))
-    plan: Plan = world.share(_plan(config, network, batches[0], numerics) if world.rank == 0 else None)
-    stages = [_slice(network, first, last) for first, last in bounds(plan.cuts, len(network))]
+    plan: Plan = world.share(plan_of(config, network, batches[0], numerics) if world.rank == 0 else None)
+    stages = [piece(network, first, last) for first, last in bounds(plan.cuts, len(network))]
     if config.engine == "reference":
         parts = [[numerics.place(copy.deepcopy(stage)) for stage in stages] for _ in range(config.replicas)]
         return Reference(config, numerics, parts, batches, meter), batches, plan.record(config, unit)
@@ -97,7 +97,7 @@ def batches_of(config: RunConfig, dataset: Dataset, replica: int, numerics: Nume
     )
 
 
-def _plan(config: RunConfig, network: nn.Sequential, batches: Batches, numerics: Numerics) -> Plan:
+def plan_of(config: RunConfig, network: nn.Sequential, batches: Batches, numerics: Numerics) -> Plan:
     """Rank 0 walks through the network once and cuts it; the others take its word."""
     layers = profile(numerics.place(copy.deepcopy(network)), _images(config, batches), numerics, _how(config))
     costs = [layer.cost for layer in layers]
@@ -115,6 +115,6 @@ def _how(config: RunConfig) -> str:
     return config.partition if isinstance(config.partition, str) and config.stages > 1 else "given"
 
 
-def _slice(network: nn.Sequential, first: int, last: int) -> nn.Sequential:
+def piece(network: nn.Sequential, first: int, last: int) -> nn.Sequential:
     """Layers ``first .. last - 1`` under the names that they have in the network."""
     return nn.Sequential(OrderedDict((str(number), network[number]) for number in range(first, last)))
