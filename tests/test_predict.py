@@ -15,10 +15,10 @@ from bench.engine.speed import Speed
 from bench.plan.costs import Link
 from bench.study.attempt import folder_of
 from bench.study.compose import compose
-from bench.study.predict import _way, figures, replay
+from bench.study.predict import figures, replay
 from bench.study.record import KEYS, SCHEMA
 from bench.study.speedups import speedups
-from bench.study.workload import Links, Way, Workload, buckets, neighbours
+from bench.study.workload import Links, Way, Workload, buckets, neighbours, way_of
 from tests.commands import TINY
 
 NETWORK = ("--bandwidth=10", "--latency=20")
@@ -190,7 +190,7 @@ def speed_of(costs: list[tuple[float, float, int, int]]) -> Speed:
 def test_stages_are_sums_of_layers() -> None:
     workload = workload_of((*TINY, "partition=[1]", "stages=2"), 2, Links(Link(), Link(), copy=0.1))
     workload._speeds[4] = speed_of([(1, 2, 10, 100), (3, 4, 20, 0), (5, 6, 30, 300)])
-    first, second = workload.setup(_way(workload.config)).stages
+    first, second = workload.setup(way_of(workload.config)).stages
     assert (first.forward, first.backward, first.update) == (1, 2 + 1, 2)
     assert (second.forward, second.backward, second.update) == (8, 10 + 3, 6)
     assert [(part.message_bytes, part.parameter_bytes) for part in (first, second)] == [(10, 100), (0, 300)]
@@ -200,7 +200,7 @@ def test_stages_are_sums_of_layers() -> None:
 def test_recomputed_forwards_cost_where_there_is_a_delay() -> None:
     workload = workload_of((*TINY, "partition=[1]", "stages=2", "weights=recomputed"), 2)
     workload._speeds[4] = speed_of([(1, 2, 10, 0), (3, 4, 20, 0)])
-    assert [stage.backward for stage in workload.setup(_way(workload.config)).stages] == [3, 4]
+    assert [stage.backward for stage in workload.setup(way_of(workload.config)).stages] == [3, 4]
 
 
 def test_ddp_has_its_buckets() -> None:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.config import ConfigError, RunConfig
+from bench.config import PIPELINED, ConfigError, RunConfig
 from bench.plan.costs import LOCKS, StageCost, Times
 from bench.plan.throughput import predict
 from bench.study.attempt import folder_of
@@ -21,11 +21,10 @@ from bench.study.compose import compose
 from bench.study.record import RecordError
 from bench.study.speedups import draw, speedups
 from bench.study.table import align
-from bench.study.workload import Way, Workload, neighbours, network_link
+from bench.study.workload import Way, Workload, neighbours, network_link, way_of
 
 MICROBATCHES = (2, 4, 8)
 """Of the pipelines with a flush."""
-CHUNKS = {"interleaved_1f1b": 2}
 PICTURE = "prediction.png"
 FIGURES = ("images/s", "efficiency", *(f"{lock} lock" for lock in LOCKS))
 
@@ -48,14 +47,9 @@ def main(arguments: argparse.Namespace) -> int:
     print(_facts(workload), end="\n\n")
     print("\n".join(align(_rows(workload))), end="\n\n")
     print(_beside_the_record(workload), end="\n\n")
-    draw(speedups(workload), folder / PICTURE, _way(config))
+    draw(speedups(workload), folder / PICTURE, way_of(config))
     print(f"{folder / PICTURE}: speed-up over stages and replicas")
     return 0
-
-
-def _way(config: RunConfig) -> Way:
-    """The way to train that a configuration asks for."""
-    return Way(config.method, config.stages, config.replicas, config.batch_size, config.canonical()["staleness"])
 
 
 def _jitter(value: float) -> float:
@@ -88,7 +82,7 @@ def _warn_of_load() -> None:
 # --------------------------------------------------------------------------------------------------------------- tables
 def _facts(workload: Workload) -> str:
     """What the prediction stands on."""
-    way, links = _way(workload.config), workload.links
+    way, links = way_of(workload.config), workload.links
     speed, setup = workload.speed(workload.config.batch_size), workload.setup(way)
     updates = workload.stretches(way)
     passes = [f"{1e3 * seconds:.3g}" for seconds in (setup.table("forward") + setup.table("backward"))[:, 0]]
@@ -112,7 +106,7 @@ def _facts(workload: Workload) -> str:
 
 def _rows(workload: Workload) -> list[list[str]]:
     """The way that was asked for, and others on as many agents."""
-    asked = _way(workload.config)
+    asked = way_of(workload.config)
     rows = [
         ["method", "K", "S", "batch", "staleness", "microbatches", *FIGURES[:2], *(f"{lock} lock %" for lock in LOCKS)]
     ]
@@ -130,7 +124,7 @@ def _others(asked: Way) -> list[Way]:
     if stages > 1:
         ways += [Way("decoupled", stages, replicas, batch, staleness) for staleness in (0, 1, 2)]
         ways += [
-            Way(method, stages, replicas, batch, 0, count, CHUNKS.get(method, 1))
+            Way(method, stages, replicas, batch, 0, count)
             for method in ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble")
             for count in MICROBATCHES
             if batch % count == 0 and (count >= stages or method != "1f1b")
@@ -172,8 +166,11 @@ def _beside_the_record(workload: Workload) -> str:
     metrics, images = record["metrics"], config.batch_size * config.replicas
     names = ["throughput/images_per_second", "throughput/efficiency", *(f"locking/{lock}_fraction" for lock in LOCKS)]
     measured = [metrics[name] for name in names]
-    columns = [figures(workload.predict(_way(config)), images), figures(replay(record, workload), images)]
-    rows = [["figure", "measured", "predicted", "error", "predicted with its own seconds", "error"]]
+    columns = [figures(workload.predict(way_of(config)), images)]
+    rows = [["figure", "measured", "predicted", "error"]]
+    if config.method not in PIPELINED:
+        columns.append(figures(replay(record, workload), images))
+        rows[0] += ["predicted with its own seconds", "error"]
     for number, name in enumerate(FIGURES):
         cells = [f"{measured[number]:.4g}"]
         for column in columns:
@@ -193,7 +190,7 @@ def _error(name: str, predicted: float, measured: float) -> str:
 
 
 def replay(record: dict[str, Any], workload: Workload) -> Times:
-    """A finished run of ``decoupled``, walked with the seconds that its own agents took for all but waiting."""
+    """A finished run of ``decoupled`` or ``ddp``, walked with what its own agents took for all but waiting."""
     ends = [0, *(epoch["step"] for epoch in record["epochs"])]
     sizes = workload.speed(workload.config.batch_size).parameter_bytes
 
@@ -219,5 +216,5 @@ def replay(record: dict[str, Any], workload: Workload) -> Times:
             )
         )
         arriving = leaving
-    setup = workload.setup(_way(workload.config))
+    setup = workload.setup(way_of(workload.config))
     return predict(replace(setup, stages=stages), [after - before for before, after in pairwise(ends)])

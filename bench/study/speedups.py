@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.config import ConfigError
-from bench.study.workload import Way, Workload
+from bench.study.workload import Way, Workload, way_of
 
 LEAST = 16
 """Replicas that the picture goes up to, where more are not asked for."""
@@ -28,8 +28,9 @@ def speedups(workload: Workload) -> Speedups:
     layers = len(workload.speed(config.batch_size).layers)
     stages = _steps(min(layers, max(8, config.stages)), config.stages)
     replicas = _steps(max(LEAST, config.replicas), config.replicas)
-    single = _speed(workload, 1, 1)
-    values = [[_speed(workload, count, copies) / single for count in stages] for copies in replicas]
+    asked = way_of(config)
+    single = _speed(workload, _on(asked, 1, 1))
+    values = [[_speed(workload, _on(asked, count, copies)) / single for count in stages] for copies in replicas]
     return Speedups(stages, replicas, values)
 
 
@@ -72,11 +73,16 @@ def _steps(most: int, asked: int) -> list[int]:
     return sorted({2**power for power in range(most.bit_length())} | {asked})
 
 
-def _speed(workload: Workload, stages: int, replicas: int) -> float:
-    """Images per second; NaN where there are not enough images."""
-    config = replace(workload.config, stages=stages, replicas=replicas, partition="measured")
-    way = Way(config.method, stages, replicas, config.batch_size, config.canonical()["staleness"])
+def _on(asked: Way, stages: int, replicas: int) -> Way:
+    """The way that was asked for, on another grid; a single stage has no pipeline."""
+    if stages == 1 and asked.method != "ddp":
+        return Way("decoupled", 1, replicas, asked.batch_size)
+    return replace(asked, stages=stages, replicas=replicas)
+
+
+def _speed(workload: Workload, way: Way) -> float:
+    """Images per second; NaN where there are not enough images or layers."""
     try:
-        return workload.predict(way).images_per_second(config.batch_size * replicas)
-    except ConfigError:
+        return workload.predict(way).images_per_second(way.batch_size * way.replicas)
+    except (ConfigError, ValueError):
         return math.nan
