@@ -39,9 +39,9 @@ SMALL = tuple(word for word in SMALL if not word.startswith(("model.depth", "mod
 
 @pytest.fixture
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the configuration, that what is found may be written to."""
+    """A copy of the configuration, that what is found may be written to; without what was found before."""
     copy = tmp_path / "conf"
-    shutil.copytree(CONF, copy)
+    shutil.copytree(CONF, copy, ignore=shutil.ignore_patterns("tuned"))
     for module in (composing, findings):
         monkeypatch.setattr(module, "CONF", copy)
     return copy
