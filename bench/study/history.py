@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.study.pictures import PALETTE, pareto_front
+from bench.study.trials import is_feasible
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from bench.study.findings import Finding
 
-MARKS = {"COMPLETE": ("o", PALETTE[0], "finished"), "PRUNED": ("x", PALETTE[1], "pruned, at its last epoch")}
+MARKS = {
+    "finished": {"marker": "o", "color": PALETTE[0]},
+    "beyond a constraint": {"marker": "o", "color": PALETTE[0], "fillstyle": "none"},
+    "pruned, at its last epoch": {"marker": "x", "color": PALETTE[1]},
+}
 
 
 def draw(finding: Finding, path: Path) -> Path:
@@ -30,26 +38,39 @@ def draw(finding: Finding, path: Path) -> Path:
     return path
 
 
+def _kind(trial: FrozenTrial) -> str | None:
+    """Which of the marks a trial has; None for one that has failed."""
+    if trial.state.name == "PRUNED":
+        return "pruned, at its last epoch"
+    if trial.state.name == "COMPLETE":
+        return "finished" if is_feasible(trial) else "beyond a constraint"
+    return None
+
+
 def _history(axis: Any, finding: Finding) -> None:
     """Test accuracy of each trial, and the best so far."""
-    points: dict[str, list[tuple[int, float]]] = {state: [] for state in MARKS}
+    points: dict[str, list[tuple[float, float]]] = {kind: [] for kind in MARKS}
     for trial in finding.trials:
-        if trial.state.name == "COMPLETE":
-            points["COMPLETE"].append((trial.number, trial.values[0]))
-        elif trial.state.name == "PRUNED":
-            points["PRUNED"].append((trial.number, trial.intermediate_values[max(trial.intermediate_values)]))
-    for state, (marker, colour, label) in MARKS.items():
-        if points[state]:
-            axis.plot(*zip(*points[state], strict=True), marker, color=colour, label=label)
+        if kind := _kind(trial):
+            pruned = trial.state.name == "PRUNED"
+            accuracy = trial.intermediate_values[max(trial.intermediate_values)] if pruned else trial.values[0]
+            points[kind].append((trial.number, accuracy))
+    _mark(axis, points)
     best, line = 0.0, []
-    for number, accuracy in points["COMPLETE"]:
+    for number, accuracy in points["finished"]:
         best = max(best, accuracy)
         line.append((number, best))
     if line:
         axis.step(*zip(*line, strict=True), where="post", color=PALETTE[2], label="best so far")
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3, frameon=False)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=4, frameon=False)
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set(xlabel="trial", ylabel="test accuracy")
+
+
+def _mark(axis: Any, points: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+    for kind, pairs in points.items():
+        if pairs:
+            axis.plot(*zip(*pairs, strict=True), linestyle="none", label=kind, **MARKS[kind])
 
 
 def _importances(axis: Any, finding: Finding) -> None:
@@ -63,11 +84,13 @@ def _importances(axis: Any, finding: Finding) -> None:
 
 
 def _front(axis: Any, finding: Finding) -> None:
-    """Accuracy against the time to the target."""
-    done = [(trial.values[1], trial.values[0]) for trial in finding.trials if trial.state.name == "COMPLETE"]
-    if done:
-        axis.plot(*zip(*done, strict=True), "o", color=PALETTE[0])
-        front = pareto_front([(-seconds, accuracy) for seconds, accuracy in done])
-        axis.step([-cost for cost, _ in front], [accuracy for _, accuracy in front], color=PALETTE[2], label="front")
-        axis.legend()
+    """Accuracy against the time to the target; one that has missed it is beyond a constraint, with its whole time."""
+    points: dict[str, list[tuple[float, float]]] = {kind: [] for kind in MARKS}
+    for trial in finding.trials:
+        if trial.state.name == "COMPLETE":
+            points[str(_kind(trial))].append((trial.values[1], trial.values[0]))
+    _mark(axis, points)
+    front = pareto_front([(-seconds, accuracy) for seconds, accuracy in points["finished"]])
+    if front:
+        axis.plot([-cost for cost, _ in front], [accuracy for _, accuracy in front], color=PALETTE[2], label="front")
     axis.set(xlabel=f"seconds to {finding.study.tuning.target:.0%}", ylabel="test accuracy")
