@@ -12,7 +12,7 @@ from typing import NoReturn
 from bench.config import ConfigError
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
-VERBS = ("run", "rates", "report", "sync", "data", "download", "benchmark")
+VERBS = ("run", "rates", "report", "sync", "data", "download", "benchmark", "network")
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,6 +37,7 @@ examples:
   python -m bench download data=cifar10                    fetch a data set that torchvision knows
   python -m bench data data=imagefolder data.folder=mine   decode and check your own; say what it is
   python -m bench benchmark                                the engine's speed, as interleaved ratios
+  python -m bench network --rates 1000,100                 FDG, DDP and 1F1B over a slow network; needs root
   torchrun --nnodes=2 --nproc-per-node=2 ... -m bench stages=4   the same code on several machines
 
 overrides (Hydra's grammar; conf/config.yaml explains each key):
@@ -83,8 +84,10 @@ def _parser(verb: str) -> Parser:
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep: key=1,2,3 runs every combination")
     if verb == "data":
         parser.add_argument("--output", metavar="FILE", help="where its description is written (printed)")
-    if verb == "benchmark":
+    if verb in ("benchmark", "network"):
         parser.add_argument("--rounds", type=int, default=5, help="times that each contender is measured (5)")
+    if verb == "network":
+        parser.add_argument("--rates", metavar="LIST", default="1000,100", help="of the network, Mbit/s (1000,100)")
     if verb == "report":
         parser.add_argument("--results", default="results", metavar="FOLDER", help="where it is written (results)")
         parser.add_argument("--target", type=float, help="test accuracy to reach, in 0..1 (99%% of back-propagation's)")

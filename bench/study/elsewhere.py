@@ -12,7 +12,8 @@ import pickle
 import signal
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
@@ -25,6 +26,20 @@ GRACE_SECONDS = 3.0
 
 class Interrupted(KeyboardInterrupt):
     """The user (SIGINT) or the system (SIGTERM) wants the end."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM ends this process as Ctrl-C does: in order, and not before MLflow knows of it."""
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def warm_up() -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from bench.study.compose import Point, compose, sweep
-from bench.study.elsewhere import Interrupted
+from bench.study.elsewhere import terminable
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -19,7 +16,7 @@ def main(arguments: argparse.Namespace) -> int:
         Interrupted: the user wants the end.
     """
     overrides = arguments.overrides
-    with _terminable():
+    with terminable():
         points = sweep(overrides) if arguments.multirun else [Point(compose(overrides), ())]
         if points[0].config.dry_run:
             from bench.study.preview import preview
@@ -28,17 +25,3 @@ def main(arguments: argparse.Namespace) -> int:
         from bench.study.sweep import run_all
 
         return run_all(points, overrides)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends this process as Ctrl-C does: in order, and not before MLflow knows of it."""
-
-    def interrupt(*_: object) -> None:
-        raise Interrupted
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
