@@ -7,6 +7,7 @@ within each round at each rate, as a machine's speed drifts; only ratios within 
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import sys
 import tempfile
@@ -72,13 +73,15 @@ def main(arguments: argparse.Namespace) -> int:
         Interrupted: the user wants the end; nothing is left of the hosts.
     """
     rates = parse_rates(arguments.rates)
+    if arguments.rounds < 1:
+        raise ConfigError(f"--rounds={arguments.rounds}: must be at least 1")
+    points = {model: contenders(model, arguments.overrides) for model in MODELS}
     trials: list[Trial] = []
     try:
-        with terminable(), linked() as link:
-            points = {model: contenders(model, arguments.overrides) for model in MODELS}
+        with terminable(), linked() as link, tempfile.TemporaryDirectory() as temporary:
             warm_up()
             for number in range(arguments.rounds):
-                for trial in _round(link, rates, points, random.Random(number)):
+                for trial in _round(link, Path(temporary), rates, points, random.Random(number)):
                     trials.append(trial)
                     where = f"{trial.model} {trial.megabits:g} Mbit/s {trial.method}"
                     said = f"{where}: {trial.images_per_second:.1f} img/s"
@@ -142,18 +145,17 @@ def crossing_bytes(config: RunConfig, partition: Sequence[Mapping[str, Any]]) ->
 
 
 def _round(
-    link: Link, rates: Sequence[float], points: Mapping[str, Mapping[str, list[str]]], order: random.Random
+    link: Link, place: Path, rates: Sequence[float], points: Mapping[str, Mapping[str, list[str]]], order: random.Random
 ) -> Iterator[Trial]:
     """Every method once with each model at each rate."""
-    with tempfile.TemporaryDirectory() as temporary:
-        for megabits in rates:
-            link.shape(megabits)
-            measured = link.measured(megabits)
-            turns = [(model, method) for model, methods in points.items() for method in methods]
-            for model, method in order.sample(turns, len(turns)):
-                overrides = points[model][method]
-                crossing = run_across(link, overrides, Path(temporary))
-                yield _trial((model, megabits, measured, method), compose(overrides), crossing)
+    for megabits in rates:
+        link.shape(megabits)
+        measured = link.measured(megabits)
+        turns = [(model, method) for model, methods in points.items() for method in methods]
+        for model, method in order.sample(turns, len(turns)):
+            overrides = points[model][method]
+            crossing = run_across(link, overrides, place)
+            yield _trial((model, megabits, measured, method), compose(overrides), crossing)
 
 
 def _trial(what: tuple[str, float, float, str], config: RunConfig, crossing: Crossing) -> Trial:
@@ -227,4 +229,4 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
 def _ends(row: Mapping[str, Any], name: str, form: str) -> str:
     """An interval; one round has none."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return NOTHING if low is None or low != low else f"{low:{form}} .. {high:{form}}"
+    return NOTHING if low is None or math.isnan(low) else f"{low:{form}} .. {high:{form}}"

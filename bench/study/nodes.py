@@ -1,4 +1,4 @@
-"""One run of the trainer on two hosts of a :class:`bench.study.link.Link`, by torchrun, with the line's counters read."""
+"""One run of the trainer by torchrun, on the two hosts of a link; what crosses the line meanwhile is counted."""
 
 from __future__ import annotations
 
