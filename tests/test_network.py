@@ -191,7 +191,7 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         for rate in (100.0, 1000.0)
         for method, speed in speeds.items()
     ]
-    report(trials, {"cpu": "a CPU", "cores": 2, "torch": "2.14.1"})
+    report(trials, {"cpu": "a CPU", "cores": 2, "torch": "2.14.1", "tcp": "cubic"})
     with Path("results/network.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["megabits"], row["method"]) for row in rows] == [(r, m) for r in ("1000.0", "100.0") for m in METHODS]
@@ -200,4 +200,5 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert (ddp["images_per_second"], ddp["n"], ddp["measured_megabits"]) == ("75.0", "2", "950.0")
     assert (ddp["bytes_per_image"], ddp["line_bytes_per_image"]) == ("1000.0", "1050.0")
     assert rows[0]["fdg_over_it"] == ""
+    assert rows[0]["tcp"] == "cubic"
     assert "| mlp   |   1000 |    950.0 | ddp " in capsys.readouterr().out

@@ -52,6 +52,10 @@ class Link:
             bucket = f"tbf rate {round(megabits * 1e6)}bit burst {burst} latency {QUEUE}"
             _do(f"tc -n {name} qdisc replace dev {DEVICE} root {bucket}")
 
+    def congestion_control(self) -> str:
+        """TCP's, which the namespaces have from the machine."""
+        return _do(f"ip netns exec {self.names[0]} cat /proc/sys/net/ipv4/tcp_congestion_control").strip()
+
     def measured(self, megabits: float) -> float:
         """Megabits a second that TCP makes of the line, mean of both directions, with about so many asked for."""
         count = round(megabits * 1e6 / 8 * TRIAL_SECONDS)

@@ -80,6 +80,7 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         with terminable(), linked() as link, tempfile.TemporaryDirectory() as temporary:
             warm_up()
+            machine = {**environment(False), "tcp": link.congestion_control()}
             for number in range(arguments.rounds):
                 for trial in _round(link, Path(temporary), rates, points, random.Random(number)):
                     trials.append(trial)
@@ -89,7 +90,7 @@ def main(arguments: argparse.Namespace) -> int:
     except RunFailed as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    report(trials, environment(False))
+    report(trials, machine)
     return 0
 
 
@@ -179,11 +180,13 @@ def report(trials: Sequence[Trial], machine: Mapping[str, Any]) -> None:
     for trial in trials:
         groups.setdefault((trial.model, trial.megabits), {}).setdefault(trial.method, []).append(trial)
     rows = [row for key in sorted(groups, key=lambda key: (key[0], -key[1])) for row in _rows(groups[key])]
-    table = pandas.DataFrame(rows).assign(cpu=machine["cpu"], cores=machine["cores"], torch=machine["torch"])
+    table = pandas.DataFrame(rows).assign(**{name: machine[name] for name in ("cpu", "cores", "torch", "tcp")})
     FILE.parent.mkdir(exist_ok=True)
     table.round(4).to_csv(FILE, index=False)
     print("\n".join(align([list(_cells(rows[0])), *(list(_cells(row).values()) for row in rows)])))
-    print(f"\n{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}: {FILE}")
+    print("\nbytes per image: both ways together; on the line: measured, with the headers of TCP, IP and Ethernet")
+    where = f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, TCP with {machine['tcp']}"
+    print(f"{where}: {FILE}")
 
 
 def _rows(methods: Mapping[str, Sequence[Trial]]) -> Iterator[dict[str, Any]]:
