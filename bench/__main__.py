@@ -12,7 +12,7 @@ from typing import NoReturn
 from bench.config import ConfigError
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
-VERBS = ("run", "tune", "rates", "predict", "report", "sync", "data", "download", "benchmark", "gpu")
+VERBS = ("run", "tune", "rates", "predict", "report", "sync", "data", "download", "benchmark", "gpu", "network")
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,6 +42,7 @@ examples:
   python -m bench data data=imagefolder data.folder=mine   decode and check your own; say what it is
   python -m bench benchmark                                the engine's speed, as interleaved ratios
   python -m bench gpu                                      the same on a GPU, where there is one
+  python -m bench network --rates 1000,100                 FDG, DDP and 1F1B over a slow network; needs root
   torchrun --nnodes=2 --nproc-per-node=2 ... -m bench stages=4   the same code on several machines
 
 overrides (Hydra's grammar; conf/config.yaml explains each key):
@@ -97,7 +98,7 @@ def _parser(verb: str) -> Parser:
         )
     if verb == "data":
         parser.add_argument("--output", metavar="FILE", help="where its description is written (printed)")
-    if verb in ("benchmark", "gpu"):
+    if verb in ("benchmark", "gpu", "network"):
         parser.add_argument("--rounds", type=int, default=5, help="times that each contender is measured (5)")
     if verb == "predict":
         parser.add_argument(
@@ -106,6 +107,8 @@ def _parser(verb: str) -> Parser:
         parser.add_argument("--latency", type=float, metavar="US", help="microseconds of a message (this machine's)")
         parser.add_argument("--jitter", type=float, default=0.0, help="relative deviation of a stage's time (0)")
         parser.add_argument("--results", default="results", metavar="FOLDER", help="where the picture goes (results)")
+    if verb == "network":
+        parser.add_argument("--rates", metavar="LIST", default="1000,100", help="of the network, Mbit/s (1000,100)")
     if verb == "report":
         parser.add_argument("--results", default="results", metavar="FOLDER", help="where it is written (results)")
         parser.add_argument("--target", type=float, help="test accuracy to reach, in 0..1 (99%% of back-propagation's)")

@@ -1,0 +1,168 @@
+"""Two hosts and a slow line between them, on one machine: network namespaces, a veth pair, and token buckets.
+
+Nothing outside of the two namespaces is touched: the pair is made in them, has no way out, and goes with them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from statistics import fmean
+
+from bench.config import ConfigError
+
+DEVICE = "line"
+"""The network device at either end."""
+ADDRESSES = ("198.18.0.1", "198.18.0.2")
+"""Set aside for measuring networks (RFC 2544)."""
+PORT = 29400
+BURST_SECONDS, LEAST_BURST, QUEUE = 0.001, 16384, "400ms"
+"""What the token bucket lets pass at once, seconds of the rate and bytes; larger segments are cut up before it."""
+TRIAL_SECONDS = 0.5
+NEEDS = "network: needs ip, tc (iproute2) and unshare (util-linux) and the right to make network namespaces (root)"
+
+
+class Link:
+    """Two namespaces, number 0 and 1; made by :func:`linked`."""
+
+    def __init__(self) -> None:
+        self.names = [f"staleness-bench-{os.getpid()}-{end}" for end in (0, 1)]
+
+    def inside(self, end: int, words: Sequence[str]) -> list[str]:
+        """The command that runs ``words`` in a namespace, as a host with a name of its own.
+
+        By its name a rank tells whether another one is on the same machine, and shares its memory.
+        """
+        name = self.names[end]
+        script = 'echo "$0" > /proc/sys/kernel/hostname && exec "$@"'
+        return ["ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c", script, name, *words]
+
+    def shape(self, megabits: float) -> None:
+        """Let each end send so many megabits a second, headers included."""
+        burst = max(LEAST_BURST, round(megabits * 1e6 / 8 * BURST_SECONDS))
+        for name in self.names:
+            bucket = f"tbf rate {round(megabits * 1e6)}bit burst {burst} latency {QUEUE}"
+            _do(f"tc -n {name} qdisc replace dev {DEVICE} root {bucket}")
+
+    def congestion_control(self) -> str:
+        """TCP's, which the namespaces have from the machine."""
+        return _do(f"ip netns exec {self.names[0]} cat /proc/sys/net/ipv4/tcp_congestion_control").strip()
+
+    def measured(self, megabits: float) -> float:
+        """Megabits a second that TCP makes of the line, mean of both directions, with about so many asked for."""
+        count = round(megabits * 1e6 / 8 * TRIAL_SECONDS)
+        return fmean(self._transfer(end, count) for end in (0, 1))
+
+    def processes(self) -> list[int]:
+        """Living processes of the namespaces."""
+        lists = [_do(f"ip netns pids {name}") for name in self.names if _exists(name)]
+        return [int(number) for numbers in lists for number in numbers.split()]
+
+    def _transfer(self, receiver: int, count: int) -> float:
+        address = ADDRESSES[receiver]
+        take, give = (
+            [sys.executable, "-c", f"from bench.study import link; link.{call}"]
+            for call in (f"receive({address!r})", f"send({address!r}, {count})")
+        )
+        receiving = subprocess.Popen(self.inside(receiver, take), stdout=subprocess.PIPE, text=True)
+        try:
+            assert receiving.stdout is not None
+            receiving.stdout.readline()
+            subprocess.run(self.inside(1 - receiver, give), check=True)
+            return float(receiving.communicate(timeout=60)[0])
+        finally:
+            receiving.kill()
+            receiving.wait()
+
+
+@contextmanager
+def linked() -> Iterator[Link]:
+    """Make the two namespaces and the line; in the end nothing is left of them, nor of what ran there.
+
+    Raises:
+        ConfigError: this machine or this user cannot make them.
+    """
+    missing = [command for command in ("ip", "tc", "unshare") if shutil.which(command) is None]
+    if missing:
+        raise ConfigError(f"{NEEDS}: there is no {' and no '.join(missing)}")
+    link = Link()
+    first, second = link.names
+    try:
+        try:
+            for name in link.names:
+                _do(f"ip netns add {name}")
+            _do(f"ip -n {first} link add {DEVICE} type veth peer name {DEVICE} netns {second}")
+            for name, address in zip(link.names, ADDRESSES, strict=True):
+                _do(f"ip -n {name} address add {address}/30 dev {DEVICE}")
+                for device in ("lo", DEVICE):
+                    _do(f"ip -n {name} link set {device} up")
+            link.shape(1000)
+            subprocess.run(link.inside(0, ["true"]), check=True, capture_output=True, text=True)
+        except subprocess.CalledProcessError as error:
+            raise ConfigError(f"{NEEDS}: {' '.join(error.stderr.split())}") from None
+        yield link
+    finally:
+        with _undisturbed():
+            _remove(link)
+
+
+def _remove(link: Link) -> None:
+    # One that is just being started may be missing in a list.
+    while processes := link.processes():
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.01)
+    for name in link.names:
+        if _exists(name):
+            _do(f"ip netns delete {name}")
+
+
+def _exists(name: str) -> bool:
+    return Path("/var/run/netns", name).exists()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals that ask for the end wait; the commands that are started meanwhile inherit that."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _do(command: str) -> str:
+    """Run a command; what it says.
+
+    Raises:
+        CalledProcessError: it failed; its ``stderr`` says why.
+    """
+    return subprocess.run(command.split(), check=True, capture_output=True, text=True).stdout
+
+
+# ------------------------------------------------------------------------------------------ run inside the namespaces
+def receive(address: str) -> None:
+    """Print megabits a second from the first byte to the last."""
+    with socket.create_server((address, PORT)) as server:
+        print("ready", flush=True)
+        connection, _ = server.accept()
+        with connection:
+            buffer, count = bytearray(1 << 20), connection.recv_into(bytearray(1), 1)
+            started = time.perf_counter()
+            while size := connection.recv_into(buffer):
+                count += size
+            print(8e-6 * (count - 1) / (time.perf_counter() - started))
+
+
+def send(address: str, count: int) -> None:
+    with socket.create_connection((address, PORT)) as connection:
+        connection.sendall(bytes(count))

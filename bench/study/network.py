@@ -1,0 +1,235 @@
+"""``python -m bench network``: what methods make of a slow network, on two hosts that this machine plays.
+
+Two network namespaces stand for the hosts (:mod:`bench.study.link`). The methods take their turns in random order,
+within each round at each rate, as a machine's speed drifts; only ratios within a round are averaged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.config import ConfigError, RunConfig
+from bench.plan.traffic import allreduce_bytes, boundary_bytes
+from bench.study.compose import compose
+from bench.study.elsewhere import Call, terminable, warm_up
+from bench.study.interval import Interval, mean, ratio
+from bench.study.launch import RunFailed
+from bench.study.link import Link, linked
+from bench.study.nodes import Crossing, run_across
+from bench.study.record import environment
+from bench.study.table import NOTHING, align
+
+UPDATES = 40
+"""Of each run. To fill and drain two stages takes as many ticks more as there is staleness: 5% of an FDG run."""
+WORKLOAD = ("data=synthetic", "data.test_size=64", "epochs=1", f"max_steps={UPDATES}", "tracking=none")
+MODELS = {
+    "mlp": ("model=mlp", "model.hidden=1024"),
+    "resnet": ("model=resnet",),
+}
+"""One heavy in parameters: 24 MiB, with 4 KiB an image at its cut; one in activations: 1 MiB, with 64 KiB."""
+CUTS = {"mlp": "partition=[2]", "resnet": "partition=[4]"}
+"""Into halves of equal time, measured once: a cut that moved between runs would move the bytes."""
+METHODS = {
+    "FDG": ("stages=2", "replicas=1", "staleness=2"),
+    "staleness 4": ("stages=2", "replicas=1", "staleness=4"),
+    "ddp": ("method=ddp", "stages=1", "replicas=2"),
+    "1f1b": ("method=1f1b", "stages=2", "replicas=1"),
+}
+FILE = Path("results/network.csv")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of one method."""
+
+    model: str
+    megabits: float
+    """A second, asked for."""
+    measured_megabits: float
+    """That TCP made of the line before."""
+    method: str
+    images_per_second: float
+    bytes_per_image: float
+    """That have to cross, both ways together."""
+    line_bytes_per_image: float
+    """That crossed, headers included."""
+    efficiency: float
+    locking: float
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Measure, print the table, write it to ``results/network.csv``; return the exit code.
+
+    Raises:
+        ConfigError: an argument is wrong, or this machine has not what it takes.
+        Interrupted: the user wants the end; nothing is left of the hosts.
+    """
+    rates = parse_rates(arguments.rates)
+    if arguments.rounds < 1:
+        raise ConfigError(f"--rounds={arguments.rounds}: must be at least 1")
+    points = {model: contenders(model, arguments.overrides) for model in MODELS}
+    trials: list[Trial] = []
+    try:
+        with terminable(), linked() as link, tempfile.TemporaryDirectory() as temporary:
+            warm_up()
+            machine = {**environment(False), "tcp": link.congestion_control()}
+            for number in range(arguments.rounds):
+                for trial in _round(link, Path(temporary), rates, points, random.Random(number)):
+                    trials.append(trial)
+                    where = f"{trial.model} {trial.megabits:g} Mbit/s {trial.method}"
+                    said = f"{where}: {trial.images_per_second:.1f} img/s"
+                    print(f"round {number + 1}/{arguments.rounds} {said}", file=sys.stderr)
+    except RunFailed as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    report(trials, machine)
+    return 0
+
+
+def parse_rates(text: str) -> list[float]:
+    """Megabits a second.
+
+    Raises:
+        ConfigError: they are not positive numbers.
+    """
+    try:
+        rates = [float(word) for word in text.split(",")]
+    except ValueError:
+        rates = []
+    if not rates or not all(0 < rate < float("inf") for rate in rates):
+        raise ConfigError(f"--rates={text!r}: must be Mbit/s above 0 with commas between, e.g. 1000,100")
+    return rates
+
+
+def contenders(model: str, overrides: Sequence[str]) -> dict[str, list[str]]:
+    """The overrides of each method: the same global batch an update, from as many images as there are updates for.
+
+    Raises:
+        ConfigError: an override is wrong.
+    """
+    images = compose(overrides).batch_size
+    if images % 2:
+        raise ConfigError(f"batch_size={images}: must be even, as two replicas share it")
+    shared = [*WORKLOAD, *overrides, *MODELS[model], f"data.train_size={UPDATES * images}"]
+    points = {}
+    for name, own in METHODS.items():
+        alone = "stages=1" in own
+        split = [f"batch_size={images // 2}"] if alone else [f"batch_size={images}", CUTS[model]]
+        points[name] = [*shared, *own, *split]
+        compose(points[name])
+    return points
+
+
+def crossing_bytes(config: RunConfig, partition: Sequence[Mapping[str, Any]]) -> int:
+    """What an update of two agents has to bring from one to the other, both ways together; takes torch.
+
+    Args:
+        partition: the record's.
+    """
+    from bench.task.models import build
+    from bench.task.sources import load, prepare
+
+    if config.stages > 1:
+        return boundary_bytes(partition[0]["message_bytes"], config.microbatches)
+    dataset = load(config.data, prepare(config.data))
+    parameters = build(config.model, dataset.image_shape, dataset.classes).parameters()
+    size = 8 if config.precision == "float64" else 4
+    return allreduce_bytes(size * sum(parameter.numel() for parameter in parameters), config.replicas)
+
+
+def _round(
+    link: Link, place: Path, rates: Sequence[float], points: Mapping[str, Mapping[str, list[str]]], order: random.Random
+) -> Iterator[Trial]:
+    """Every method once with each model at each rate."""
+    for megabits in rates:
+        link.shape(megabits)
+        measured = link.measured(megabits)
+        turns = [(model, method) for model, methods in points.items() for method in methods]
+        for model, method in order.sample(turns, len(turns)):
+            overrides = points[model][method]
+            crossing = run_across(link, overrides, place)
+            yield _trial((model, megabits, measured, method), compose(overrides), crossing)
+
+
+def _trial(what: tuple[str, float, float, str], config: RunConfig, crossing: Crossing) -> Trial:
+    metrics, images = crossing.record["metrics"], config.batch_size * config.replicas
+    return Trial(
+        *what,
+        images_per_second=metrics["throughput/images_per_second"],
+        bytes_per_image=Call(crossing_bytes, config, crossing.record["partition"]).result() / images,
+        line_bytes_per_image=crossing.line_bytes / (crossing.record["epochs"][-1]["step"] * images),
+        efficiency=metrics["throughput/efficiency"],
+        locking=metrics["locking/total_fraction"],
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- what is told
+def report(trials: Sequence[Trial], machine: Mapping[str, Any]) -> None:
+    """Print and write what was measured: a row a model, rate and method."""
+    import pandas
+
+    groups: dict[tuple[str, float], dict[str, list[Trial]]] = {}
+    for trial in trials:
+        groups.setdefault((trial.model, trial.megabits), {}).setdefault(trial.method, []).append(trial)
+    rows = [row for key in sorted(groups, key=lambda key: (key[0], -key[1])) for row in _rows(groups[key])]
+    table = pandas.DataFrame(rows).assign(**{name: machine[name] for name in ("cpu", "cores", "torch", "tcp")})
+    FILE.parent.mkdir(exist_ok=True)
+    table.round(4).to_csv(FILE, index=False)
+    print("\n".join(align([list(_cells(rows[0])), *(list(_cells(row).values()) for row in rows)])))
+    print("\nbytes per image: both ways together; on the line: measured, with the headers of TCP, IP and Ethernet")
+    where = f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, TCP with {machine['tcp']}"
+    print(f"{where}: {FILE}")
+
+
+def _rows(methods: Mapping[str, Sequence[Trial]]) -> Iterator[dict[str, Any]]:
+    """Of one model at one rate."""
+    speeds = {method: [trial.images_per_second for trial in trials] for method, trials in methods.items()}
+    for method in METHODS:
+        trials = methods[method]
+        row = {"model": trials[0].model, "megabits": trials[0].megabits}
+        row |= {"measured_megabits": _mean(trials, "measured_megabits"), "method": method, "n": len(trials)}
+        row |= _columns("images_per_second", mean(speeds[method]))
+        row |= _columns("fdg_over_it", ratio(speeds["FDG"], speeds[method]) if method != "FDG" else None)
+        for name in ("bytes_per_image", "line_bytes_per_image", "efficiency", "locking"):
+            row[name] = _mean(trials, name)
+        yield row
+
+
+def _mean(trials: Sequence[Trial], name: str) -> float:
+    return mean([getattr(trial, name) for trial in trials]).mean
+
+
+def _columns(name: str, interval: Interval | None) -> dict[str, float | None]:
+    ends = (None, None, None) if interval is None else interval[:3]
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of the printed table."""
+    return {
+        "model": row["model"],
+        "Mbit/s": f"{row['megabits']:g}",
+        "measured": f"{row['measured_megabits']:.1f}",
+        "method": row["method"],
+        "img/s": f"{row['images_per_second']:.1f}",
+        "95%": _ends(row, "images_per_second", ".1f"),
+        "FDG over it": NOTHING if row["fdg_over_it"] is None else f"{row['fdg_over_it']:.3f}",
+        "of 95%": _ends(row, "fdg_over_it", ".3f"),
+        "bytes/image": f"{row['bytes_per_image']:.0f}",
+        "on the line": f"{row['line_bytes_per_image']:.0f}",
+        "locking": f"{row['locking']:.2f}",
+    }
+
+
+def _ends(row: Mapping[str, Any], name: str, form: str) -> str:
+    """An interval; one round has none."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return NOTHING if low is None or math.isnan(low) else f"{low:{form}} .. {high:{form}}"
