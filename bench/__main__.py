@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     verb = words.pop(0) if words and words[0] in VERBS else "run"
     try:
-        arguments = _parser(verb).parse_intermixed_args(words)
+        arguments = parser_of(verb).parse_intermixed_args(words)
         verb_main: Callable[[argparse.Namespace], int] = importlib.import_module(f"bench.study.{verb}").main
         return verb_main(arguments)
     except ConfigError as error:
@@ -83,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def _parser(verb: str) -> Parser:
+def parser_of(verb: str) -> Parser:
+    """What a verb takes."""
     parser = Parser(
         prog=f"python -m bench {verb}",
         usage=f"python -m bench [{'|'.join(VERBS)}] [-m] [key=value ...]",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.config import RunConfig
 from bench.engine.assembly import batches_of, piece, plan_of
+from bench.engine.heap import keep_freed_memory
 from bench.engine.numerics import Numerics
 from bench.engine.optimizer import FlatOptimizer
 from bench.engine.weights import Weights
@@ -39,6 +40,7 @@ def stage_alone(config: RunConfig, cuts: Sequence[int], stage: int, together: Ba
         together: what the processes of all stages meet at before their clocks start.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     dataset = load(config.data)
     numerics = Numerics.of(config, torch.device("cpu"))
     batches = batches_of(config, dataset, 0, numerics)

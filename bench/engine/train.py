@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench.config import Gossip, RunConfig
 from bench.engine.assembly import assemble
+from bench.engine.heap import keep_freed_memory
 from bench.engine.meter import Meter
 from bench.engine.method import Evaluation, Stretch
 from bench.engine.summary import AgentReport, EpochReport, metrics
@@ -50,6 +51,7 @@ def train(config: RunConfig, dataset: Dataset, world: World, emit: Emit) -> Outc
     """
     if world.device.type == "cpu":
         torch.set_num_threads(1)
+        keep_freed_memory()
     return _Run(config, dataset, world, emit).train()
 
 

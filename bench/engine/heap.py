@@ -1,0 +1,19 @@
+"""Memory that a rank frees stays with it: activations come and go in every update, and fresh pages cost faults."""
+
+from __future__ import annotations
+
+import ctypes
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Numbers of glibc's ``mallopt``."""
+NEVER = 2**31 - 1
+"""Bytes at the end of the heap, or of one tensor, from which on they go back to the system."""
+
+
+def keep_freed_memory() -> bool:
+    """Let malloc keep what this process frees; whether it does. Other C libraries than glibc are left as they are."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return all(mallopt(option, NEVER) == 1 for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD))

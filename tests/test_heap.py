@@ -1,0 +1,41 @@
+"""A rank's heap: what is freed is used again, instead of being asked of the system anew."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, torch
+from bench.engine.heap import keep_freed_memory
+kept = {keep} and keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def update():
+    layers = [torch.ones(2**22) for _ in range(6)]
+for _ in range(3):
+    update()
+before = faults()
+for _ in range(5):
+    update()
+print(int(kept), faults() - before)
+"""
+
+
+def _run(keep: bool) -> tuple[bool, int]:
+    words = [sys.executable, "-c", FAULTS.format(keep=keep)]
+    kept, faults = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    return bool(int(kept)), int(faults)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
+def test_updates_fault_no_page_twice() -> None:
+    """Five times six tensors of 16 MiB are 122,880 pages of 4 KiB."""
+    kept, few = _run(keep=True)
+    _, many = _run(keep=False)
+    if not kept:
+        pytest.skip("no glibc")
+    assert few < 500
+    assert many > 10 * few
