@@ -11,7 +11,7 @@ from typing import Any
 import pandas
 import pytest
 
-from bench.__main__ import VERBS
+from bench.__main__ import VERBS, parser_of
 from bench.study.compose import RUN, single, sweep
 from bench.study.table import MARK, align
 from bench.study.tuning import TUNE
@@ -37,15 +37,14 @@ def test_every_link_leads_somewhere() -> None:
 def test_every_bench_command_composes(command: str) -> None:
     words = shlex.split(command)
     verb = words.pop(0) if words and words[0] in VERBS else "run"
-    primary = TUNE if verb == "tune" else RUN
-    words = [word for before, word in zip(["", *words], words, strict=False) if "--results" not in (before, word)]
     if "--help" in words:
         return
-    if "-m" in words:
-        words.remove("-m")
-        assert len(sweep(words, primary)) > 1
+    arguments = parser_of(verb).parse_intermixed_args(words)
+    primary = TUNE if verb == "tune" else RUN
+    if arguments.multirun:
+        assert len(sweep(arguments.overrides, primary)) > 1
     else:
-        assert single(words, primary)
+        assert single(arguments.overrides, primary)
 
 
 def test_every_make_target_exists() -> None:
@@ -88,16 +87,33 @@ def test_the_table_of_tuning_is_that_of_the_results() -> None:
     assert "\n".join(align(lines)) in README
 
 
-def test_the_benchmark_is_that_of_the_results() -> None:
-    assert _benchmark() in README
+@pytest.mark.parametrize("name", ["benchmark", "benchmark-bfloat16"])
+def test_the_benchmark_is_that_of_the_results(name: str) -> None:
+    assert benchmark_table(name) in README
 
 
-def _benchmark() -> str:
-    lines = [["figure", "mean", "95% interval", "n"]]
-    for _, row in pandas.read_csv(ROOT / "results/benchmark.csv").iterrows():
+def benchmark_table(name: str) -> str:
+    lines = [["figure", "mean", "95% interval", "n", "asked for"]]
+    for _, row in pandas.read_csv(ROOT / f"results/{name}.csv").iterrows():
         figure = str(row["figure"])
         if not figure.endswith(("images/s", "beyond training")):
-            lines.append([figure, f"{row['mean']:.3g}", f"{row['low']:.3g} to {row['high']:.3g}", str(row["n"])])
+            asked = "-" if math.isnan(row["asked"]) else f"{row['asked']:g}"
+            numbers = [f"{row['mean']:.3g}", f"{row['low']:.3g} to {row['high']:.3g}", str(row["n"]), asked]
+            lines.append([figure, *numbers])
+    return "\n".join(align(lines))
+
+
+def test_the_table_of_the_network_is_that_of_the_results() -> None:
+    assert network_table() in README
+
+
+def network_table() -> str:
+    lines = [["model", "Mbit/s", "method", "img/s", "FDG over it", "bytes an image", "locking %"]]
+    for row in pandas.read_csv(ROOT / "results/network.csv").to_dict("records"):
+        named = {str(key): value for key, value in row.items()}
+        cells = [str(row["model"]), f"{row['megabits']:g}", str(row["method"]), f"{row['images_per_second']:.0f}"]
+        cells += [_interval(named, "fdg_over_it", 1, 2), f"{row['line_bytes_per_image']:.0f}"]
+        lines.append([*cells, f"{100 * row['locking']:.0f}"])
     return "\n".join(align(lines))
 
 

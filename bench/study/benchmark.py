@@ -174,7 +174,8 @@ def minimal_loop(config: RunConfig) -> float:
     steps = config.max_steps or batches.batches
     for index in range(steps):
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(network(batches.inputs(0, index)), batches.targets(0, index))
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            loss = torch.nn.functional.cross_entropy(network(batches.inputs(0, index)), batches.targets(0, index))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return steps * config.batch_size / (time.perf_counter() - started)
