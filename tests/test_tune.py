@@ -17,6 +17,7 @@ import pytest
 from bench.__main__ import main
 from bench.study import compose as composing
 from bench.study import findings
+from bench.study import tune as verb
 from bench.study.compose import CONF, compose, single
 from bench.study.search import Judge
 from bench.study.space import space_of
@@ -42,7 +43,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the configuration, that what is found may be written to; without what was found before."""
     copy = tmp_path / "conf"
     shutil.copytree(CONF, copy, ignore=shutil.ignore_patterns("tuned"))
-    for module in (composing, findings):
+    for module in (composing, findings, verb):
         monkeypatch.setattr(module, "CONF", copy)
     return copy
 
@@ -169,7 +170,7 @@ def _epochs(accuracy: float) -> list[dict[str, Any]]:
         (("-m", "staleness=0,2"), "tuning.study='small': 2 points of the sweep; allowed is a name for each"),
         (("lr=tuned/none",), "lr='tuned/none': allowed are none yet"),
         (("tuning.database=/proc/x/studies.db",), "tuning.database='/proc/x/studies.db': allowed is an SQLite file"),
-        (("--results", "/proc/x"), "--results: '/proc/x' must be a folder that can be written"),
+        (("--results", "/proc/x"), "--results='/proc/x': must be a folder that can be written"),
     ],
 )
 def test_what_is_wrong_is_one_message(

@@ -56,13 +56,26 @@ def make_runs_dir(runs_dir: str) -> None:
     Raises:
         ConfigError: it cannot be made, or not be written.
     """
+    make_folder("runs_dir", runs_dir)
+
+
+def make_folder(key: str, path: str) -> Path:
+    """Make a folder that something will be written to.
+
+    Args:
+        key: that the user gave it by.
+
+    Raises:
+        ConfigError: it cannot be made, or not be written.
+    """
     try:
-        Path(runs_dir).mkdir(parents=True, exist_ok=True)
-        reason = None if os.access(runs_dir, os.W_OK | os.X_OK) else "Permission denied"
+        Path(path).mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(path, os.W_OK | os.X_OK) else "Permission denied"
     except OSError as error:
         reason = error.strerror
     if reason is not None:
-        raise ConfigError(f"runs_dir={runs_dir!r}: must be a folder that can be written ({reason})")
+        raise ConfigError(f"{key}={path!r}: must be a folder that can be written ({reason})")
+    return Path(path)
 
 
 def oversubscribed(config: RunConfig) -> bool:

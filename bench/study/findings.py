@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config import ConfigError, RunConfig
+from bench.config import RunConfig
 from bench.study.attempt import folder_of
 from bench.study.compose import CONF
 from bench.study.interval import Interval, difference, mean
@@ -91,22 +91,6 @@ def find(search: Search) -> Finding:
         [float(accuracy) for accuracy in accuracies if accuracy is not None],
         list(repeats),
     )
-
-
-def check_outputs(results: Path) -> None:
-    """Make the folders that findings are written to, before anything is trained.
-
-    Raises:
-        ConfigError: one of them cannot be made, or not be written.
-    """
-    for name, folder in (("--results", results), ("lr=tuned", CONF / TUNED)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            reason = None if os.access(folder, os.W_OK | os.X_OK) else "Permission denied"
-        except OSError as error:
-            reason = error.strerror
-        if reason is not None:
-            raise ConfigError(f"{name}: {str(folder)!r} must be a folder that can be written ({reason})")
 
 
 # --------------------------------------------------------------------------------------------------------- the schedule

@@ -9,14 +9,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from bench.config import PIPELINED, ConfigError, RunConfig
 from bench.plan.costs import LOCKS, StageCost, Times
 from bench.plan.throughput import predict
 from bench.study.attempt import folder_of
-from bench.study.check import check
+from bench.study.check import check, make_folder
 from bench.study.compose import compose
 from bench.study.record import RecordError
 from bench.study.speedups import draw, speedups
@@ -42,7 +41,7 @@ def main(arguments: argparse.Namespace) -> int:
     _predictable(config)
     prepared = check(config)
     _warn_of_load()
-    folder = _folder(arguments.results)
+    folder = make_folder("--results", arguments.results)
     workload = Workload(config, prepared, links or neighbours(), jitter)
     print(_facts(workload), end="\n\n")
     print("\n".join(align(_rows(workload))), end="\n\n")
@@ -63,14 +62,6 @@ def _predictable(config: RunConfig) -> None:
         raise ConfigError(f"engine={config.engine!r}: predicted is distributed, agents with a core or GPU each")
     if config.averaging.name != "allreduce" and config.replicas > 1:
         raise ConfigError(f"averaging={config.averaging.name!r}: predicted is allreduce")
-
-
-def _folder(results: str) -> Path:
-    try:
-        Path(results).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--results={results!r}: must be a folder that can be written ({error.strerror})") from None
-    return Path(results)
 
 
 def _warn_of_load() -> None:

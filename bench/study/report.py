@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config import ConfigError
+from bench.study.check import make_folder
 from bench.study.compose import Point, points
 from bench.study.page import PICTURES, Story, environments, write_page
 from bench.study.pictures import draw_all
@@ -60,7 +61,7 @@ def main(arguments: argparse.Namespace) -> int:
         "throughput": throughput_table(shelf.runs, arguments.mix_hosts),
         "runs": runs_table(shelf.runs),
     }
-    folder = _folder(arguments.results)
+    folder = make_folder("--results", arguments.results)
     _write(folder, tables, shelf, _missing(asked, shelf))
     for name, columns in PRINTED.items():
         print(f"{name}\n{_markdown(tables[name], columns)}\n")
@@ -90,14 +91,6 @@ def _nothing(runs_dir: Path, chosen: bool) -> str:
 def _missing(asked: dict[str, str] | None, shelf: Shelf[Run]) -> list[str]:
     there = {run.name for run in shelf.runs}
     return [f"{name}: {words}" for name, words in (asked or {}).items() if name not in there]
-
-
-def _folder(results: str) -> Path:
-    try:
-        Path(results).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--results={results!r}: must be a folder that can be written ({error.strerror})") from None
-    return Path(results)
 
 
 def _write(folder: Path, tables: dict[str, DataFrame], shelf: Shelf[Run], missing: Sequence[str]) -> None:

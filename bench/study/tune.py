@@ -9,11 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from bench.config import ConfigError
-from bench.study.check import check_all, make_runs_dir
-from bench.study.compose import points
+from bench.study.check import check_all, make_folder, make_runs_dir
+from bench.study.compose import CONF, points
 from bench.study.elsewhere import Call, terminable, warm_up
 from bench.study.estimate import estimate
-from bench.study.findings import Finding, check_outputs, find, print_findings, write_findings, write_schedule
+from bench.study.findings import TUNED, Finding, find, print_findings, write_findings, write_schedule
 from bench.study.launch import under_torchrun
 from bench.study.search import Search
 from bench.study.tracking import tracker
@@ -42,11 +42,12 @@ def main(arguments: argparse.Namespace) -> int:
             return _preview(studies)
         tracker(studies[0].run.tracking).prepare()
         make_runs_dir(studies[0].run.runs_dir)
-        check_outputs(Path(arguments.results))
+        results = make_folder("--results", arguments.results)
+        make_folder("conf/lr/tuned", str(CONF / TUNED))
         searches = [Search(study, data, arguments.overrides) for study, data in zip(studies, prepared, strict=True)]
         for search in searches:
             search.open()
-        return _run(searches, Path(arguments.results))
+        return _run(searches, results)
 
 
 def _run(searches: Sequence[Search], results: Path) -> int:
