@@ -138,7 +138,11 @@ class MLflowTracker:
         if self._delivered.get(config.hash()) == digest:
             return False
         with self._talking():
-            if digest in [_tag(run, "record") for run in self._runs_of(config) if run.info.status == "FINISHED"]:
+            known = self._runs_of(config)
+            if digest in [_tag(run, "record") for run in known if run.info.status == "FINISHED"]:
+                return False
+            if config.hash() not in self._started and not all(map(self._is_free, known)):
+                # Whoever has made the run is about to deliver it.
                 return False
             run_id = self._started.pop(config.hash(), None) or self._open(config)
             self._send(run_id, folder, record)
