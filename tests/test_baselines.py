@@ -22,6 +22,7 @@ from bench.engine.numerics import Numerics
 from bench.engine.train import train
 from bench.engine.world import joined
 from bench.plan.placement import held, holder
+from bench.task.tensors import Tensors
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, distributed, together
 from tests.pool import Pool
@@ -255,7 +256,7 @@ def slowed(store: Store, run: RunConfig, slow: int) -> Ran:
     with joined(run, store) as world:
         apply = Numerics.apply
 
-        def napping(numerics: Numerics, module: Any, x: torch.Tensor) -> torch.Tensor:
+        def napping(numerics: Numerics, module: Any, x: Tensors) -> Any:
             if world.rank == slow and torch.is_grad_enabled():
                 time.sleep(NAP)
             return apply(numerics, module, x)

@@ -28,7 +28,8 @@ OPTIMIZERS = pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["sgd", "ada
 GRID = [(stages, replicas) for stages in (1, 2, 3) for replicas in (1, 2)]
 LAGS = [(0, "stashed"), *itertools.product((1, 2, 3), ("stashed", "latest", "recomputed"))]
 CUTS: dict[int, list[int]] = {1: [], 2: [2], 3: [1, 3]}
-"""Of ResNet-8's five entries (convolution, three residual blocks, linear layer), or of a small network's four."""
+"""Of ResNet-8's eight entries (convolution, two halves of three residual blocks, linear layer), the first in the middle
+of a block; or of a small network's four."""
 
 
 def configured(stages: int, replicas: int, **changes: Any) -> RunConfig:

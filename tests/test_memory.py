@@ -11,16 +11,20 @@ from torch.distributed import Store
 
 from bench.config import RunConfig
 from bench.engine import memory
-from bench.engine.channels import Message, Receiver, Route, Sender
+from bench.engine.channels import Receiver, Route, Sender
 from bench.engine.memory import Exchange, Host, SharedReceiver, SharedSender
+from bench.engine.message import Message
 from bench.engine.train import Outcome
 from bench.engine.world import World, joined
 from bench.plan.grid import Grid
+from bench.task.tensors import every
 from tests import tiny
 from tests.pool import Pool
 
 PAIR = tiny.config(stages=2, staleness=2)
 IMAGES = torch.empty(2, 3, 4, 5, dtype=torch.float64).to(memory_format=torch.channels_last)
+SHORTCUT = torch.empty(2, 3, 1, 1, dtype=torch.float32)
+"""Smaller than a line of the cache, and of another type."""
 COUNT, DEPTH = 7, 2
 
 
@@ -30,7 +34,7 @@ def exchange(store: Store, near: bool, pause: float) -> tuple[str, list[float], 
         if not near:
             patch.setattr(memory, "host", lambda world: Host(str(world.rank), 1 << 40))
         made = Exchange(world)
-        message = Message.like(IMAGES)
+        message = Message.like((IMAGES, SHORTCUT))
         if world.rank == 0:
             sender = made.sender(Route.activations(world, 0, 1), message, DEPTH)
             made.close()
@@ -40,9 +44,10 @@ def exchange(store: Store, near: bool, pause: float) -> tuple[str, list[float], 
         receiver.open(COUNT)
         world.barrier()
         time.sleep(pause)
-        received = [receiver.receive() for _ in range(COUNT)]
-        assert all(tensor.stride() == IMAGES.stride() for tensor in received)
-        return (type(receiver).__name__, [float(tensor.sum()) for tensor in received], 0.0)
+        received = [every(receiver.receive()) for _ in range(COUNT)]
+        assert all(Message.like(tensors) == message for tensors in received)
+        assert all((shortcut == -images[:, :, :1, :1]).all() for images, shortcut in received)
+        return (type(receiver).__name__, [float(images.sum()) for images, _ in received], 0.0)
 
 
 def _send(world: World, sender: Sender | SharedSender) -> float:
@@ -50,8 +55,11 @@ def _send(world: World, sender: Sender | SharedSender) -> float:
     world.barrier()
     started = time.perf_counter()
     for number in range(COUNT):
-        # One tensor, written over at once: what was handed over must not change with it.
-        sender.send(torch.full_like(IMAGES, number) if isinstance(sender, Sender) else IMAGES.fill_(number))
+        if isinstance(sender, Sender):
+            sender.send((torch.full_like(IMAGES, number), torch.full_like(SHORTCUT, -number)))
+        else:
+            # Written over at once: what was handed over must not change with it.
+            sender.send((IMAGES.fill_(number), SHORTCUT.fill_(-number)))
     seconds = time.perf_counter() - started
     sender.flush()
     return seconds

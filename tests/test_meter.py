@@ -16,6 +16,7 @@ from bench.engine.meter import COMPUTE, KINDS, LOCKS, Meter, Span
 from bench.engine.numerics import Numerics
 from bench.engine.train import train
 from bench.engine.world import joined
+from bench.task.tensors import Tensors
 from tests import tiny
 from tests.both import Ran, distributed
 from tests.pool import Pool
@@ -107,7 +108,7 @@ def slowed(store: Store, run: RunConfig, slow: int) -> Ran:
     with joined(run, store) as world:
         apply = Numerics.apply
 
-        def napping(numerics: Numerics, module: Any, x: torch.Tensor) -> torch.Tensor:
+        def napping(numerics: Numerics, module: Any, x: Tensors) -> Any:
             if world.rank == slow:
                 time.sleep(NAP)
             return apply(numerics, module, x)

@@ -14,19 +14,20 @@ from torch import Tensor, nn
 
 from bench.config import MLP, VGG, ConfigError, Model, ResNet, Torchvision, ViT, WideResNet
 from bench.task.models import build
+from bench.task.tensors import Tensors, every, together
 
 CIFAR_SHAPE = (3, 32, 32)
 GROUPS = Path(__file__).parents[1] / "conf" / "model"
 
 # Small enough to run in moments, each with every kind of entry: (model, image shape, entries).
 SMALL: list[tuple[Model, tuple[int, int, int], int]] = [
-    (ResNet("resnet", 8, 4), (3, 9, 9), 5),
-    (ResNet("resnet", 14, 4), (1, 8, 8), 8),
-    (WideResNet("wide_resnet", 10, 1), (3, 8, 8), 5),
+    (ResNet("resnet", 8, 4), (3, 9, 9), 8),
+    (ResNet("resnet", 14, 4), (1, 8, 8), 14),
+    (WideResNet("wide_resnet", 10, 1), (3, 8, 8), 8),
     (VGG("vgg", 11), (1, 8, 8), 9),
     (MLP("mlp", 16, 3), (1, 8, 8), 4),
     (MLP("mlp", 16, 1), (3, 4, 6), 2),
-    (ViT("vit", 4, 16, 2, 4), (3, 8, 12), 4),
+    (ViT("vit", 4, 16, 2, 4), (3, 8, 12), 6),
 ]
 MODELS = [(model, shape) for model, shape, _ in SMALL]
 TORCHVISION = ["resnet18", "mobilenet_v2", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5"]
@@ -55,27 +56,28 @@ def assert_entries_are_pieces(network: nn.Sequential, batch: Tensor) -> Tensor:
     expected = [parameter.grad for parameter in network.parameters()]
     network.zero_grad()
 
-    leaves: list[Tensor] = []
-    outputs: list[Tensor] = []
-    message = batch
+    leaves: list[tuple[Tensor, ...]] = []
+    outputs: list[tuple[Tensor, ...]] = []
+    message: tuple[Tensor, ...] = (batch,)
     for entry in network:
-        leaf = message.detach().clone().requires_grad_()
-        before = leaf.detach().clone()
-        output = entry(leaf)
-        if outputs:
-            assert torch.equal(outputs[-1].detach(), before), "an entry wrote to the message that it was given"
-        assert torch.equal(leaf.detach(), before), "an entry wrote to its input"
+        leaf = tuple(part.detach().clone().requires_grad_() for part in message)
+        before = [part.detach().clone() for part in leaf]
+        output = every(entry(together(leaf)))
+        for part, given in zip(message, before, strict=True):
+            assert torch.equal(part.detach(), given), "an entry wrote to the message that it was given"
+        for part, given in zip(leaf, before, strict=True):
+            assert torch.equal(part.detach(), given), "an entry wrote to its input"
         leaves.append(leaf)
         outputs.append(output)
         message = output
-    assert torch.equal(message, whole)
-    (gradient,) = torch.autograd.grad((outputs[-1] ** 2).sum(), outputs[-1], retain_graph=True)
+    assert torch.equal(message[0], whole)
+    gradients = torch.autograd.grad((outputs[-1][0] ** 2).sum(), outputs[-1], retain_graph=True)
     for leaf, output in zip(reversed(leaves), reversed(outputs), strict=True):
-        torch.autograd.backward(output, gradient)
-        assert leaf.grad is not None
-        gradient = leaf.grad
+        torch.autograd.backward(output, gradients)
+        gradients = tuple(part.grad for part in leaf if part.grad is not None)
+        assert len(gradients) == len(leaf)
     assert whole_input.grad is not None
-    torch.testing.assert_close(gradient, whole_input.grad)
+    torch.testing.assert_close(gradients[0], whole_input.grad)
     for (name, parameter), wanted in zip(network.named_parameters(), expected, strict=True):
         assert parameter.grad is not None, name
         torch.testing.assert_close(parameter.grad, wanted, msg=name)
@@ -98,11 +100,12 @@ def test_entries_compose_to_the_network(
 def test_messages_are_dense(model: Model, shape: tuple[int, int, int]) -> None:
     for layout in (torch.contiguous_format, torch.channels_last):
         network = build(model, shape, 7).to(memory_format=layout)
-        message = images(shape).to(memory_format=layout)
+        message: Tensors = images(shape).to(memory_format=layout)
         for entry in network:
             message = entry(message)
-            nhwc = message.dim() == 4 and message.is_contiguous(memory_format=torch.channels_last)
-            assert nhwc or message.is_contiguous()
+            for part in every(message):
+                nhwc = part.dim() == 4 and part.is_contiguous(memory_format=torch.channels_last)
+                assert nhwc or part.is_contiguous()
 
 
 @pytest.mark.parametrize(("model", "shape"), MODELS)
@@ -135,16 +138,16 @@ def test_initialisation_follows_the_seed(model: Model, shape: tuple[int, int, in
     ("model", "expected", "entries"),
     [
         # He et al. 2016: 0.27 M and 0.85 M. With option B's 1 x 1 shortcuts ResNet-20 would have 272,474.
-        (ResNet("resnet", 20, 16), 269_722, 11),
-        (ResNet("resnet", 56, 16), 853_018, 29),
+        (ResNet("resnet", 20, 16), 269_722, 20),
+        (ResNet("resnet", 56, 16), 853_018, 56),
         # Zagoruyko and Komodakis 2016: 36.5 M and 2.7 M.
-        (WideResNet("wide_resnet", 28, 10), 36_479_194, 14),
-        (WideResNet("wide_resnet", 16, 4), 2_748_890, 8),
+        (WideResNet("wide_resnet", 28, 10), 36_479_194, 26),
+        (WideResNet("wide_resnet", 16, 4), 2_748_890, 14),
         # VGG's convolutions, the scale and shift of their norms, and one linear layer.
         (VGG("vgg", 11), 9_217_728 + 2 * 2752 + 5130, 9),
         (VGG("vgg", 16), 14_710_464 + 2 * 4224 + 5130, 14),
         (MLP("mlp", 256, 4), 3072 * 256 + 256 + 3 * (256 * 256 + 256) + 2570, 5),
-        (ViT("vit", 4, 64, 4, 4), 48 * 64 + 64 * 64 + 4 * (12 * 64 * 64 + 13 * 64) + 2 * 64 + 650, 6),
+        (ViT("vit", 4, 64, 4, 4), 48 * 64 + 64 * 64 + 4 * (12 * 64 * 64 + 13 * 64) + 2 * 64 + 650, 10),
     ],
 )
 def test_published_sizes(model: Model, expected: int, entries: int) -> None:
@@ -177,10 +180,12 @@ def test_vgg_stops_pooling_at_one_pixel() -> None:
 
 
 def test_shortcut_subsamples_and_pads_with_zeros() -> None:
-    block: Any = build(ResNet("resnet", 8, 4), CIFAR_SHAPE, 10)[2]
-    nn.init.zeros_(block.norm2.weight)
+    network: Any = build(ResNet("resnet", 8, 4), CIFAR_SHAPE, 10)
+    branch, total = network[3], network[4]
+    nn.init.zeros_(total.norm.weight)
     features = torch.rand(2, 4, 6, 6)
-    result = block(features)
+    assert torch.equal(branch(features)[1], features[:, :, ::2, ::2])
+    result = total(branch(features))
     assert torch.equal(result[:, 2:6], features[:, :, ::2, ::2])
     assert result[:, :2].eq(0).all()
     assert result[:, 6:].eq(0).all()

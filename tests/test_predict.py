@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.__main__ import main
-from bench.engine.channels import Message
+from bench.engine.message import Message
 from bench.engine.profile import Layer
 from bench.engine.speed import Speed
 from bench.plan.costs import Link
@@ -183,7 +183,9 @@ def test_a_broken_record_is_set_aside(capsys: pytest.CaptureFixture[str]) -> Non
 # ------------------------------------------------------------------------------------------------------------ its parts
 def speed_of(costs: list[tuple[float, float, int, int]]) -> Speed:
     """Of (forward, backward, numbers handed on, parameter bytes) of each layer."""
-    layers = [Layer(Message((size,), (1,), torch.uint8), forward, back) for forward, back, size, _ in costs]
+    layers = [
+        Layer(Message.like(torch.empty(size, dtype=torch.uint8)), forward, back) for forward, back, size, _ in costs
+    ]
     return Speed(layers, [parameters for *_, parameters in costs], 0.5, 0.01, 0.02)
 
 

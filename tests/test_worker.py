@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.engine.channels import Message, flat
+from bench.engine.message import Layout, Message, flat
 from bench.engine.meter import Meter
 from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.profile import profile
@@ -147,22 +147,30 @@ def test_a_stage_keeps_as_many_versions_as_the_clock_says(stages: int, staleness
 # ------------------------------------------------------------------------------------------------------------- messages
 def test_a_message_packs_only_what_lies_otherwise() -> None:
     images = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
-    message = Message.like(images)
-    assert message.pack(images) is images
+    (layout,) = Message.like(images).layouts
+    assert layout.pack(images) is images
     for other in (images.contiguous(), images.double()):
-        packed = message.pack(other)
+        packed = layout.pack(other)
         assert (packed.shape, packed.stride(), packed.dtype) == (images.shape, images.stride(), images.dtype)
         assert torch.equal(packed, images)
 
 
 def test_a_message_is_sent_as_its_storage_lies() -> None:
     images = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
-    message = Message.like(images)
-    received = message.empty(CPU)
+    (layout,) = Message.like(images).layouts
+    received = layout.empty(CPU)
     flat(received).copy_(flat(images))
     assert flat(images).is_contiguous()
     assert torch.equal(received, images)
-    assert message.bytes == flat(images).untyped_storage().nbytes() == 480
+    assert layout.bytes == flat(images).untyped_storage().nbytes() == 480
+
+
+def test_a_message_of_a_cut_block_has_two_layouts() -> None:
+    message = Message.like((torch.empty(2, 8, 4, 4), torch.empty(2, 4, 4, 4, dtype=torch.bfloat16)))
+    assert message.layouts[1] == Layout((2, 4, 4, 4), (64, 16, 4, 1), torch.bfloat16)
+    assert message.bytes == 4 * 2 * 8 * 16 + 2 * 2 * 4 * 16
+    features, shortcut = message.empty(CPU)
+    assert (features.shape, shortcut.dtype) == ((2, 8, 4, 4), torch.bfloat16)
 
 
 # -------------------------------------------------------------------------------------------------------------- profile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from bench.engine.optimizer import FlatOptimizer
 from bench.engine.weights import Weights
 from bench.engine.world import World
 from bench.task.data import Batches
+from bench.task.tensors import Tensors
 
 Inlet = Receiver | SharedReceiver
 Outlet = Sender | SharedSender
@@ -110,9 +111,9 @@ class Agent(ABC):
         self.weights.current.copy_(own)
         return result
 
-    def _through(self, pieces: Sequence[Piece], batch: int) -> list[Tensor]:
+    def _through(self, pieces: Sequence[Piece], batch: int) -> list[Any]:
         """The logits of one test batch, by microbatch as the channels are made for; none where others have them."""
-        parts: list[Tensor] = []
+        parts: list[Tensors] = []
         for piece in pieces:
             if piece.inputs is not None:
                 parts = [piece.inputs.receive() for _ in range(self._config.microbatches)]

@@ -18,6 +18,7 @@ from bench.engine.weights import Weights
 from bench.plan.partition import bounds
 from bench.task.models import build
 from bench.task.sources import load
+from bench.task.tensors import Tensors, every
 
 WARM_UP = 3
 """Updates before the clock starts."""
@@ -48,10 +49,10 @@ def stage_alone(config: RunConfig, cuts: Sequence[int], stage: int, together: Ba
     network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
     first, last = bounds(cuts, len(network))[stage]
     with torch.no_grad():
-        x = batches.inputs(0, 0)
+        x: Tensors = batches.inputs(0, 0)
         for layer in network[:first]:
             x = numerics.apply(layer, x)
-    update = _Update(config, numerics, Weights(piece(network, first, last), 1), x.detach(), stage > 0)
+    update = _Update(config, numerics, Weights(piece(network, first, last), 1), x, stage > 0)
     targets = batches.targets(0, 0) if last == len(network) else None
     for _ in range(WARM_UP):
         update(targets)
@@ -65,20 +66,20 @@ def stage_alone(config: RunConfig, cuts: Sequence[int], stage: int, together: Ba
 class _Update:
     """The arithmetic of one update of one stage."""
 
-    def __init__(self, config: RunConfig, numerics: Numerics, weights: Weights, x: Tensor, wanted: bool) -> None:
+    def __init__(self, config: RunConfig, numerics: Numerics, weights: Weights, x: Tensors, wanted: bool) -> None:
         self._numerics, self._weights = numerics, weights
         self._optimizer = FlatOptimizer(config.optimizer, weights.current)
-        self._input = x.requires_grad_(wanted)
+        self._input = x
+        self._leaves = [part.requires_grad_() for part in every(x)] if wanted else []
 
     def __call__(self, targets: Tensor | None) -> None:
         """The last stage has targets."""
         output = self._numerics.apply(self._weights.module, self._input)
         incoming = None
         if targets is None:
-            incoming = torch.ones_like(output)
+            incoming = [torch.ones_like(part) for part in every(output)]
         else:
             output = self._numerics.loss(output, targets)
-        wanted = [*self._weights.parameters, *([self._input] if self._input.requires_grad else [])]
-        gradients = torch.autograd.grad(output, wanted, incoming)
+        gradients = torch.autograd.grad(output, [*self._weights.parameters, *self._leaves], incoming)
         self._weights.collect(gradients[: len(self._weights.parameters)])
         self._optimizer.step(self._weights.advance(), self._weights.gradient, 0.0)

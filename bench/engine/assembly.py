@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import CIFAR, ImageFolder, RunConfig
-from bench.engine.channels import Message
+from bench.engine.message import Message
 from bench.engine.meter import Meter
 from bench.engine.method import Method
 from bench.engine.numerics import Numerics

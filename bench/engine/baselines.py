@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from bench.config import RunConfig
-from bench.engine.channels import Message
+from bench.engine.message import Message
 from bench.engine.meter import Meter
 from bench.engine.method import Method
 from bench.engine.numerics import Numerics

@@ -13,33 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bench.engine.message import Layout, Message, flat
 from bench.engine.world import World, peers_expected
-
-
-@dataclass(frozen=True)
-class Message:
-    """The layout of every message of a channel: any dense tensor, sent as its storage lies."""
-
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: torch.dtype
-
-    @classmethod
-    def like(cls, tensor: Tensor) -> Message:
-        return cls(tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
-
-    @property
-    def bytes(self) -> int:
-        return self.dtype.itemsize * torch.Size(self.shape).numel()
-
-    def empty(self, device: torch.device, pinned: bool = False) -> Tensor:
-        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=device, pin_memory=pinned)
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        """The tensor itself where its layout is right, else a copy of it that is."""
-        if tensor.stride() == self.stride and tensor.dtype == self.dtype:
-            return tensor
-        return self.empty(tensor.device).copy_(tensor)
+from bench.task.tensors import Tensors, every, together
 
 
 @dataclass(frozen=True)
@@ -68,44 +44,46 @@ class Route:
         return cls(peer, 1, world.backward_lines.get(source))
 
 
-def flat(tensor: Tensor) -> Tensor:
-    """A dense tensor's storage as a vector: gloo wants its messages contiguous."""
-    return tensor.as_strided((tensor.numel(),), (1,))
-
-
 class Sender:
     """The sending end. ``depth`` messages may be under way before :meth:`send` waits for the oldest."""
 
     def __init__(self, world: World, route: Route, message: Message, depth: int) -> None:
         self._world, self._route, self._message, self._depth = world, route, message, depth
-        self._underway: deque[tuple[dist.Work, Tensor]] = deque()
+        self._underway: deque[list[tuple[dist.Work, Tensor]]] = deque()
 
     def open(self, count: int) -> None:
         """So many messages will be sent until the next flush point: nothing has to be made ready."""
 
-    def send(self, tensor: Tensor) -> None:
-        """Start a message; the tensor must not be written to before it has left."""
-        tensor = self._message.pack(tensor.detach())
+    def send(self, tensors: Tensors) -> None:
+        """Start a message; its tensors must not be written to before it has left."""
+        parts = [self._ready(*part) for part in zip(every(tensors), self._message.layouts, strict=True)]
         if self._world.staged:
-            host = self._message.empty(torch.device("cpu"), pinned=True)
-            host.copy_(tensor, non_blocking=True)
             torch.cuda.current_stream(self._world.device).synchronize()
-            tensor = host
         if len(self._underway) >= self._depth:
             self._finish_oldest()
-        with peers_expected():
-            work = dist.isend(flat(tensor), self._route.peer, self._route.group, self._route.tag)
-        assert work is not None
-        self._underway.append((work, tensor))
+        self._underway.append([(self._start(part), part) for part in parts])
 
     def flush(self) -> None:
         """Wait until everything has left."""
         while self._underway:
             self._finish_oldest()
 
+    def _ready(self, tensor: Tensor, layout: Layout) -> Tensor:
+        tensor = layout.pack(tensor.detach())
+        if not self._world.staged:
+            return tensor
+        return layout.empty(torch.device("cpu"), pinned=True).copy_(tensor, non_blocking=True)
+
+    def _start(self, tensor: Tensor) -> dist.Work:
+        with peers_expected():
+            work = dist.isend(flat(tensor), self._route.peer, self._route.group, self._route.tag)
+        assert work is not None
+        return work
+
     def _finish_oldest(self) -> None:
         with peers_expected():
-            self._underway.popleft()[0].wait()
+            for work, _ in self._underway.popleft():
+                work.wait()
 
 
 class Receiver:
@@ -113,7 +91,7 @@ class Receiver:
 
     def __init__(self, world: World, route: Route, message: Message, depth: int) -> None:
         self._world, self._route, self._message, self._depth = world, route, message, depth
-        self._posted: deque[tuple[dist.Work, Tensor]] = deque()
+        self._posted: deque[list[tuple[dist.Work, Tensor]]] = deque()
         self._unposted = 0
 
     def open(self, count: int) -> None:
@@ -123,20 +101,27 @@ class Receiver:
         for _ in range(min(self._depth, count)):
             self._post()
 
-    def receive(self) -> Tensor:
-        """The next message, a tensor of its own; blocks until it is there."""
-        work, tensor = self._posted.popleft()
+    def receive(self) -> Tensors:
+        """The next message, tensors of its own; blocks until it is there."""
+        posted = self._posted.popleft()
         with peers_expected():
-            work.wait()
+            for work, _ in posted:
+                work.wait()
         if self._unposted:
             self._post()
+        return together([self._placed(tensor) for _, tensor in posted])
+
+    def _placed(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._world.device, non_blocking=True) if self._world.staged else tensor
 
     def _post(self) -> None:
+        self._posted.append([self._start(layout) for layout in self._message.layouts])
+        self._unposted -= 1
+
+    def _start(self, layout: Layout) -> tuple[dist.Work, Tensor]:
         staged = self._world.staged
-        tensor = self._message.empty(torch.device("cpu") if staged else self._world.device, pinned=staged)
+        tensor = layout.empty(torch.device("cpu") if staged else self._world.device, pinned=staged)
         with peers_expected():
             work = dist.irecv(flat(tensor), self._route.peer, self._route.group, self._route.tag)
         assert work is not None
-        self._posted.append((work, tensor))
-        self._unposted -= 1
+        return work, tensor

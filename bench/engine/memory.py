@@ -8,17 +8,19 @@ notices a peer that is gone.
 from __future__ import annotations
 
 import os
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from bench.engine.channels import Message, Receiver, Route, Sender
+from bench.engine.channels import Receiver, Route, Sender
+from bench.engine.message import Layout, Message
 from bench.engine.world import World
+from bench.task.tensors import Tensors, every, together
 
 FOLDER = Path("/dev/shm")
-BELL = Message((1,), (1,), torch.uint8)
+BELL = Message((Layout((1,), (1,), torch.uint8),))
 RETURNED = 2
 """Added to a route's tag for the bells that give slots back."""
 
@@ -27,20 +29,32 @@ class Ring:
     """Slots for the messages of one channel, mapped by both of its ends."""
 
     def __init__(self, path: Path, message: Message, slots: int) -> None:
-        size = (message.bytes + 63) // 64 * 64
+        *starts, size = accumulate((_aligned(layout.bytes) for layout in message.layouts), initial=0)
         memory = torch.from_file(str(path), shared=True, size=size * slots, dtype=torch.uint8)
         self._slots = [
-            memory[slot * size : slot * size + message.bytes]
-            .view(message.dtype)
-            .as_strided(message.shape, message.stride)
+            [
+                memory[slot * size + start :][: layout.bytes].view(layout.dtype).as_strided(layout.shape, layout.stride)
+                for start, layout in zip(starts, message.layouts, strict=True)
+            ]
             for slot in range(slots)
         ]
 
     def __len__(self) -> int:
         return len(self._slots)
 
-    def __getitem__(self, number: int) -> Tensor:
-        return self._slots[number % len(self._slots)]
+    def put(self, number: int, tensors: Tensors) -> None:
+        """Copy a message into its slot."""
+        for part, tensor in zip(self._slots[number % len(self)], every(tensors), strict=True):
+            part.copy_(tensor.detach())
+
+    def take(self, number: int) -> Tensors:
+        """A copy of a message out of its slot."""
+        return together([part.clone() for part in self._slots[number % len(self)]])
+
+
+def _aligned(size: int) -> int:
+    """Bytes from one tensor of a slot to the next, in lines of the cache."""
+    return (size + 63) // 64 * 64
 
 
 class SharedSender:
@@ -57,11 +71,11 @@ class SharedSender:
         """So many messages will be sent until the next flush point."""
         self._returns.open(count)
 
-    def send(self, tensor: Tensor) -> None:
-        """Hand over a message; the tensor is free afterwards."""
+    def send(self, tensors: Tensors) -> None:
+        """Hand over a message; its tensors are free afterwards."""
         if self._sent - self._returned == len(self._ring):
             self._take_back()
-        self._ring[self._sent].copy_(tensor.detach())
+        self._ring.put(self._sent, tensors)
         self._bells.send(self._bell)
         self._sent += 1
 
@@ -90,13 +104,13 @@ class SharedReceiver:
         """Expect so many messages until the next flush point."""
         self._bells.open(count)
 
-    def receive(self) -> Tensor:
-        """The next message, a tensor of its own; blocks until it is there."""
+    def receive(self) -> Tensors:
+        """The next message, tensors of its own; blocks until it is there."""
         self._bells.receive()
-        tensor = self._ring[self._received].clone()
+        tensors = self._ring.take(self._received)
         self._returns.send(self._bell)
         self._received += 1
-        return tensor
+        return tensors
 
 
 class Exchange:

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage
 
 from bench.engine.agent import Inlet, Outlet, Piece
-from bench.engine.channels import Message
+from bench.engine.message import Message
 from bench.engine.meter import Meter
 from bench.engine.numerics import Numerics
+from bench.task.tensors import Tensors, every, together
 
 
 class Layers(nn.Module):
@@ -37,10 +38,10 @@ class Layers(nn.Module):
         super().__init__()
         self.layers, self._numerics = layers, numerics
 
-    def forward(self, x: Tensor) -> Tensor:
-        output = self._numerics.apply(self.layers, x)
+    def forward(self, *inputs: Tensor) -> Tensors:
+        outputs = every(self._numerics.apply(self.layers, together(inputs)))
         # zero_bubble detaches what it has handed on, in place, which autograd refuses for a view (after a flatten).
-        return output.clone() if output._is_view() else output
+        return together([output.clone() if output._is_view() else output for output in outputs])
 
 
 class MeteredStage(PipelineStage):
@@ -67,14 +68,14 @@ class MeteredStage(PipelineStage):
         meter: Meter,
         seed: Callable[[int, int], None],
     ) -> None:
-        examples = [message.empty(torch.device("meta")).requires_grad_() for message in messages]
+        inputs, outputs = (every(message.empty(torch.device("meta"))) for message in messages)
         super().__init__(
             Layers(piece.module, numerics),
             number,
             pieces,
             torch.device("cpu"),
-            input_args=examples[0].detach() if number == 0 else examples[0],
-            output_args=examples[1],
+            input_args=tuple(example.requires_grad_(number > 0) for example in inputs),
+            output_args=tuple(example.requires_grad_() for example in outputs),
             group=line,
         )
         self.piece = piece
@@ -112,13 +113,13 @@ class MeteredStage(PipelineStage):
         """Receive, compute and send the gradient of the input, and in most schedules that of the weights."""
         if self._output_gradients is not None:
             self._meter.enter("backward_lock", self.batch)
-            self.set_local_bwd_input((self._output_gradients.receive(),), bwd_chunk_id)
+            self.set_local_bwd_input(every(self._output_gradients.receive()), bwd_chunk_id)
         self._meter.enter("backward", self.batch)
         super().backward_one_chunk(bwd_chunk_id, *args, **kwargs)
         if self._input_gradients is not None:
             self._meter.enter("sending", self.batch)
-            gradient: Tensor = self.get_local_bwd_output(bwd_chunk_id)[0]  # type: ignore[no-untyped-call]
-            self._input_gradients.send(gradient)
+            gradients: tuple[Tensor, ...] = self.get_local_bwd_output(bwd_chunk_id)  # type: ignore[no-untyped-call]
+            self._input_gradients.send(together(gradients))
         self._meter.enter("other", self.batch)
 
     def backward_weight_one_chunk(self, bwd_chunk_id: int, last_backward: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bench.config import RunConfig
 from bench.engine.method import Evaluation
 from bench.task.data import Batches
+from bench.task.tensors import Tensors
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -39,8 +40,8 @@ class Numerics:
         module = module.to(self.device, self.dtype)
         return module.to(memory_format=torch.channels_last) if self.channels_last else module
 
-    def apply(self, module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """``module(x)`` in the run's precision."""
+    def apply(self, module: Callable[[Any], Any], x: Tensors) -> Any:
+        """``module(x)`` in the run's precision: the :data:`Tensors` that it hands on, or its logits."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             return module(x)
 

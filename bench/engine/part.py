@@ -11,10 +11,11 @@ from torch.func import functional_call
 
 from bench import config
 from bench.engine import optimizer
+from bench.task.tensors import Tensors
 
 Weights = dict[str, Tensor]
 Gradients = list[Tensor]
-Pullback = Callable[[Tensor | None], tuple[Gradients, Tensor | None]]
+Pullback = Callable[[Gradients | None], tuple[Gradients, Gradients]]
 """From the gradient of a stage's output (None: of the loss) to those of its weights and its input."""
 
 
@@ -32,9 +33,9 @@ class Part:
         """Batch -> gradient of its loss by this stage's weights."""
         self.seen: dict[int, int] = {}
         """Batch -> updates that the weights of its forward had seen."""
-        self.outputs: dict[int, Tensor] = {}
+        self.outputs: dict[int, Tensors] = {}
         self.pullbacks: dict[int, Pullback] = {}
-        self.returned: dict[int, Tensor] = {}
+        self.returned: dict[int, Gradients] = {}
         """Batch -> gradient of its loss by this stage's input."""
         self.staleness: Counter[int] = Counter()
 
@@ -66,11 +67,11 @@ class Part:
         self.updates += 1
 
 
-def bound(module: nn.Module, tensors: Weights) -> Callable[[Tensor], Tensor]:
+def bound(module: nn.Module, tensors: Weights) -> Callable[[Tensors], Tensors]:
     """The module as a function of its input, with other tensors in the place of its own."""
 
-    def call(x: Tensor) -> Tensor:
-        output: Tensor = functional_call(module, tensors, (x,))
+    def call(x: Tensors) -> Tensors:
+        output: Tensors = functional_call(module, tensors, (x,))
         return output
 
     return call
@@ -94,5 +95,5 @@ def by_name(part: Part, weights: Weights) -> tuple[Callable[[Tensor], object], C
     return save, load
 
 
-def split(gradients: tuple[Tensor, ...], weights: int) -> tuple[Gradients, Tensor | None]:
-    return list(gradients[:weights]), gradients[weights] if len(gradients) > weights else None
+def split(gradients: tuple[Tensor, ...], weights: int) -> tuple[Gradients, Gradients]:
+    return list(gradients[:weights]), list(gradients[weights:])

@@ -12,8 +12,9 @@ from torch.distributed.pipelining import Schedule1F1B, ScheduleGPipe, ScheduleIn
 
 from bench.config import LOOPED, RunConfig
 from bench.engine.agent import Agent, Inlet, Outlet, Piece
-from bench.engine.channels import Message, Route
+from bench.engine.channels import Route
 from bench.engine.memory import Exchange
+from bench.engine.message import Message
 from bench.engine.meter import Meter
 from bench.engine.metered import MeteredStage
 from bench.engine.method import Stretch

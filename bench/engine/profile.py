@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.engine.channels import Message
+from bench.engine.message import Message
 from bench.engine.numerics import Numerics
+from bench.task.tensors import Tensors, every, together
 
 REPEATS = 3
 
@@ -42,9 +43,10 @@ def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str
     """
     network = copy.deepcopy(network).train()
     layers = []
-    x = images.detach()
+    x: Tensors = images.detach()
     for number, layer in enumerate(network):
-        x.requires_grad_(number > 0)
+        for part in every(x):
+            part.requires_grad_(number > 0)
         output = numerics.apply(layer, x)
         forward = backward = 0.0
         if how == "measured":
@@ -52,32 +54,35 @@ def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str
             forward, backward = (statistics.median(seconds) for seconds in zip(*passes, strict=True))
         elif how == "counted":
             forward, backward = _operations(layer, x, numerics)
-        x = output.detach()
+        x = together([part.detach() for part in every(output)])
         layers.append(Layer(Message.like(x), forward, backward))
     return layers
 
 
-def _seconds(layer: nn.Module, x: Tensor, numerics: Numerics) -> tuple[float, float]:
+def _seconds(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[float, float]:
     """Of forward and of backward."""
     marks = [_now(numerics.device)]
-    output = numerics.apply(layer, x)
+    outputs = every(numerics.apply(layer, x))
     marks.append(_now(numerics.device))
-    sources = [*layer.parameters(), *([x] if x.requires_grad else [])]
+    sources = [*layer.parameters(), *(part for part in every(x) if part.requires_grad)]
+    incoming = [torch.ones_like(output) for output in outputs]
+    marks.append(_now(numerics.device))
     if sources:
-        torch.autograd.grad(output, sources, torch.ones_like(output))
+        torch.autograd.grad(outputs, sources, incoming)
     marks.append(_now(numerics.device))
-    return marks[1] - marks[0], marks[2] - marks[1]
+    return marks[1] - marks[0], marks[3] - marks[2]
 
 
-def _operations(layer: nn.Module, x: Tensor, numerics: Numerics) -> tuple[float, float]:
+def _operations(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[float, float]:
     """Operations of matrix products and convolutions, and one for each number handed on, forward and backward.
 
     A backward has a product for each product of its forward and factor: the weights, and the input unless it is data.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        output = numerics.apply(layer, x.detach())  # a view of a leaf under no_grad breaks the counter
-    forward = float(counter.get_total_flops() + output.numel())
-    return forward, forward * (2 if x.requires_grad else 1)
+        # A view of a leaf under no_grad breaks the counter.
+        output = numerics.apply(layer, together([part.detach() for part in every(x)]))
+    forward = float(counter.get_total_flops() + sum(part.numel() for part in every(output)))
+    return forward, forward * (2 if every(x)[0].requires_grad else 1)
 
 
 def _now(device: torch.device) -> float:

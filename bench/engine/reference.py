@@ -9,6 +9,7 @@ the stage's own backward tick, so they go stage by stage.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from bench.plan.correction import foresight, shrinkage
 from bench.plan.grid import mixing_matrix
 from bench.plan.pipeline import Clock
 from bench.task.data import Batches
+from bench.task.tensors import Tensors, every, together
 
 
 class Reference:
@@ -81,13 +83,12 @@ class Reference:
         if batch is None:
             return
         versions = [part.before[batch + hop * k] for k, part in enumerate(self._parts[s])]
-        x = self._images(s, batch)
+        images = self._images(s, batch)
         self.meter.enter("forward", batch)
-        for k, weights in enumerate(versions):
-            if k > 0 and self._shrinkage != 1:
-                x.register_hook(self._shrink)  # type: ignore[no-untyped-call]
-            x = self._apply(s, k, batch, weights, x)
-        loss = self._loss(s, batch, x)
+        output = self._apply(s, 0, batch, versions[0], images)
+        for k, weights in enumerate(versions[1:], start=1):
+            output = self._apply(s, k, batch, weights, self._crossing(output))
+        loss = self._loss(s, batch, output)
         self.meter.enter("backward", batch)
         gradients = iter(torch.autograd.grad(loss, [leaf for weights in versions for leaf in weights.values()]))
         for part, weights in zip(self._parts[s], versions, strict=True):
@@ -99,9 +100,19 @@ class Reference:
         update = part.updates - self._stretch.first_step
         return steps * self._stretch.rates[k][update] if steps and update < self._stretch.batches else 0.0
 
-    def _shrink(self, gradient: Tensor) -> Tensor:
+    def _crossing(self, x: Tensors) -> Tensors:
+        """What one stage hands to the next: the same, with gradients that shrink on their way back."""
+        if self._shrinkage == 1:
+            return x
+        # Views, as what is handed on may be used in its own stage too, where its gradient does not shrink.
+        parts = [part.view_as(part) for part in every(x)]
+        for part in parts:
+            part.register_hook(lambda gradient: gradient * self._shrinkage)  # type: ignore[no-untyped-call]
+        return together(parts)
+
+    def _shrunk(self, gradients: Gradients) -> Gradients:
         """What a stage makes of the gradient that the next one hands it."""
-        return gradient if self._shrinkage == 1 else gradient * self._shrinkage
+        return gradients if self._shrinkage == 1 else [gradient * self._shrinkage for gradient in gradients]
 
     def _stagewise_tick(self, s: int, tick: int) -> None:
         """Forwards down the stages, then backwards up again: hops of no tick find their message already there."""
@@ -117,33 +128,30 @@ class Reference:
             batch = self._clock.backward(k, tick)
             if batch is not None:
                 self.meter.enter("backward", batch)
-                gradient = None if k == self._last else self._shrink(parts[k + 1].returned.pop(batch))
-                part.gradients[batch], returned = part.pullbacks.pop(batch)(gradient)
-                if returned is not None:
+                incoming = None if k == self._last else self._shrunk(parts[k + 1].returned.pop(batch))
+                part.gradients[batch], returned = part.pullbacks.pop(batch)(incoming)
+                if k > 0:
                     part.returned[batch] = returned
 
-    def _forward(self, s: int, k: int, batch: int, x: Tensor) -> None:
+    def _forward(self, s: int, k: int, batch: int, x: Tensors) -> None:
         part = self._parts[s][k]
-        if k > 0:
-            x.requires_grad_()
-        sources = [x] if k > 0 else []
+        sources = [tensor.requires_grad_() for tensor in every(x)] if k > 0 else []
         weights = part.weights()
         with torch.autograd.graph.saved_tensors_hooks(*by_name(part, weights)):
             output = self._apply(s, k, batch, weights, x)
             root = self._loss(s, batch, output) if k == self._last else output
-        part.outputs[batch] = output.detach()
-        if k == self._last:
-            part.outputs.pop(batch)
+        if k < self._last:
+            part.outputs[batch] = together([tensor.detach() for tensor in every(output)])
 
-        def latest(gradient: Tensor | None) -> tuple[Gradients, Tensor | None]:
-            return split(torch.autograd.grad(root, [*weights.values(), *sources], gradient), len(weights))
+        def latest(incoming: Gradients | None) -> tuple[Gradients, Gradients]:
+            return split(torch.autograd.grad(root, [*weights.values(), *sources], incoming), len(weights))
 
-        def recomputed(gradient: Tensor | None) -> tuple[Gradients, Tensor | None]:
+        def recomputed(incoming: Gradients | None) -> tuple[Gradients, Gradients]:
             now = part.weights()
             again = self._apply(s, k, batch, now, x, statistics=False)
             if k == self._last:
                 again = self._numerics.loss(again, self._targets(s, batch))
-            return split(torch.autograd.grad(again, [*now.values(), *sources], gradient), len(now))
+            return split(torch.autograd.grad(again, [*now.values(), *sources], incoming), len(now))
 
         part.pullbacks[batch] = latest if self._run.weights == "latest" else recomputed
 
@@ -170,7 +178,7 @@ class Reference:
                 part.parameters[name].copy_(new)
 
     # -------------------------------------------------------------------------------------------------------- numbers
-    def _apply(self, s: int, k: int, batch: int, weights: Weights, x: Tensor, statistics: bool = True) -> Tensor:
+    def _apply(self, s: int, k: int, batch: int, weights: Weights, x: Tensors, statistics: bool = True) -> Any:
         module = self._parts[s][k].module
         buffers = {} if statistics else {name: buffer.clone() for name, buffer in module.named_buffers()}
         seed_stage(self._run.seed, self._stretch.first_step + batch, s, k)

@@ -13,8 +13,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bench.config import RunConfig
-from bench.engine.channels import Message, Route
+from bench.engine.channels import Route
 from bench.engine.memory import Exchange
+from bench.engine.message import Message
 from bench.engine.numerics import Numerics
 from bench.engine.optimizer import FlatOptimizer
 from bench.engine.profile import Layer, profile
@@ -100,7 +101,7 @@ def _pace(world: World, seconds: Callable[[World, int], list[float]]) -> Pace:
 
 def _one_way(world: World, size: int) -> list[float]:
     """Half the seconds of there and back, through the channels of two stages."""
-    message, exchange = Message((size,), (1,), torch.uint8), Exchange(world)
+    message, exchange = Message.like(torch.empty(size, dtype=torch.uint8)), Exchange(world)
     if world.rank == 0:
         sender = exchange.sender(Route.activations(world, 0, 1), message, 2)
         receiver = exchange.receiver(Route.gradients(world, 1, 1), message, 2)

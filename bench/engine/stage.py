@@ -6,12 +6,13 @@ from collections import deque
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bench.config import RunConfig
 from bench.engine.agent import Agent, Piece
-from bench.engine.channels import Message, Route
+from bench.engine.channels import Route
 from bench.engine.memory import Exchange
+from bench.engine.message import Message
 from bench.engine.meter import Meter
 from bench.engine.method import Stretch
 from bench.engine.numerics import Numerics, seed_stage
@@ -21,6 +22,7 @@ from bench.engine.world import World
 from bench.plan.correction import foresight, shrinkage
 from bench.plan.pipeline import Clock
 from bench.task.data import Batches
+from bench.task.tensors import Tensors, every, together
 
 
 @dataclass
@@ -30,8 +32,8 @@ class InFlight:
     batch: int
     version: int
     """Updates that the weights of its forward had seen."""
-    input: Tensor
-    output: Tensor | None
+    input: Tensors
+    output: Tensors | None
     """Activations, or in the last stage the loss; None where the forward will be recomputed."""
     parameters: list[nn.Parameter]
 
@@ -143,37 +145,39 @@ class Stage(Agent):
         update = self.weights.version - self._stretch.first_step
         return self._prediction.ahead(self._stretch.rates[self._stage][update])
 
-    def _input(self, batch: int) -> Tensor:
+    def _input(self, batch: int) -> Tensors:
         if self._inputs is None:
             self.meter.enter("data", batch)
             return self._batches.inputs(self._stretch.epoch, batch)
         self.meter.enter("forward_lock", batch)
-        return self._inputs.receive().requires_grad_()
+        return together([part.requires_grad_() for part in every(self._inputs.receive())])
 
     def _backward(self, batch: int) -> None:
         flight = self._flight.popleft()
         assert flight.batch == batch
-        gradient = None
+        incoming = None
         if self._output_gradients is not None:
             self.meter.enter("backward_lock", batch)
-            gradient = self._output_gradients.receive()
+            incoming = every(self._output_gradients.receive())
         self.meter.enter("backward", batch)
-        if gradient is not None and self._shrinkage != 1:
-            gradient = gradient * self._shrinkage
+        if incoming is not None and self._shrinkage != 1:
+            incoming = tuple(gradient * self._shrinkage for gradient in incoming)
         output = self._recompute(flight) if flight.output is None else flight.output
-        sources = flight.parameters if self._first else [*flight.parameters, flight.input]
-        gradients = torch.autograd.grad(output, sources, gradient)
-        self.weights.collect(gradients[: len(flight.parameters)])
+        sources = flight.parameters if self._first else [*flight.parameters, *every(flight.input)]
+        gradients = torch.autograd.grad(output, sources, incoming)
+        count = len(flight.parameters)
+        self.weights.collect(gradients[:count])
         self._staleness[self.weights.version - flight.version] += 1
         if self._input_gradients is not None:
             self.meter.enter("sending", batch)
-            self._input_gradients.send(gradients[-1])
+            self._input_gradients.send(together(gradients[count:]))
 
-    def _recompute(self, flight: InFlight) -> Tensor:
+    def _recompute(self, flight: InFlight) -> Tensors:
         """Features replay: the forward again, at the current weights and with statistics that do not count."""
         assert self._shadow is not None
         self._seed(flight.batch)
-        return self._numerics.apply(self._shadow, flight.input)
+        output: Tensors = self._numerics.apply(self._shadow, flight.input)
+        return output
 
     def _seed(self, batch: int) -> None:
         seed_stage(self._config.seed, self._stretch.first_step + batch, self._world.replica, self._stage)

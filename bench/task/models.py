@@ -1,7 +1,9 @@
 """Networks as a flat ``nn.Sequential``, one entry per layer between which a network may be cut; none knows of stages.
 
-An entry takes one tensor and gives one tensor. It never writes to its input, which may be a leaf that requires a
-gradient or a message still being sent; inside an entry, ReLU and residual sums work in place.
+An entry takes what the one before it gives: one tensor, or inside a residual block two, the block's features and its
+shortcut. So a block may be cut in its middle, and stages come out more even. An entry never writes to its input, which
+may be a leaf that requires a gradient or a message still being sent; inside an entry, ReLU and residual sums work in
+place.
 """
 
 from __future__ import annotations
@@ -63,45 +65,72 @@ def build(model: config.Model, image_shape: tuple[int, int, int], classes: int) 
     return nn.Sequential(*entries)
 
 
-class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions around a parameter-free shortcut (He et al. 2016, option A: subsample, pad with zeros)."""
+class Branch(nn.Module):
+    """The first half of a residual block with a parameter-free shortcut (He et al. 2016, option A).
+
+    [batch, inputs, height, width] to features [batch, outputs, height / stride, width / stride], and the shortcut,
+    which is the input subsampled to the same size.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = _convolution(inputs, outputs, 3, stride)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = _convolution(outputs, outputs, 3)
-        self.norm2 = nn.BatchNorm2d(outputs)
+        self.conv = _convolution(inputs, outputs, 3, stride)
+        self.norm = nn.BatchNorm2d(outputs)
         self.stride = stride
-        self.added = outputs - inputs
 
-    def forward(self, images: Tensor) -> Tensor:
-        features = F.relu(self.norm1(self.conv1(images)), inplace=True)
-        features = self.norm2(self.conv2(features))
-        if self.stride > 1 or self.added:
-            before = self.added // 2
-            images = images[:, :, :: self.stride, :: self.stride]
-            images = F.pad(images, (0, 0, 0, 0, before, self.added - before))
-        return F.relu(features.add_(images), inplace=True)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = F.relu(self.norm(self.conv(images)), inplace=True)
+        # A window of one pixel subsamples, into a tensor that is dense and can be sent.
+        return features, images if self.stride == 1 else F.avg_pool2d(images, 1, self.stride)
 
 
-class PreActivationBlock(nn.Module):
-    """Norm and ReLU before each 3 x 3 convolution, 1 x 1 shortcut where shapes change (Zagoruyko, Komodakis 2016)."""
+class Sum(nn.Module):
+    """The second half: features [batch, channels, height, width] and their shortcut, padded with zeros, are summed."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = _convolution(channels, channels, 3)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, halves: tuple[Tensor, Tensor]) -> Tensor:
+        features, shortcut = halves
+        features = self.norm(self.conv(features))
+        added = features.shape[1] - shortcut.shape[1]
+        if added:
+            shortcut = F.pad(shortcut, (0, 0, 0, 0, added // 2, added - added // 2))
+        return F.relu(features.add_(shortcut), inplace=True)
+
+
+class PreActivationBranch(nn.Module):
+    """The first half of a block with norm and ReLU before each 3 x 3 convolution (Zagoruyko and Komodakis 2016).
+
+    [batch, inputs, height, width] to features [batch, outputs, height / stride, width / stride], and the shortcut, a
+    1 x 1 convolution where shapes change.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.norm1 = nn.BatchNorm2d(inputs)
-        self.conv1 = _convolution(inputs, outputs, 3, stride)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        self.conv2 = _convolution(outputs, outputs, 3)
+        self.norm = nn.BatchNorm2d(inputs)
+        self.conv = _convolution(inputs, outputs, 3, stride)
         changes = stride > 1 or inputs != outputs
         self.shortcut = _convolution(inputs, outputs, 1, stride) if changes else None
 
-    def forward(self, images: Tensor) -> Tensor:
-        active = F.relu(self.norm1(images), inplace=True)
-        features = F.relu(self.norm2(self.conv1(active)), inplace=True)
-        shortcut = images if self.shortcut is None else self.shortcut(active)
-        result: Tensor = self.conv2(features)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        active = F.relu(self.norm(images), inplace=True)
+        return self.conv(active), images if self.shortcut is None else self.shortcut(active)
+
+
+class PreActivationSum(nn.Module):
+    """The second half: features and their shortcut, both [batch, channels, height, width], to their sum."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.conv = _convolution(channels, channels, 3)
+
+    def forward(self, halves: tuple[Tensor, Tensor]) -> Tensor:
+        features, shortcut = halves
+        result: Tensor = self.conv(F.relu(self.norm(features), inplace=True))
         return result.add_(shortcut)
 
 
@@ -121,25 +150,35 @@ class PatchEmbedding(nn.Module):
         return patches.flatten(2).transpose(1, 2).contiguous() + self.position
 
 
-class TransformerBlock(nn.Module):
-    """Self-attention, then two linear layers, each after a layer norm (Dosovitskiy et al. 2021)."""
+class Attention(nn.Module):
+    """The first half of a transformer block: self-attention after a layer norm (Dosovitskiy et al. 2021)."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim)
         self.query_key_value = _linear(dim, 3 * dim)
         self.project = _linear(dim, dim)
-        self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(_linear(dim, 4 * dim), nn.GELU(), _linear(4 * dim, dim))
 
     def forward(self, tokens: Tensor) -> Tensor:
         batch, patches, dim = tokens.shape
-        projected = self.query_key_value(self.norm1(tokens)).view(batch, patches, 3, self.heads, dim // self.heads)
+        projected = self.query_key_value(self.norm(tokens)).view(batch, patches, 3, self.heads, dim // self.heads)
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
         attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, patches, dim)
-        tokens = tokens + self.project(attended)
-        result: Tensor = tokens + self.mlp(self.norm2(tokens))
+        result: Tensor = tokens + self.project(attended)
+        return result
+
+
+class FeedForward(nn.Module):
+    """The second half: two linear layers after a layer norm."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(_linear(dim, 4 * dim), nn.GELU(), _linear(4 * dim, dim))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        result: Tensor = tokens + self.mlp(self.norm(tokens))
         return result
 
 
@@ -162,7 +201,8 @@ def _resnet(model: config.ResNet, channels: int, classes: int) -> Iterator[nn.Mo
     for outputs in (model.width, 2 * model.width, 4 * model.width):
         for _ in range((model.depth - 2) // 6):
             # The width doubles exactly where the side halves.
-            yield ResidualBlock(inputs, outputs, stride=2 if outputs > inputs else 1)
+            yield Branch(inputs, outputs, stride=2 if outputs > inputs else 1)
+            yield Sum(outputs)
             inputs = outputs
     yield nn.Sequential(*_head(inputs, classes))
 
@@ -173,7 +213,8 @@ def _wide_resnet(model: config.WideResNet, channels: int, classes: int) -> Itera
     for group, width in enumerate((16, 32, 64)):
         for block in range((model.depth - 4) // 6):
             outputs = width * model.widen
-            yield PreActivationBlock(inputs, outputs, stride=2 if group and not block else 1)
+            yield PreActivationBranch(inputs, outputs, stride=2 if group and not block else 1)
+            yield PreActivationSum(outputs)
             inputs = outputs
     yield nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), *_head(inputs, classes))
 
@@ -206,7 +247,8 @@ def _vit(model: config.ViT, image_shape: tuple[int, int, int], classes: int) -> 
             raise ConfigError(f"model.patch={model.patch}: must divide the image side {side}")
     yield PatchEmbedding(channels, model.patch, (height // model.patch) * (width // model.patch), model.dim)
     for _ in range(model.depth):
-        yield TransformerBlock(model.dim, model.heads)
+        yield Attention(model.dim, model.heads)
+        yield FeedForward(model.dim)
     yield TokenHead(model.dim, classes)
 
 
