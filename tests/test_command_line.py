@@ -10,7 +10,6 @@ import math
 import shutil
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from bench.config import ConfigError
 from bench.plan.pipeline import Clock
 from bench.study.check import check
 from bench.study.compose import compose
-from tests.commands import BENCH, RATES, ROOT, TINY, read_json
+from tests.commands import BENCH, RATES, ROOT, TINY, await_that, command, read_json
 
 CIFAR_FETCH = "fetch it: python -m bench download data=cifar10 data.folder=nowhere"
 
@@ -63,9 +62,9 @@ WRONG = {
     "--multi-run": "unrecognized arguments: --multi-run; python -m bench --help shows what is allowed",
     "-m stages=2,0": "stages=0: must be greater than or equal to 1",
     # What only this machine and its data can tell.
-    "stages=6": "stages=6: may be at most 5, the layers of model=resnet",
-    "stages=3 method=zero_bubble": "stages=3: may be at most 2, half the layers of model=resnet: method=zero_bubble",
-    "partition=[9]": "partition=[9] must lie in 1..4: the network has 5 layers",
+    "stages=9": "stages=9: may be at most 8, the layers of model=resnet",
+    "stages=5 method=zero_bubble": "stages=5: may be at most 4, half the layers of model=resnet: method=zero_bubble",
+    "partition=[9]": "partition=[9] must lie in 1..7: the network has 8 layers",
     "batch_size=65": "batch_size=65: may be at most 64; the data has 64 training images for replicas=1",
     "batch_size=64 replicas=2": "batch_size=64: may be at most 32; the data has 64 training images for replicas=2",
     "-m batch_size=4,65": "batch_size=65: may be at most 64",
@@ -237,7 +236,7 @@ def test_a_record_has_the_keys_of_the_contract(record: dict[str, Any], ran: Ran)
     assert (record["config"]["stages"], record["config"]["model"]["depth"]) == (2, 8)
     machine = {"git_commit", "git_dirty", "python", "torch", "torchvision", "mlflow", "host", "cpu", "cores", "gpu"}
     assert set(record["environment"]) == machine | {"oversubscribed"}
-    assert [(part["first_layer"], part["last_layer"]) for part in record["partition"]] == [(0, 1), (2, 4)]
+    assert [(part["first_layer"], part["last_layer"]) for part in record["partition"]] == [(0, 2), (3, 7)]
 
 
 def test_a_record_has_the_public_metrics(record: dict[str, Any]) -> None:
@@ -318,26 +317,21 @@ def test_force_runs_it_again(record: dict[str, Any], folder: Path) -> None:
     assert (folder / "events.jsonl").read_text().count('"started"') == 1
 
 
-def test_a_run_that_another_process_is_at_is_waited_for(folder: Path) -> None:
+def test_a_run_that_another_process_is_at_is_waited_for(folder: Path, tmp_path: Path) -> None:
     record = (folder / "record.json").read_bytes()
     (folder / "record.json").unlink()
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    title = f"run 1/1 K2 S2 c2 {folder.name}"
+    waiting = f"{title}: another process is running it, in {folder}; waiting for it at the end\n"
+    words = [*BENCH, *TINY, f"runs_dir={folder.parent}", *GRID]
     with (folder / "lock").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-
-        def finish() -> None:
+        with command(words, tmp_path) as second:
+            await_that(lambda: second.stderr == waiting, 60, lambda: second.stderr)
             (folder / "record.json").write_bytes(record)
             fcntl.flock(file, fcntl.LOCK_UN)
-
-        timer = threading.Timer(6.0, finish)
-        timer.start()
-        second = _run(folder.parent, *GRID)
-    assert second.code == 0
-    title = f"run 1/1 K2 S2 c2 {folder.name}"
-    assert second.err.splitlines() == [
-        f"{title}: another process is running it, in {folder}; waiting for it at the end",
-        f"{title}: has a record in {folder}, skipped; force=true runs it again",
-    ]
+            assert second.wait(60) == 0
+            assert second.stderr == waiting + f"{title}: has a record in {folder}, skipped; force=true runs it again\n"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {**before, "record.json": record}
 
 

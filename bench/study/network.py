@@ -34,8 +34,8 @@ MODELS = {
     "mlp": ("model=mlp", "model.hidden=1024"),
     "resnet": ("model=resnet",),
 }
-"""One heavy in parameters: 24 MiB, with 4 KiB an image at its cut; one in activations: 1 MiB, with 64 KiB."""
-CUTS = {"mlp": "partition=[2]", "resnet": "partition=[4]"}
+"""One heavy in parameters: 24 MiB, with 4 KiB an image at its cut; one in activations: 1 MiB, with 48 KiB."""
+CUTS = {"mlp": "partition=[2]", "resnet": "partition=[8]"}
 """Into halves of equal time, measured once: a cut that moved between runs would move the bytes."""
 METHODS = {
     "FDG": ("stages=2", "replicas=1", "staleness=2"),
