@@ -124,6 +124,10 @@ class Agent(ABC):
                 for part in parts:
                     piece.outputs.send(part)
                 parts = []
+        # Not before: a layer may hand on its very input.
+        for piece in pieces:
+            if piece.inputs is not None:
+                piece.inputs.release(self._config.microbatches)
         return parts
 
     def ages(self) -> list[Ages]:

@@ -1,8 +1,8 @@
 """Channels through memory that two processes of one machine share.
 
 A message by TCP, on loopback too, is copied by the kernel on the cores that compute. Here its sender copies it into a
-slot and its receiver out of it; only two bells of one byte go by the process group, which also blocks, orders, and
-notices a peer that is gone.
+slot, and its receiver computes with it where it lies and then gives the slot back; only two bells of one byte go by the
+process group, which also blocks, orders, and notices a peer that is gone.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Ring:
         for part, tensor in zip(self._slots[number % len(self)], every(tensors), strict=True):
             part.copy_(tensor.detach())
 
-    def take(self, number: int) -> Tensors:
-        """A copy of a message out of its slot."""
-        return together([part.clone() for part in self._slots[number % len(self)]])
+    def look(self, number: int) -> Tensors:
+        """A message in its slot."""
+        return together([part.detach() for part in self._slots[number % len(self)]])
 
 
 def _aligned(size: int) -> int:
@@ -58,12 +58,12 @@ def _aligned(size: int) -> int:
 
 
 class SharedSender:
-    """The sending end; it waits where every slot holds a message that was not taken yet."""
+    """The sending end; it waits where every slot holds a message that was not given back yet."""
 
-    def __init__(self, world: World, route: Route, message: Message, depth: int, path: Path) -> None:
-        self._ring = Ring(path, message, depth)
-        self._bells = Sender(world, route, BELL, depth)
-        self._returns = Receiver(world, route.tagged(RETURNED), BELL, depth)
+    def __init__(self, world: World, route: Route, message: Message, slots: int, path: Path) -> None:
+        self._ring = Ring(path, message, slots)
+        self._bells = Sender(world, route, BELL, slots)
+        self._returns = Receiver(world, route.tagged(RETURNED), BELL, slots)
         self._bell = torch.zeros(1, dtype=torch.uint8)
         self._sent = self._returned = 0
 
@@ -80,7 +80,7 @@ class SharedSender:
         self._sent += 1
 
     def flush(self) -> None:
-        """Wait until every message was taken."""
+        """Wait until every message was given back."""
         while self._returned < self._sent:
             self._take_back()
         self._bells.flush()
@@ -93,10 +93,10 @@ class SharedSender:
 class SharedReceiver:
     """The receiving end."""
 
-    def __init__(self, world: World, route: Route, message: Message, depth: int, path: Path) -> None:
-        self._ring = Ring(path, message, depth)
-        self._bells = Receiver(world, route, BELL, depth)
-        self._returns = Sender(world, route.tagged(RETURNED), BELL, depth)
+    def __init__(self, world: World, route: Route, message: Message, slots: int, path: Path) -> None:
+        self._ring = Ring(path, message, slots)
+        self._bells = Receiver(world, route, BELL, slots)
+        self._returns = Sender(world, route.tagged(RETURNED), BELL, slots)
         self._bell = torch.zeros(1, dtype=torch.uint8)
         self._received = 0
 
@@ -105,12 +105,15 @@ class SharedReceiver:
         self._bells.open(count)
 
     def receive(self) -> Tensors:
-        """The next message, tensors of its own; blocks until it is there."""
+        """The next message, which may be used until it is given back; blocks until it is there."""
         self._bells.receive()
-        tensors = self._ring.take(self._received)
-        self._returns.send(self._bell)
         self._received += 1
-        return tensors
+        return self._ring.look(self._received - 1)
+
+    def release(self, count: int = 1) -> None:
+        """Give back so many of the oldest messages that were received."""
+        for _ in range(count):
+            self._returns.send(self._bell)
 
 
 class Exchange:
@@ -125,20 +128,22 @@ class Exchange:
         self._token = world.share(os.urandom(8).hex())
         self._paths: list[Path] = []
 
-    def sender(self, route: Route, message: Message, depth: int) -> Sender | SharedSender:
-        path = self._path(self._world.rank, route, message, depth)
+    def sender(self, route: Route, message: Message, depth: int, held: int = 0) -> Sender | SharedSender:
+        """``depth`` messages may be under way while the receiver holds ``held`` more, to compute with."""
+        path = self._path(self._world.rank, route, message, depth + held)
         return (
             Sender(self._world, route, message, depth)
             if path is None
-            else SharedSender(self._world, route, message, depth, path)
+            else SharedSender(self._world, route, message, depth + held, path)
         )
 
-    def receiver(self, route: Route, message: Message, depth: int) -> Receiver | SharedReceiver:
-        path = self._path(route.peer, route, message, depth)
+    def receiver(self, route: Route, message: Message, depth: int, held: int = 0) -> Receiver | SharedReceiver:
+        """The other end, with the same numbers."""
+        path = self._path(route.peer, route, message, depth + held)
         return (
             Receiver(self._world, route, message, depth)
             if path is None
-            else SharedReceiver(self._world, route, message, depth, path)
+            else SharedReceiver(self._world, route, message, depth + held, path)
         )
 
     def close(self) -> None:
@@ -147,13 +152,13 @@ class Exchange:
         for path in self._paths:
             path.unlink(missing_ok=True)
 
-    def _path(self, source: int, route: Route, message: Message, depth: int) -> Path | None:
+    def _path(self, source: int, route: Route, message: Message, slots: int) -> Path | None:
         """Where the channel out of rank ``source`` lies; both of its ends come to the same answer."""
         if self._world.control is None:
             return None
         ends = [self._hosts[self._world.rank], self._hosts[route.peer]]
         # All channels of a machine draw on the same memory.
-        needed = 4 * depth * message.bytes * self._world.grid.size
+        needed = 4 * slots * message.bytes * self._world.grid.size
         if ends[0].name != ends[1].name or min(end.free for end in ends) < needed:
             return None
         path = FOLDER / f"staleness-bench-{self._token}-{source}-{route.tag}"

@@ -133,6 +133,9 @@ class Pipelined(Agent):
             targets = self._batches.targets(epoch, tick)
         self.meter.enter("other", tick)
         self._schedule.step(*images, target=targets, losses=losses, return_outputs=False)
+        for channel in self._channels():
+            if isinstance(channel, Inlet):
+                channel.release(self._config.microbatches)
         if losses:
             self._losses.append(torch.stack(losses).detach().sum())
         self._averaging.begin(self._stretch.rates[self._world.stage][tick])

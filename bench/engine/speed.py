@@ -119,6 +119,7 @@ def _one_way(world: World, size: int) -> list[float]:
         if world.rank == 0:
             sender.send(tensor)
         receiver.receive()
+        receiver.release()
         if world.rank == 1:
             sender.send(tensor)
         times.append((time.perf_counter() - started) / 2)

@@ -79,12 +79,14 @@ class Stage(Agent):
         forward_depth, backward_depth = clock.forward_hop + 2, clock.backward_hop + 2
         exchange = Exchange(world)
         if previous is not None and into is not None:
-            self._inputs = exchange.receiver(Route.activations(world, previous, previous), into, forward_depth)
-            self._input_gradients = exchange.sender(Route.gradients(world, rank, previous), into, backward_depth)
+            held = clock.lag(self._stage) + 1
+            self._inputs = exchange.receiver(Route.activations(world, previous, previous), into, forward_depth, held)
+            self._input_gradients = exchange.sender(Route.gradients(world, rank, previous), into, backward_depth, 1)
         if following is not None and out is not None:
-            self._outputs = exchange.sender(Route.activations(world, rank, following), out, forward_depth)
+            held = clock.lag(self._stage + 1) + 1
+            self._outputs = exchange.sender(Route.activations(world, rank, following), out, forward_depth, held)
             self._output_gradients = exchange.receiver(
-                Route.gradients(world, following, following), out, backward_depth
+                Route.gradients(world, following, following), out, backward_depth, 1
             )
         exchange.close()
 
@@ -171,6 +173,10 @@ class Stage(Agent):
         if self._input_gradients is not None:
             self.meter.enter("sending", batch)
             self._input_gradients.send(together(gradients[count:]))
+        # Not before: a gradient may be handed on as it came.
+        for used in (self._inputs, self._output_gradients):
+            if used is not None:
+                used.release()
 
     def _recompute(self, flight: InFlight) -> Tensors:
         """Features replay: the forward again, at the current weights and with statistics that do not count."""
