@@ -48,6 +48,8 @@ class SharedSender:
 
     def __init__(self, world: World, route: Route, message: Message, depth: int, path: Path) -> None:
         self._ring = Ring(path, message, depth)
+        self.bytes = depth * message.bytes
+        """Of its slots, which count in the processes of both ends."""
         self._bells = Sender(world, route, BELL, depth)
         self._returns = Receiver(world, route.tagged(RETURNED), BELL, depth)
         self._bell = torch.zeros(1, dtype=torch.uint8)
@@ -81,6 +83,8 @@ class SharedReceiver:
 
     def __init__(self, world: World, route: Route, message: Message, depth: int, path: Path) -> None:
         self._ring = Ring(path, message, depth)
+        self.bytes = depth * message.bytes
+        """Of its slots."""
         self._bells = Receiver(world, route, BELL, depth)
         self._returns = Sender(world, route.tagged(RETURNED), BELL, depth)
         self._bell = torch.zeros(1, dtype=torch.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.engine.channels import Message
 from bench.engine.numerics import Numerics
+from bench.plan.memory import LayerBytes
 
 REPEATS = 3
 
@@ -26,6 +27,8 @@ class Layer:
     """Seconds (median), or operations; 0 where nobody asked."""
     backward: float
     """The same of its backward."""
+    held: LayerBytes = field(default_factory=LayerBytes)
+    """Memory that it takes."""
 
     @property
     def cost(self) -> float:
@@ -45,7 +48,7 @@ def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str
     x = images.detach()
     for number, layer in enumerate(network):
         x.requires_grad_(number > 0)
-        output = numerics.apply(layer, x)
+        output, held = _held(layer, x, numerics)
         forward = backward = 0.0
         if how == "measured":
             passes = [_seconds(layer, x, numerics) for _ in range(REPEATS)]
@@ -53,8 +56,29 @@ def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str
         elif how == "counted":
             forward, backward = _operations(layer, x, numerics)
         x = output.detach()
-        layers.append(Layer(Message.like(x), forward, backward))
+        layers.append(Layer(Message.like(x), forward, backward, held))
     return layers
+
+
+def _held(layer: nn.Module, x: Tensor, numerics: Numerics) -> tuple[Tensor, LayerBytes]:
+    """Its output, and the memory of what stays until its backward."""
+    storages: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> torch.UntypedStorage:
+        # Not the tensor: as an output it would keep the graph that keeps it.
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage
+        return storage
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda storage: storage):
+        output = numerics.apply(layer, x)
+    for tensor in (x, output):
+        keep(tensor)
+    largest = max(storage.nbytes() for storage in storages.values())
+    for tensor in (x, *layer.parameters(), *layer.buffers()):
+        storages.pop(tensor.untyped_storage().data_ptr(), None)
+    saved = sum(storage.nbytes() for storage in storages.values())
+    return output, LayerBytes(sum(parameter.nbytes for parameter in layer.parameters()), saved, largest)
 
 
 def _seconds(layer: nn.Module, x: Tensor, numerics: Numerics) -> tuple[float, float]:

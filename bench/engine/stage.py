@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ from bench.engine.prediction import Prediction
 from bench.engine.weights import Weights
 from bench.engine.world import World
 from bench.plan.correction import foresight, shrinkage
+from bench.plan.memory import Footprint, LayerBytes
 from bench.plan.pipeline import Clock
 from bench.task.data import Batches
 
@@ -55,7 +57,7 @@ class Stage(Agent):
         batches: Batches,
         meter: Meter,
     ) -> None:
-        clock = Clock(config.stages, config.staleness, 0)
+        clock = self._clock = Clock(config.stages, config.staleness, 0)
         self._stage, self._first, self._last = world.stage, world.stage == 0, world.stage == config.stages - 1
         delayed = clock.lag(self._stage) > 0
         self._forward_first = clock.forward_first(self._stage, config.replicas)
@@ -67,10 +69,11 @@ class Stage(Agent):
         self._prediction = Prediction(self.weights, self._optimizer, foreseen) if foreseen else None
         self._shrinkage = shrinkage(config.correction, config.staleness)
         self._flight: deque[InFlight] = deque()
-        self._connect(boundaries, clock)
+        self._boundaries = boundaries
+        self._connect(clock)
 
-    def _connect(self, boundaries: tuple[Message | None, Message | None], clock: Clock) -> None:
-        into, out = boundaries
+    def _connect(self, clock: Clock) -> None:
+        into, out = self._boundaries
         world, rank = self._world, self._world.rank
         previous, following = world.grid.previous(rank), world.grid.next(rank)
         self._inputs = self._input_gradients = self._outputs = self._output_gradients = None
@@ -177,6 +180,32 @@ class Stage(Agent):
 
     def _seed(self, batch: int) -> None:
         seed_stage(self._config.seed, self._stretch.first_step + batch, self._world.replica, self._stage)
+
+    def _versions(self) -> int:
+        return self.weights.kept + (self._prediction.kept if self._prediction else 0)
+
+    def footprint(self, layers: Sequence[LayerBytes], images: int) -> Footprint:
+        """What this agent adds to its process.
+
+        Args:
+            layers: of the stage.
+            images: bytes of a batch's.
+        """
+        into, out = self._boundaries
+        channels = (self._inputs, self._input_gradients, self._outputs, self._output_gradients)
+        versions = self._versions()
+        return Footprint(
+            layers,
+            input=images if into is None else into.bytes,
+            incoming=0 if out is None else out.bytes,
+            slots=sum(channel.bytes for channel in channels if channel is not None),
+            versions=versions,
+            states=self._optimizer.states + self._averaging.copies,
+            scratch=self._optimizer.scratch,
+            begun=(versions + 1 + self._optimizer.begun) * self.weights.gradient.nbytes,
+            in_flight=self._clock.in_flight(self._stage, self._config.replicas),
+            recomputed=self._shadow is not None,
+        )
 
     def _pieces(self) -> list[Piece]:
         return [Piece(self.weights.module, self._inputs, self._outputs)]
