@@ -86,7 +86,7 @@ class Gossip:
         self._theirs = {
             r: torch.empty_like(self._mine, device=wire) for r in neighbours(graph.graph, replicas, replica)
         }
-        self.copies = 1 + len(self._theirs)
+        self.copies = 2 + len(self._theirs)  # also the mean
         self._work: list[dist.Work | None] = []
 
     def begin(self, rate: float) -> None:

@@ -74,9 +74,10 @@ def _held(layer: nn.Module, x: Tensor, numerics: Numerics) -> tuple[Tensor, Laye
         output = numerics.apply(layer, x)
     for tensor in (x, output):
         keep(tensor)
-    largest = max(storage.nbytes() for storage in storages.values())
-    for tensor in (x, *layer.parameters(), *layer.buffers()):
+    for tensor in (*layer.parameters(), *layer.buffers()):
         storages.pop(tensor.untyped_storage().data_ptr(), None)
+    largest = max(storage.nbytes() for storage in storages.values())
+    storages.pop(x.untyped_storage().data_ptr())
     saved = sum(storage.nbytes() for storage in storages.values())
     return output, LayerBytes(sum(parameter.nbytes for parameter in layer.parameters()), saved, largest)
 

@@ -24,6 +24,9 @@ from bench.plan.memory import Footprint, LayerBytes
 from bench.plan.pipeline import Clock
 from bench.task.data import Batches
 
+FLUSH_COPIES = 1
+"""Of the weights: an evaluation sets the agent's own aside."""
+
 
 @dataclass
 class InFlight:
@@ -201,7 +204,7 @@ class Stage(Agent):
             slots=sum(channel.bytes for channel in channels if channel is not None),
             versions=versions,
             states=self._optimizer.states + self._averaging.copies,
-            scratch=self._optimizer.scratch,
+            scratch=self._optimizer.scratch + FLUSH_COPIES,
             begun=(versions + 1 + self._optimizer.begun) * self.weights.gradient.nbytes,
             in_flight=self._clock.in_flight(self._stage, self._config.replicas),
             recomputed=self._shadow is not None,
