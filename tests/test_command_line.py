@@ -281,6 +281,12 @@ def test_an_agents_staleness_is_the_clocks(record: dict[str, Any]) -> None:
     assert record["agents"][0]["staleness"] == {"0": 2, "1": 2, "2": 12}
 
 
+def test_an_agents_memory_is_told_and_predicted(record: dict[str, Any]) -> None:
+    assert [agent["weight_versions"] for agent in record["agents"]] == [3, 1, 3, 1]
+    for agent in record["agents"]:
+        assert agent["predicted_peak_memory_bytes"] == pytest.approx(agent["peak_memory_bytes"], rel=0.1)
+
+
 def test_a_timeline_is_a_chrome_trace(ran: Ran) -> None:
     trace = read_json(ran.folders[0] / "timeline.json")
     events = trace["traceEvents"]

@@ -246,3 +246,7 @@ def test_measured_staleness_is_what_the_clock_says(pool: Pool, replicas: int, we
     for run, answers in zip(runs, both(pool, runs, small_network), strict=True):
         for ran in answers:
             check_histograms(ran, run.staleness, [10, 2], replicas)
+        ran, composite = answers
+        versions = [run.staleness * (2 - agent["stage"]) + 1 if weights == "stashed" else 1 for agent in ran.agents]
+        assert [agent["weight_versions"] for agent in ran.agents] == versions
+        assert all(agent["weight_versions"] is None for agent in composite.agents)

@@ -131,9 +131,14 @@ class Agent(ABC):
         return parts
 
     def ages(self) -> list[Ages]:
-        return [Ages(self._world.stage, self._world.replica, dict(sorted(self._staleness.items())))]
+        return [Ages(self._world.stage, self._world.replica, dict(sorted(self._staleness.items())), self._versions())]
+
+    def _versions(self) -> int:
+        """Of the weights that are kept."""
+        return self.weights.kept
 
     def state(self) -> dict[str, Tensor]:
         if self._world.replica > 0:
             return {}
-        return {name: tensor.detach().cpu() for name, tensor in self.weights.module.state_dict().items()}
+        # Copies: each parameter is a view of all weights, which would travel once with every one of them.
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.weights.module.state_dict().items()}

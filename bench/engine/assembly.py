@@ -18,6 +18,7 @@ from bench.engine.profile import profile
 from bench.engine.reference import Reference
 from bench.engine.stage import Stage
 from bench.engine.world import World
+from bench.plan.memory import Footprint, LayerBytes
 from bench.plan.partition import bounds, cut
 from bench.plan.placement import holder
 from bench.task.data import Batches, Dataset
@@ -32,6 +33,8 @@ class Plan(NamedTuple):
     """Of each layer: seconds, operations, or 0 where the cuts were given."""
     messages: list[Message]
     """Out of each layer."""
+    layers: list[LayerBytes]
+    """What each layer takes of memory."""
 
     def record(self, config: RunConfig, unit: str | None) -> list[dict[str, Any]]:
         """The record's ``partition``: layers, cost and outgoing message of each piece of the network."""
@@ -49,10 +52,20 @@ class Plan(NamedTuple):
         ]
 
 
-def assemble(
-    config: RunConfig, dataset: Dataset, world: World, meter: Meter
-) -> tuple[Method, list[Batches], list[dict[str, Any]]]:
-    """Build this process's method, every replica's batches, and the record of the partition.
+class Assembled(NamedTuple):
+    """A process's part in a run."""
+
+    method: Method
+    batches: list[Batches]
+    """Of every replica."""
+    partition: list[dict[str, Any]]
+    """The record's."""
+    footprint: Footprint | None
+    """What the part takes of memory; None where that is not predicted."""
+
+
+def assemble(config: RunConfig, dataset: Dataset, world: World, meter: Meter) -> Assembled:
+    """Build this process's part.
 
     All ranks build the whole network from one seed, so that the weights do not depend on the cut.
     """
@@ -65,20 +78,21 @@ def assemble(
     stages = [piece(network, first, last) for first, last in bounds(plan.cuts, len(network))]
     if config.engine == "reference":
         parts = [[numerics.place(copy.deepcopy(stage)) for stage in stages] for _ in range(config.replicas)]
-        return Reference(config, numerics, parts, batches, meter), batches, plan.record(config, unit)
-    mine = batches[world.replica]
-    method: Method
+        return Assembled(Reference(config, numerics, parts, batches, meter), batches, plan.record(config, unit), None)
+    mine, images = batches[world.replica], Message.like(_images(config, batches[world.replica]))
+    spans = bounds(plan.cuts, len(network))
     if config.method == "decoupled":
         ends = [None, *(plan.messages[first - 1] for first in plan.cuts), None]
         boundaries = (ends[world.stage], ends[world.stage + 1])
-        method = Stage(config, world, numerics, numerics.place(stages[world.stage]), boundaries, mine, meter)
-    else:
-        from bench.engine.baselines import baseline  # torch's pipelining takes a second, which is for these alone
+        stage = Stage(config, world, numerics, numerics.place(stages[world.stage]), boundaries, mine, meter)
+        footprint = stage.footprint(plan.layers[slice(*spans[world.stage])], images.bytes)
+        on_host = world.device.type == "cpu"
+        return Assembled(stage, batches, plan.record(config, unit), footprint if on_host else None)
+    from bench.engine.baselines import baseline  # torch's pipelining takes a second, which is for these alone
 
-        spans = bounds(plan.cuts, len(network))
-        messages = [Message.like(_images(config, mine)), *(plan.messages[last - 1] for _, last in spans)]
-        method = baseline(config, world, numerics, network, spans, messages, mine, meter)
-    return method, batches, plan.record(config, unit)
+    messages = [images, *(plan.messages[last - 1] for _, last in spans)]
+    method = baseline(config, world, numerics, network, spans, messages, mine, meter)
+    return Assembled(method, batches, plan.record(config, unit), None)
 
 
 def batches_of(config: RunConfig, dataset: Dataset, replica: int, numerics: Numerics) -> Batches:
@@ -102,7 +116,7 @@ def plan_of(config: RunConfig, network: nn.Sequential, batches: Batches, numeric
     layers = profile(numerics.place(copy.deepcopy(network)), _images(config, batches), numerics, _how(config))
     costs = [layer.cost for layer in layers]
     cuts = cut(costs, config.pieces) if isinstance(config.partition, str) else config.partition
-    return Plan(cuts, costs, [layer.output for layer in layers])
+    return Plan(cuts, costs, [layer.output for layer in layers], [layer.held for layer in layers])
 
 
 def _images(config: RunConfig, batches: Batches) -> Tensor:

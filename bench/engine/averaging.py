@@ -23,6 +23,9 @@ from bench.plan.grid import mixing_matrix, neighbours
 class Averaging(Protocol):
     """One stage's update, in two halves."""
 
+    copies: int
+    """Of the weights that it keeps for itself."""
+
     def begin(self, rate: float) -> None:
         """``weights.gradient`` is there: start what has to travel."""
 
@@ -35,6 +38,8 @@ class Averaging(Protocol):
 
 class GradientAveraging:
     """Average the gradients over the replicas, then step; alone, just step."""
+
+    copies = 0
 
     def __init__(self, world: World, weights: Weights, optimizer: FlatOptimizer, meter: Meter) -> None:
         self._world, self._weights, self._optimizer, self._meter = world, weights, optimizer, meter
@@ -81,6 +86,7 @@ class Gossip:
         self._theirs = {
             r: torch.empty_like(self._mine, device=wire) for r in neighbours(graph.graph, replicas, replica)
         }
+        self.copies = 2 + len(self._theirs)  # also the mean
         self._work: list[dist.Work | None] = []
 
     def begin(self, rate: float) -> None:

@@ -50,6 +50,8 @@ class Sender:
     def __init__(self, world: World, route: Route, message: Message, depth: int) -> None:
         self._world, self._route, self._message, self._depth = world, route, message, depth
         self._underway: deque[list[tuple[dist.Work, Tensor]]] = deque()
+        self.bytes = 0
+        """Of memory that it has for itself: it sends what its user keeps."""
 
     def open(self, count: int) -> None:
         """So many messages will be sent until the next flush point: nothing has to be made ready."""
@@ -93,6 +95,10 @@ class Receiver:
         self._world, self._route, self._message, self._depth = world, route, message, depth
         self._posted: deque[list[tuple[dist.Work, Tensor]]] = deque()
         self._unposted = 0
+        self.bytes = depth * message.bytes
+        """Of memory that receives are posted into."""
+        self.message_bytes = message.bytes
+        """Of a message's own memory, once it is received."""
 
     def open(self, count: int) -> None:
         """Expect so many messages until the next flush point."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Numbers of glibc's ``mallopt``."""
@@ -17,3 +18,9 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return all(mallopt(option, NEVER) == 1 for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD))
+
+
+def give_back_freed_memory() -> None:
+    """Return to the system what malloc has kept so far, once: what start-up took and training will not need."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

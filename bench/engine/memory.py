@@ -62,6 +62,8 @@ class SharedSender:
 
     def __init__(self, world: World, route: Route, message: Message, slots: int, path: Path) -> None:
         self._ring = Ring(path, message, slots)
+        self.bytes = slots * message.bytes
+        """Of its slots, which count in the processes of both ends."""
         self._bells = Sender(world, route, BELL, slots)
         self._returns = Receiver(world, route.tagged(RETURNED), BELL, slots)
         self._bell = torch.zeros(1, dtype=torch.uint8)
@@ -95,6 +97,10 @@ class SharedReceiver:
 
     def __init__(self, world: World, route: Route, message: Message, slots: int, path: Path) -> None:
         self._ring = Ring(path, message, slots)
+        self.bytes = slots * message.bytes
+        """Of its slots."""
+        self.message_bytes = 0
+        """Of a message's own memory: it stays in its slot."""
         self._bells = Receiver(world, route, BELL, slots)
         self._returns = Sender(world, route.tagged(RETURNED), BELL, slots)
         self._bell = torch.zeros(1, dtype=torch.uint8)

@@ -38,12 +38,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Ages:
-    """Staleness that one stage of one replica met: updates between taking a gradient's weights and applying it."""
+    """Staleness that one stage of one replica met, updates between taking a gradient's weights and applying it; and
+    the weights that it keeps for it."""
 
     stage: int
     replica: int
     histogram: dict[int, int]
     """Updates -> batches."""
+    versions: int | None
+    """Of its weights that it has memory for; None where it keeps them for as long as they are wanted (the oracle)."""
 
 
 class Method(Protocol):

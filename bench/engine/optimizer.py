@@ -45,6 +45,30 @@ class FlatOptimizer:
         self._steps = torch.tensor(0.0)
 
     @property
+    def states(self) -> int:
+        """Numbers that it keeps for each weight from its first update on."""
+        match self._optimizer:
+            case config.SGD(momentum=momentum):
+                return 1 if momentum else 0
+            case config.AdamW():
+                return 2
+
+    @property
+    def begun(self) -> int:
+        """Those of them that there is memory for before."""
+        return len(self._moments)
+
+    @property
+    def scratch(self) -> int:
+        """Numbers that torch's step makes for each weight, for as long as it runs: the gradient with its decay and with
+        Nesterov's look ahead, or AdamW's denominator and what that is made of."""
+        match self._optimizer:
+            case config.SGD(weight_decay=weight_decay, nesterov=nesterov):
+                return (1 if weight_decay else 0) + (1 if nesterov else 0)
+            case config.AdamW():
+                return 2
+
+    @property
     def velocity(self) -> Tensor | None:
         """SGD's momentum [parameters]; None before the first update."""
         return self._momentum[0]

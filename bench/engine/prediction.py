@@ -18,6 +18,11 @@ class Prediction:
         self._weights, self._optimizer, self._steps = weights, optimizer, steps
         self._ring = Weights(weights.module, steps + 1)
 
+    @property
+    def kept(self) -> int:
+        """Versions that there is memory for, beside the stage's own."""
+        return self._ring.kept
+
     def ahead(self, rate: float) -> Weights:
         """``w - steps * rate * velocity``, by the newest weights and velocity."""
         buffer = self._ring.advance()

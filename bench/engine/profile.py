@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.engine.message import Message
 from bench.engine.numerics import Numerics
+from bench.plan.memory import LayerBytes
 from bench.task.tensors import Tensors, every, together
 
 REPEATS = 3
@@ -27,6 +28,8 @@ class Layer:
     """Seconds (median), or operations; 0 where nobody asked."""
     backward: float
     """The same of its backward."""
+    held: LayerBytes = field(default_factory=LayerBytes)
+    """Memory that it takes."""
 
     @property
     def cost(self) -> float:
@@ -47,16 +50,39 @@ def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str
     for number, layer in enumerate(network):
         for part in every(x):
             part.requires_grad_(number > 0)
-        output = numerics.apply(layer, x)
+        outputs, held = _held(layer, x, numerics)
         forward = backward = 0.0
         if how == "measured":
             passes = [_seconds(layer, x, numerics) for _ in range(REPEATS)]
             forward, backward = (statistics.median(seconds) for seconds in zip(*passes, strict=True))
         elif how == "counted":
             forward, backward = _operations(layer, x, numerics)
-        x = together([part.detach() for part in every(output)])
-        layers.append(Layer(Message.like(x), forward, backward))
+        x = together([output.detach() for output in outputs])
+        layers.append(Layer(Message.like(x), forward, backward, held))
     return layers
+
+
+def _held(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[tuple[Tensor, ...], LayerBytes]:
+    """Its outputs, and the memory of what stays until its backward."""
+    storages: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> torch.UntypedStorage:
+        # Not the tensor: as an output it would keep the graph that keeps it.
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage
+        return storage
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda storage: storage):
+        outputs = every(numerics.apply(layer, x))
+    for tensor in (*every(x), *outputs):
+        keep(tensor)
+    for tensor in (*layer.parameters(), *layer.buffers()):
+        storages.pop(tensor.untyped_storage().data_ptr(), None)
+    largest = max(storage.nbytes() for storage in storages.values())
+    for tensor in every(x):
+        storages.pop(tensor.untyped_storage().data_ptr())
+    saved = sum(storage.nbytes() for storage in storages.values())
+    return outputs, LayerBytes(sum(parameter.nbytes for parameter in layer.parameters()), saved, largest)
 
 
 def _seconds(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[float, float]:

@@ -242,7 +242,7 @@ class Reference:
         return result
 
     def ages(self) -> list[Ages]:
-        return [Ages(k, s, dict(sorted(part.staleness.items()))) for s, k, part in self._all()]
+        return [Ages(k, s, dict(sorted(part.staleness.items())), None) for s, k, part in self._all()]
 
     def state(self) -> Weights:
         return {

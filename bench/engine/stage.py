@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +21,13 @@ from bench.engine.prediction import Prediction
 from bench.engine.weights import Weights
 from bench.engine.world import World
 from bench.plan.correction import foresight, shrinkage
+from bench.plan.memory import Footprint, LayerBytes
 from bench.plan.pipeline import Clock
 from bench.task.data import Batches
 from bench.task.tensors import Tensors, every, together
+
+FLUSH_COPIES = 1
+"""Of the weights: an evaluation sets the agent's own aside."""
 
 
 @dataclass
@@ -57,7 +62,7 @@ class Stage(Agent):
         batches: Batches,
         meter: Meter,
     ) -> None:
-        clock = Clock(config.stages, config.staleness, 0)
+        clock = self._clock = Clock(config.stages, config.staleness, 0)
         self._stage, self._first, self._last = world.stage, world.stage == 0, world.stage == config.stages - 1
         delayed = clock.lag(self._stage) > 0
         self._forward_first = clock.forward_first(self._stage, config.replicas)
@@ -187,6 +192,31 @@ class Stage(Agent):
 
     def _seed(self, batch: int) -> None:
         seed_stage(self._config.seed, self._stretch.first_step + batch, self._world.replica, self._stage)
+
+    def _versions(self) -> int:
+        return self.weights.kept + (self._prediction.kept if self._prediction else 0)
+
+    def footprint(self, layers: Sequence[LayerBytes], images: int) -> Footprint:
+        """What this agent adds to its process.
+
+        Args:
+            layers: of the stage.
+            images: bytes of a batch's.
+        """
+        channels = (self._inputs, self._input_gradients, self._outputs, self._output_gradients)
+        versions = self._versions()
+        return Footprint(
+            layers,
+            input=images if self._inputs is None else self._inputs.message_bytes,
+            incoming=0 if self._output_gradients is None else self._output_gradients.message_bytes,
+            slots=sum(channel.bytes for channel in channels if channel is not None),
+            versions=versions,
+            states=self._optimizer.states + self._averaging.copies,
+            scratch=self._optimizer.scratch + FLUSH_COPIES,
+            begun=(versions + 1 + self._optimizer.begun) * self.weights.gradient.nbytes,
+            in_flight=self._clock.in_flight(self._stage, self._config.replicas),
+            recomputed=self._shadow is not None,
+        )
 
     def _pieces(self) -> list[Piece]:
         return [Piece(self.weights.module, self._inputs, self._outputs)]

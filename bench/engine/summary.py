@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from bench.engine.meter import COMPUTE, LOCKS, Meter
 from bench.engine.method import Ages, Evaluation
+from bench.engine.resident import peak_memory
 
 
 @dataclass(frozen=True)
@@ -33,13 +31,15 @@ class AgentReport:
     seconds: dict[str, float]
     ages: list[Ages]
     peak_memory_bytes: int
+    predicted_peak_memory_bytes: int | None
+    """None where it is not predicted: by other methods and engines, on a GPU, and where the system tells too little."""
     spans: list[list[Any]]
 
     @classmethod
-    def of(cls, rank: int, meter: Meter, ages: list[Ages]) -> AgentReport:
+    def of(cls, rank: int, meter: Meter, ages: list[Ages], predicted: int | None) -> AgentReport:
         spans = [list(span) for span in meter.spans]
         clocks = (meter.wall_seconds, meter.processor_seconds)
-        return cls(rank, *clocks, dict(meter.seconds), ages, peak_memory(meter.device), spans)
+        return cls(rank, *clocks, dict(meter.seconds), ages, peak_memory(meter.device), predicted, spans)
 
     def agents(self) -> list[dict[str, Any]]:
         """The record's entries: one an agent. Agents that share a process (the oracle) share its seconds."""
@@ -52,20 +52,15 @@ class AgentReport:
                 "processor_seconds": self.processor_seconds,
                 "seconds": self.seconds,
                 "staleness": {str(updates): batches for updates, batches in age.histogram.items()},
+                "weight_versions": age.versions,
                 "peak_memory_bytes": self.peak_memory_bytes,
+                "predicted_peak_memory_bytes": self.predicted_peak_memory_bytes,
             }
             for age in self.ages
         ]
 
     def timeline(self) -> dict[str, Any]:
         return {"replica": self.ages[0].replica, "stage": self.ages[0].stage, "spans": self.spans}
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: allocated on the GPU, or resident in the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def metrics(reports: Sequence[AgentReport], epochs: Sequence[dict[str, Any]], images: int) -> dict[str, float]:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from bench.config import Gossip, RunConfig
 from bench.engine.assembly import assemble
-from bench.engine.heap import keep_freed_memory
+from bench.engine.heap import give_back_freed_memory, keep_freed_memory
 from bench.engine.meter import Meter
 from bench.engine.method import Evaluation, Stretch
+from bench.engine.resident import forget_peak, resident
 from bench.engine.summary import AgentReport, EpochReport, metrics
 from bench.engine.world import World
 from bench.plan.correction import discount
@@ -59,7 +60,7 @@ class _Run:
     def __init__(self, config: RunConfig, dataset: Dataset, world: World, emit: Emit) -> None:
         self._config, self._world, self._emit = config, world, emit
         self._meter = Meter(world.device)
-        self._method, batches, partition = assemble(config, dataset, world, self._meter)
+        self._method, batches, partition, self._footprint = assemble(config, dataset, world, self._meter)
         self._per_epoch = batches[0].batches
         self._steps = updates(config.epochs, config.max_steps, self._per_epoch)
         self._epochs = math.ceil(self._steps / self._per_epoch)
@@ -67,6 +68,10 @@ class _Run:
         clock = Clock(config.stages, config.staleness, 0)
         self._lags = [clock.lag(stage) for stage in range(config.stages)]
         self._outcome = Outcome("done", partition)
+        # Rank 0 has passed a batch through the whole network: what that took is not its part's.
+        give_back_freed_memory()
+        forget_peak(world.device)
+        self._before = resident()
 
     def train(self) -> Outcome:
         self._announce(event="started", steps=self._steps, epochs=self._epochs)
@@ -137,7 +142,9 @@ class _Run:
     def _conclude(self) -> None:
         """Gather what the ranks know of the whole run."""
         outcome, world = self._outcome, self._world
-        reports = world.gather(AgentReport.of(world.rank, self._meter, self._method.ages()))
+        reports = world.gather(
+            AgentReport.of(world.rank, self._meter, self._method.ages(), self._predicted_peak_memory())
+        )
         outcome.metrics = metrics(reports, outcome.epochs, outcome.epochs[-1]["step"] * self._images_per_step)
         averaging, replicas = self._config.averaging, self._config.replicas
         if isinstance(averaging, Gossip) and replicas > 1:
@@ -145,6 +152,13 @@ class _Run:
         outcome.agents = [agent for report in reports for agent in report.agents()]
         outcome.timelines = [report.timeline() for report in reports]
         outcome.state = world.collect(self._method.state())
+
+    def _predicted_peak_memory(self) -> int | None:
+        """Bytes. Libraries count as they are now: how much of their code comes in, only running it can tell."""
+        now = resident()
+        if self._footprint is None or self._before is None or now is None:
+            return None
+        return self._footprint.peak(self._before.own - self._footprint.begun + now.files)
 
     def _announce(self, **event: Any) -> None:
         if self._world.rank == 0:

@@ -31,7 +31,8 @@ class Weights:
         self._layout = [(parameter.shape, parameter.stride()) for parameter in parameters]
         size = sum(parameter.numel() for parameter in parameters)
         example = parameters[0] if parameters else torch.empty(0)
-        self._buffers = [example.detach().new_empty(size) for _ in range(versions)]
+        # Written to, and so in memory from the start: what is measured then is what the ring takes.
+        self._buffers = [example.detach().new_zeros(size) for _ in range(versions)]
         views = self.views(self._buffers[0])
         if views:
             torch._foreach_copy_(views, [parameter.detach() for parameter in parameters])
@@ -49,6 +50,11 @@ class Weights:
             views.append(flat.as_strided(shape, stride, offset))
             offset += shape.numel()
         return views
+
+    @property
+    def kept(self) -> int:
+        """Versions that there is memory for."""
+        return len(self._buffers)
 
     @property
     def _slot(self) -> int:

@@ -81,6 +81,13 @@ class Clock:
         """Weight versions that ``stage`` holds at once in a full pipeline: one per batch in flight, and the current."""
         return self.lag(stage) + 1
 
+    def in_flight(self, stage: int, replicas: int) -> int:
+        """Batches that ``stage`` holds when a backward begins: between their forward and their backward, or in it.
+
+        F - B + 1 of them where the forward of the tick has been, as ``forward_first`` says.
+        """
+        return self.lag(stage) + (1 if self.forward_first(stage, replicas) else 0)
+
     def staleness_of(self, stage: int, batch: int) -> int:
         """Updates between the weights that the gradient of ``batch`` is taken at and those that it is applied to.
 
