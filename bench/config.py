@@ -580,8 +580,12 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def grid_label(keys: Mapping[str, Any]) -> str:
-    """Names a method on its grid in a few characters, by canonical keys: ``K2 S1 c2``, ``K2 S1 1f1b``."""
+    """Names a method on its grid in a few characters, by canonical keys: ``K2 S1 c2``, ``K2 S1 1f1b m4``.
+
+    The last number is the staleness or, of a method that has them, the microbatches.
+    """
     how = f"c{keys['staleness']}" if keys["method"] == "decoupled" else keys["method"]
+    how += f" m{keys['microbatches']}" if keys["method"] in PIPELINED else ""
     return f"K{keys['stages']} S{keys['replicas']} {how}"
 
 

@@ -1,4 +1,4 @@
-"""What tests share: one pool of ranks, and configurations small enough for float64."""
+"""What tests share: the server that their processes are forked from, one pool of ranks, and an order of the files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,35 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from bench.study import elsewhere
 from tests.pool import Pool
 
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+# A process has one server to fork from, whoever starts it: the pool, or a command that a test runs in this process.
+elsewhere.PRELOAD += ["bench.engine.baselines", "tests.pool", "torch._dynamo"]
+LONGEST = (
+    "tune",
+    "failures",
+    "sweep",
+    "network",
+    "baselines",
+    "server",
+    "command_line",
+    "torchrun",
+    "trials",
+    "equality",
+)
+"""Files that take longest, first those. One of them begun at the end would leave all but one of the cores idle."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have xdist hand out the files in the order of the tests, and not those with the most tests first."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    first = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path.stem, len(first)))
 
 
 @pytest.fixture(scope="session")

@@ -17,13 +17,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from bench.study.elsewhere import PRELOAD
+
 
 class Pool:
     """Up to ``size`` ranks."""
 
     def __init__(self, size: int) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["tests.pool", "bench.engine.train", "torch._dynamo"])
+        context.set_forkserver_preload(PRELOAD)
         self._folder = tempfile.TemporaryDirectory()
         self._calls = 0
         self._pipes: list[Connection] = []

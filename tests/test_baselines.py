@@ -33,18 +33,30 @@ MLP = {"name": "mlp", "hidden": 8, "layers": 7}
 VIT = {"name": "vit", "patch": 4, "dim": 8, "depth": 2, "heads": 2}
 ADAMW = {"name": "adamw", "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.02}
 RESNET = {"name": "resnet", "depth": 8, "width": 4}
+UPDATES = 10
 
 
 def configured(stages: int, replicas: int, **changes: Any) -> RunConfig:
-    """Two epochs of ten updates on the same 8 images a tick whatever the grid, without batch norm."""
+    """Two epochs of five updates on the same 8 images a tick whatever the grid, without batch norm."""
     values: dict[str, Any] = {
         "stages": stages,
         "replicas": replicas,
         "batch_size": 8 // replicas,
         "model": MLP,
-        "data": {"name": "synthetic", "shape": [3, 8, 8], "classes": 3, "train_size": 80, "test_size": 22},
+        "data": data(updates=UPDATES),
     }
     return tiny.config(**{**values, **changes})
+
+
+def data(updates: int) -> dict[str, Any]:
+    """For so many updates in two epochs."""
+    return {"name": "synthetic", "shape": [3, 8, 8], "classes": 3, "train_size": 4 * updates, "test_size": 22}
+
+
+@pytest.fixture(scope="module")
+def unsplit(pool: Pool) -> Ran:
+    """What all pipelines of the perceptron are to make."""
+    return distributed(pool, [configured(1, 1)])[0]
 
 
 # ----------------------------------------------------------------------------------------------------------- the update
@@ -54,18 +66,17 @@ GRIDS = [(2, 1, 2), (2, 1, 4), (2, 1, 8), (2, 2, 2), (2, 2, 4), (3, 1, 4), (3, 2
 
 @pytest.mark.parametrize(("stages", "replicas", "microbatches"), GRIDS)
 def test_a_pipeline_makes_the_update_of_the_unsplit_network(
-    pool: Pool, stages: int, replicas: int, microbatches: int
+    pool: Pool, unsplit: Ran, stages: int, replicas: int, microbatches: int
 ) -> None:
-    """Every weight after 20 updates with a flush among them, and what is reported of them."""
-    (expected,) = distributed(pool, [configured(1, 1)])
+    """Every weight after the updates with a flush among them, and what is reported of them."""
     methods = [method for method in PIPELINES if not (method == "interleaved_1f1b" and microbatches % stages)]
     runs = [configured(stages, replicas, method=method, microbatches=microbatches) for method in methods]
     for run, ran in zip(runs, distributed(pool, runs), strict=True):
-        assert ran.epochs[-1]["step"] == 20
-        assert_close(ran.state, expected.state)
+        assert ran.epochs[-1]["step"] == UPDATES
+        assert_close(ran.state, unsplit.state)
         for metric in ("loss/train", "loss/test", "accuracy/test"):
-            assert ran.metrics[metric] == pytest.approx(expected.metrics[metric], rel=1e-12), run.method
-        assert [agent["staleness"] for agent in ran.agents] == [{"0": 20}] * run.agents
+            assert ran.metrics[metric] == pytest.approx(unsplit.metrics[metric], rel=1e-12), run.method
+        assert [agent["staleness"] for agent in ran.agents] == [{"0": UPDATES}] * run.agents
         assert ran.metrics["staleness/max_updates"] == 0
 
 
@@ -81,11 +92,12 @@ def test_it_does_so_for_other_networks_and_optimizers(pool: Pool, changes: dict[
 
 
 @pytest.mark.parametrize("stages", [2, 3])
-def test_fewer_microbatches_than_stages_will_do_where_the_schedule_lets_them(pool: Pool, stages: int) -> None:
-    (expected,) = distributed(pool, [configured(1, 1)])
+def test_fewer_microbatches_than_stages_will_do_where_the_schedule_lets_them(
+    pool: Pool, unsplit: Ran, stages: int
+) -> None:
     methods = ("gpipe", "interleaved_1f1b", "zero_bubble")
     for ran in distributed(pool, [configured(stages, 1, method=method, microbatches=1) for method in methods]):
-        assert_close(ran.state, expected.state)
+        assert_close(ran.state, unsplit.state)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -179,13 +191,12 @@ def test_ddp_equals_the_decoupled_worker_at_one_stage(pool: Pool, replicas: int,
     assert_same(ran.state, expected.state)
     for metric in ("loss/train", "loss/test", "accuracy/test"):
         assert ran.metrics[metric] == expected.metrics[metric]
-    assert [agent["staleness"] for agent in ran.agents] == [{"0": 20}] * replicas
+    assert [agent["staleness"] for agent in ran.agents] == [{"0": UPDATES}] * replicas
 
 
-def test_ddp_makes_the_update_of_the_whole_batch(pool: Pool) -> None:
-    (expected,) = distributed(pool, [configured(1, 1)])
+def test_ddp_makes_the_update_of_the_whole_batch(pool: Pool, unsplit: Ran) -> None:
     (ran,) = distributed(pool, [configured(1, 4, method="ddp")])
-    assert_close(ran.state, expected.state)
+    assert_close(ran.state, unsplit.state)
 
 
 @pytest.mark.parametrize(
@@ -225,13 +236,12 @@ def partition_of(store: Store, run: RunConfig) -> list[dict[str, Any]]:
 
 
 # ------------------------------------------------------------------------------------------------------------- metering
-UPDATES = 20
 NAP = 0.01
 
 
 @pytest.mark.parametrize("method", PIPELINES)
 def test_sections_of_a_pipeline_add_up_to_its_wall_time(pool: Pool, method: str) -> None:
-    (ran,) = distributed(pool, [configured(2, 2, method=method, microbatches=4)])
+    (ran,) = distributed(pool, [configured(2, 2, method=method, microbatches=4, data=data(updates=20))])
     for agent in ran.agents:
         assert set(agent["seconds"]) == set(KINDS)
         assert sum(agent["seconds"].values()) == pytest.approx(agent["wall_seconds"], rel=0.02)
@@ -244,7 +254,7 @@ def test_sections_of_a_pipeline_add_up_to_its_wall_time(pool: Pool, method: str)
 
 
 def test_sections_of_ddp_add_up_to_its_wall_time(pool: Pool) -> None:
-    (ran,) = distributed(pool, [configured(1, 2, method="ddp", model=RESNET)])
+    (ran,) = distributed(pool, [configured(1, 2, method="ddp", model=RESNET, data=data(updates=20))])
     for agent in ran.agents:
         assert sum(agent["seconds"].values()) == pytest.approx(agent["wall_seconds"], rel=0.02)
         assert all(agent["seconds"][kind] > 0 for kind in (*COMPUTE, "update_lock", "averaging", "data"))

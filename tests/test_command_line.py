@@ -51,7 +51,7 @@ WRONG = {
     "lr=linear": f"lr='linear': allowed are {RATES}",
     "averaging=mean": "averaging='mean': allowed are allreduce, gossip",
     "tracking=wandb": "tracking='wandb': allowed are mlflow, none",
-    "+experiment=nope": "experiment='nope': allowed are accuracy, cifar10, cifar10_throughput, grid, throughput",
+    "+experiment=nope": "experiment='nope': allowed are accuracy, cifar10, cifar10_throughput, grid, methods",
     "experiment=grid": "experiment: there is no such key; did you mean +experiment? allowed are averaging, backend,",
     "stalenes=1": "stalenes: there is no such key; did you mean staleness? allowed are averaging, backend,",
     "model.depht=9": "model.depht: there is no such key; did you mean model.depth? allowed are depth, name, width",

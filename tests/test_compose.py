@@ -116,6 +116,19 @@ def test_every_experiment_composes_and_says_how_it_is_run(file: Path) -> None:
     assert len(set(names)) == len(names) > 0
 
 
+def test_methods_are_swept_beside_the_locked_and_the_decoupled_pipeline() -> None:
+    """Five repeats of each once, whatever means nothing to it; but the first, in orders of their own."""
+    points = sweep(["+experiment=methods"])
+    assert {(p.config.stages, p.config.replicas, p.config.data.name) for p in points} == {(2, 1, "synthetic")}
+    ways = [(p.config.method, p.config.microbatches, p.config.staleness) for p in points]
+    repeats = [ways[first : first + 14] for first in range(0, len(ways), 14)]
+    assert [{p.config.seed for p in points[n * 14 : n * 14 + 14]} for n in range(5)] == [{n} for n in range(5)]
+    pipelines = itertools.product(("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"), (2, 4, 8), (0,))
+    assert repeats[0] == [("decoupled", 1, 0), ("decoupled", 1, 2), *pipelines]
+    assert all(sorted(repeat) == sorted(repeats[0]) for repeat in repeats)
+    assert len({tuple(repeat) for repeat in repeats}) == 5
+
+
 def test_the_default_is_two_stages_of_fdg() -> None:
     config = compose([])
     assert (config.stages, config.replicas, config.staleness, config.weights) == (2, 1, 2, "stashed")

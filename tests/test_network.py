@@ -16,12 +16,11 @@ from bench.__main__ import main
 from bench.config import ConfigError
 from bench.plan.traffic import allreduce_bytes, boundary_bytes
 from bench.study.compose import compose
-from bench.study.link import linked
+from bench.study.link import NAMESPACES, linked
 from bench.study.network import METHODS, MODELS, Trial, contenders, crossing_bytes, parse_rates, report
 from bench.study.nodes import between, run_across
 from tests.commands import BENCH, await_that, command
 
-NAMESPACES = Path("/var/run/netns")
 SMALL = ("data=synthetic", "data.shape=[3,16,16]", "data.test_size=64", "model.depth=8", "tracking=none", "epochs=1")
 CUT = ("stages=2", "partition=[1]", "batch_size=64", "data.train_size=1280", "lr=constant", "lr.gamma0=0.001")
 """A megabyte each way at each of 20 updates: at 100 Mbit/s at least 1.7 s."""
@@ -74,11 +73,8 @@ def network(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
         def ranks() -> bool:
             assert process.poll() is None, running.stderr
-            answers = [
-                subprocess.run(["ip", "netns", "pids", name], check=False, capture_output=True).stdout
-                for name in _namespaces(process.pid)
-            ]
-            return len(b"".join(answers).split()) >= 4
+            answers = [_ip(f"pids {name}") for name in _namespaces(process.pid)]
+            return len("".join(answers).split()) >= 4
 
         await_that(ranks, 60, lambda: running.stderr)
         yield process
@@ -89,11 +85,7 @@ def network(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_leaves_nothing(network: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    inside = [
-        int(word)
-        for name in _namespaces(network.pid)
-        for word in subprocess.run(["ip", "netns", "pids", name], check=True, capture_output=True).stdout.split()
-    ]
+    inside = [int(word) for name in _namespaces(network.pid) for word in _ip(f"pids {name}").split()]
     network.send_signal(number)
     assert network.wait(30) == 130
     assert _namespaces(network.pid) == []
@@ -107,6 +99,58 @@ def test_a_failed_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(RunFailed, match=r"^host \d failed:"), linked() as link:
         run_across(link, [*SMALL, *CUT], tmp_path)
     assert _namespaces(os.getpid()) == []
+
+
+HOLD = """
+import subprocess, time
+from bench.study.link import NAMESPACES, linked
+with linked() as link:
+    subprocess.Popen(link.inside(0, ["sleep", "300"]), start_new_session=True)
+    while not link.processes():
+        time.sleep(0.01)
+    print("ready", flush=True)
+    time.sleep(300)
+"""
+
+
+@pytest.mark.usefixtures("rights")
+def test_what_a_killed_command_has_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """Its namespaces, and what still runs in them."""
+    with command([sys.executable, "-c", HOLD], tmp_path) as running:
+        process = running.process
+        await_that(lambda: running.stdout, 30, lambda: running.stderr)
+        process.kill()
+        process.wait(10)
+        assert len(_namespaces(process.pid)) == 2
+        inside = int(_ip(f"pids staleness-bench-{process.pid}-0"))
+        with linked():
+            assert _namespaces(process.pid) == []
+            assert not Path(f"/proc/{inside}/cwd").exists()
+            assert len(_namespaces(os.getpid())) == 2
+    assert _namespaces(os.getpid()) == []
+
+
+@pytest.fixture
+def others(rights: None) -> Iterator[list[str]]:  # noqa: ARG001
+    """Namespaces that are not the next command's to remove: of a living process, and of other names."""
+    names = [f"staleness-bench-{os.getppid()}-0", "staleness-bench-mine-0", "staleness-bench-0"]
+    for name in names:
+        _ip(f"add {name}")
+    yield names
+    for name in names:
+        _ip(f"delete {name}")
+
+
+def test_what_others_have_made_stays(others: list[str]) -> None:
+    """What has this process's own id was made by one that had it before."""
+    _ip(f"add staleness-bench-{os.getpid()}-1")
+    with linked():
+        assert {path.name for path in NAMESPACES.iterdir()} >= set(others)
+    assert _namespaces(os.getpid()) == []
+
+
+def _ip(words: str) -> str:
+    return subprocess.run(["ip", "netns", *words.split()], check=True, capture_output=True, text=True).stdout
 
 
 def test_without_the_commands_there_is_one_message(

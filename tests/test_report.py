@@ -18,7 +18,7 @@ from scipy import stats
 
 from bench.__main__ import main
 from bench.study.interval import difference, mean
-from bench.study.pictures import pareto_front
+from bench.study.pictures import groups_of, pareto_front
 from bench.study.record import RunFolder
 from bench.study.runs import Run, read_run
 from bench.study.shelf import read_shelf
@@ -204,7 +204,35 @@ def test_a_baseline_is_compared_and_not_compared_with() -> None:
     assert over[2, 2, "decoupled"] == (near(1.9), near(2.0))
     accuracies = {(row["K"], row["method"]): row for row in rows(accuracy_table(runs(*RECORDS, gpipe, single)))}
     assert accuracies[2, "gpipe"]["backpropagation_runs"] == f"{NAME[1, 0, 0]} {NAME[1, 0, 1]}"
-    assert [run.label for run in runs(gpipe, single, RECORDS[4])] == ["K2 S1 gpipe", "K1 S1 ddp", "K2 S1 c2"]
+    assert [run.label for run in runs(gpipe, single, RECORDS[4])] == ["K2 S1 gpipe m2", "K1 S1 ddp", "K2 S1 c2"]
+
+
+def test_methods_are_told_apart_by_their_microbatches() -> None:
+    """In tables by a column, in pictures by a label; each is compared with the locked pipeline."""
+    piped = [
+        record(speed, [0.1], stages=2, method=method, microbatches=count)
+        for method, count, speed in (("gpipe", 2, 120.0), ("gpipe", 4, 140.0), ("1f1b", 2, 130.0), ("1f1b", 4, 150.0))
+    ]
+    locked, delayed = record(100.0, [0.1], stages=2), record(190.0, [0.1], stages=2, staleness=2)
+    found = runs(*piped, delayed, locked)
+    table = rows(throughput_table(found))
+    assert [(row["method"], row["microbatches"], row["staleness"], row["over_locked"]) for row in table] == [
+        ("1f1b", "2", 0, near(1.3)),
+        ("1f1b", "4", 0, near(1.5)),
+        ("decoupled", "", 0, pytest.approx(math.nan, nan_ok=True)),
+        ("gpipe", "2", 0, near(1.2)),
+        ("gpipe", "4", 0, near(1.4)),
+        ("decoupled", "", 2, near(1.9)),
+    ]
+    labels = {"K2 S1 c0", "K2 S1 c2", *(f"K2 S1 {method} m{count}" for method in ("gpipe", "1f1b") for count in (2, 4))}
+    assert sorted(group.label for group in groups_of(found)) == sorted(labels)
+
+
+def test_a_label_says_what_else_differs() -> None:
+    """And nothing of keys that have no bearing on a run."""
+    found = runs(*(record(1.0, [0.1], stages=2, staleness=c, weights=w) for c, w in ((2, "latest"), (2, "stashed"))))
+    found += runs(record(1.0, [0.1], stages=2))
+    assert [group.label for group in groups_of(found)] == ["K2 S1 c2 latest", "K2 S1 c2 stashed", "K2 S1 c0"]
 
 
 def test_hosts_are_not_mixed_unless_asked() -> None:

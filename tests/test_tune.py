@@ -197,7 +197,7 @@ def test_a_dry_run_tells_what_would_be_searched(tmp_path: Path, capsys: pytest.C
 
 
 # --------------------------------------------------------------------------------------------- as processes, with ranks
-TRACKED = ("tracking=mlflow", "tracking.uri=sqlite:///mlflow.db", "runs_dir=runs", "trials=6", "epochs=8")
+TRACKED = ("tracking=mlflow", "tracking.uri=sqlite:///mlflow.db", "runs_dir=runs", "trials=4", "epochs=8")
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def tuned(*words: str) -> list[str]:
 
 def test_a_study_that_was_killed_goes_on(home: Path) -> None:
     """By force, in its first second and while agents train; the same command ends with two trials, none lost."""
-    words = tuned("epochs=100", "tuning.pruning=false", "trials=2", "tuning.repeats=1")
+    words = tuned("epochs=60", "tuning.pruning=false", "trials=2", "tuning.repeats=1")
     with command(words, home) as first:
         time.sleep(1.0)
         first.process.send_signal(signal.SIGKILL)
@@ -225,7 +225,7 @@ def test_a_study_that_was_killed_goes_on(home: Path) -> None:
         second.assert_gone(10)
     with command(words, home) as third:
         assert third.wait(100) == 0, third.stderr
-    trials = trials_of(home, "epochs=100", "tuning.pruning=false").all()
+    trials = trials_of(home, "epochs=60", "tuning.pruning=false").all()
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
     runs = [str(trial.user_attrs["run"]) for trial in trials]
     assert runs[0] == runs[1] == left != runs[2]
@@ -258,7 +258,7 @@ def _assert_tracked(home: Path, study: str, runs: list[str]) -> None:
 
 def test_processes_share_a_study(home: Path) -> None:
     """Each trial is run by one of them, and the last one to end tells MLflow."""
-    words = tuned("tuning.pruning=false", "epochs=2")
+    words = tuned("tuning.pruning=false", "epochs=2", "tuning.repeats=1")
     with command(words, home) as first, command(words, home) as second:
         codes = [running.wait(150) for running in (first, second)]
         assert codes == [0, 0], first.stderr + second.stderr
@@ -267,10 +267,10 @@ def test_processes_share_a_study(home: Path) -> None:
             for one in (first, second)
         ]
     trials = trials_of(home, "tuning.pruning=false", "epochs=2").all()
-    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
-    assert sum(said) == 6
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+    assert sum(said) == 4
     runs = [str(trial.user_attrs["run"]) for trial in trials]
-    assert len(set(runs)) == 6
+    assert len(set(runs)) == 4
     _assert_tracked(home, "small", [*runs, *_repeats(home)])
 
 

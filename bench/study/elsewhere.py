@@ -12,7 +12,7 @@ import pickle
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
@@ -43,9 +43,13 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def warm_up() -> None:
-    """Start the server."""
-    multiprocessing.set_forkserver_preload(PRELOAD)
+def warm_up(more: Sequence[str] = ()) -> None:
+    """Start the server.
+
+    Args:
+        more: modules that it is to import too.
+    """
+    multiprocessing.set_forkserver_preload([*PRELOAD, *more])
     resource_tracker.ensure_running()
     # The server inherits the block, or Ctrl-C in the seconds of its imports would end it with a traceback. This process
     # must not ignore it meanwhile: it would be lost, and the run go on.

@@ -13,7 +13,7 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +37,17 @@ class Pruned(RuntimeError):
 
 def under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def imports(configs: Iterable[RunConfig]) -> list[str]:
+    """Modules that take a second to import, and that the ranks of these runs alone need."""
+    found = set()
+    for config in configs:
+        if config.method != "decoupled":
+            found.add("bench.engine.baselines")
+        if config.partition == "counted":
+            found.add("torch._dynamo")  # torch's counter of operations imports it when it sees the first one
+    return sorted(found)
 
 
 def launch(

@@ -6,6 +6,7 @@ Nothing outside of the two namespaces is touched: the pair is made in them, has 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,7 +19,10 @@ from pathlib import Path
 from statistics import fmean
 
 from bench.config import ConfigError
+from bench.study.process import is_alive
 
+NAMESPACES = Path("/var/run/netns")
+NAME = "staleness-bench-{process}-{end}"
 DEVICE = "line"
 """The network device at either end."""
 ADDRESSES = ("198.18.0.1", "198.18.0.2")
@@ -34,7 +38,7 @@ class Link:
     """Two namespaces, number 0 and 1; made by :func:`linked`."""
 
     def __init__(self) -> None:
-        self.names = [f"staleness-bench-{os.getpid()}-{end}" for end in (0, 1)]
+        self.names = [NAME.format(process=os.getpid(), end=end) for end in (0, 1)]
 
     def inside(self, end: int, words: Sequence[str]) -> list[str]:
         """The command that runs ``words`` in a namespace, as a host with a name of its own.
@@ -63,8 +67,7 @@ class Link:
 
     def processes(self) -> list[int]:
         """Living processes of the namespaces."""
-        lists = [_do(f"ip netns pids {name}") for name in self.names if _exists(name)]
-        return [int(number) for numbers in lists for number in numbers.split()]
+        return _processes(self.names)
 
     def _transfer(self, receiver: int, count: int) -> float:
         address = ADDRESSES[receiver]
@@ -87,12 +90,15 @@ class Link:
 def linked() -> Iterator[Link]:
     """Make the two namespaces and the line; in the end nothing is left of them, nor of what ran there.
 
+    What a command that was killed by force could not remove is removed first.
+
     Raises:
         ConfigError: this machine or this user cannot make them.
     """
     missing = [command for command in ("ip", "tc", "unshare") if shutil.which(command) is None]
     if missing:
         raise ConfigError(f"{NEEDS}: there is no {' and no '.join(missing)}")
+    _remove_left_behind()
     link = Link()
     first, second = link.names
     try:
@@ -111,23 +117,42 @@ def linked() -> Iterator[Link]:
         yield link
     finally:
         with _undisturbed():
-            _remove(link)
+            _remove(link.names)
 
 
-def _remove(link: Link) -> None:
+def _remove_left_behind() -> None:
+    """Remove the namespaces whose process no longer lives, and what still runs there."""
+    for name in sorted(path.name for path in NAMESPACES.glob(NAME.format(process="*", end="*"))):
+        process = re.fullmatch(NAME.format(process="([0-9]+)", end="[01]"), name)
+        if process is None:
+            continue
+        # An id is all that a name tells of its process, and ids are given out again. Whoever has it now, the namespace
+        # stays: it costs little, and another command may be measuring there. This process's own id is no other's.
+        if int(process[1]) == os.getpid() or not is_alive(process[1]):
+            # Another command that starts may be removing it too.
+            with suppress(subprocess.CalledProcessError):
+                _remove([name])
+
+
+def _remove(names: Sequence[str]) -> None:
     # One that is just being started may be missing in a list.
-    while processes := link.processes():
+    while processes := _processes(names):
         for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(0.01)
-    for name in link.names:
+    for name in names:
         if _exists(name):
             _do(f"ip netns delete {name}")
 
 
+def _processes(names: Sequence[str]) -> list[int]:
+    lists = [_do(f"ip netns pids {name}") for name in names if _exists(name)]
+    return [int(number) for numbers in lists for number in numbers.split()]
+
+
 def _exists(name: str) -> bool:
-    return Path("/var/run/netns", name).exists()
+    return Path(NAMESPACES, name).exists()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6
 """Okabe and Ito's, which the colour-blind tell apart."""
 WORKLOADS_DRAWN = 6
 GROUPS_DRAWN = 16
-BARS_DRAWN = 24
+BARS_DRAWN = 32
 UNTIMED = "agents shared cores, or the oracle"
 PARTS = {
     "computing": ("forward", "backward", "update"),
@@ -65,7 +65,7 @@ def draw_all(runs: Sequence[Run], folder: Path) -> list[Path]:
     }
     titles = _titles([members[0] for members in drawn], len(workloads))
     return [
-        _picture(folder / name, draw, panels, list(zip(titles, map(_groups, drawn), strict=True)))
+        _picture(folder / name, draw, panels, list(zip(titles, map(groups_of, drawn), strict=True)))
         for name, (draw, panels) in pictures.items()
     ]
 
@@ -185,12 +185,18 @@ def _picture(
     return path
 
 
-def _groups(runs: Sequence[Run]) -> list[Group]:
+def groups_of(runs: Sequence[Run]) -> list[Group]:
+    """The runs of one workload, by group."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)
-    keys = [key for key in varying([members[0] for members in groups.values()]) if key != "partition"]
-    return [Group(members, "".join(f" {setting(members[0], key)}" for key in keys)) for members in groups.values()]
+    # A label tells the microbatches; cuts are the work of the numbers of stages.
+    keys = varying([members[0] for members in groups.values()], ("microbatches", "partition"))
+    return [Group(members, _rest(members[0], keys)) for members in groups.values()]
+
+
+def _rest(run: Run, keys: Sequence[str]) -> str:
+    return "".join(f" {value}" for key in keys if (value := setting(run, key)))
 
 
 def _titles(firsts: Sequence[Run], workloads: int) -> list[str]:

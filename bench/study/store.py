@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import ConfigError, MLflow
+from bench.study import sqlite
 
 QUIET = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR}
 
@@ -32,8 +32,8 @@ def open_store(tracking: MLflow) -> tuple[Any, str]:
     try:
         _try(tracking.uri)
         database = _sqlite_file(tracking.uri)
-        if database is not None and not database.exists():
-            _create(database)
+        if database is not None:
+            sqlite.make(database, lambda address: MlflowClient(tracking_uri=address))
         client = MlflowClient(tracking_uri=tracking.uri)
         return client, _experiment(client, tracking, database)
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
@@ -54,12 +54,10 @@ def alone(tracking: MLflow) -> Iterator[None]:
         yield
         return
     try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        lock = database.with_name(database.name + ".lock").open("w")
+        lock = sqlite.locked(database)
     except OSError as error:
         raise wrong_uri(tracking.uri, error) from None
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -89,16 +87,6 @@ def _try(uri: str) -> None:
             sqlalchemy.inspect(engine).get_table_names()
         finally:
             engine.dispose()
-
-
-def _create(database: Path) -> None:
-    """Migrate under another name, then rename: a process killed in those two seconds leaves no half of a schema."""
-    from mlflow.tracking import MlflowClient
-
-    fresh = database.with_name(database.name + ".new")
-    fresh.unlink(missing_ok=True)
-    MlflowClient(tracking_uri=f"sqlite:///{fresh}")
-    os.replace(fresh, database)
 
 
 def _experiment(client: Any, tracking: MLflow, database: Path | None) -> str:

@@ -15,7 +15,7 @@ from bench.study.check import check_all, make_runs_dir
 from bench.study.compose import Point
 from bench.study.elsewhere import Call, warm_up
 from bench.study.jobs import Task
-from bench.study.launch import launch, under_torchrun
+from bench.study.launch import imports, launch, under_torchrun
 from bench.study.record import RecordError, RunFolder
 from bench.study.runner import Runner
 from bench.study.shelf import Sweep
@@ -38,7 +38,7 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
     follower = tracker(first.tracking)
     here = under_torchrun() or all(config.engine == "reference" for config in configs)
     if not here:
-        warm_up()
+        warm_up(imports(configs))
         follower.prepare()
     prepared = _ask(here, check_all, configs)
     if int(os.environ.get("RANK", "0")) > 0:

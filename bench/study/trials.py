@@ -7,9 +7,7 @@ is gone is marked failed and tried once more, as is one that failed by itself. A
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.config import ConfigError
+from bench.study import sqlite
 from bench.study.process import is_alive, own_name
 from bench.study.record import flatten
 from bench.study.space import Space
@@ -211,10 +210,8 @@ class Trials:
 
         database = Path(self._wanted.tuning.database)
         try:
-            database.parent.mkdir(parents=True, exist_ok=True)
-            with database.with_name(database.name + ".lock").open("w") as lock, warnings.catch_warnings():
+            with sqlite.locked(database), warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                fcntl.flock(lock, fcntl.LOCK_EX)
                 with quiet():
                     yield
         except (OptunaError, SQLAlchemyError, CommandError, OSError) as error:
@@ -247,12 +244,7 @@ def _root(trial: FrozenTrial) -> int:
 
 
 def _storage(database: Path) -> Any:
-    """The database; made under another name first, so that a process killed meanwhile leaves no half of it."""
     from optuna.storages import RDBStorage
 
-    if not database.exists():
-        fresh = database.with_name(database.name + ".new")
-        fresh.unlink(missing_ok=True)
-        RDBStorage(f"sqlite:///{fresh}").engine.dispose()
-        os.replace(fresh, database)
+    sqlite.make(database, lambda address: RDBStorage(address).engine.dispose())
     return RDBStorage(f"sqlite:///{database}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})

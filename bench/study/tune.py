@@ -14,7 +14,7 @@ from bench.study.compose import CONF, points
 from bench.study.elsewhere import Call, terminable, warm_up
 from bench.study.estimate import estimate
 from bench.study.findings import TUNED, Finding, find, print_findings, write_findings, write_schedule
-from bench.study.launch import under_torchrun
+from bench.study.launch import imports, under_torchrun
 from bench.study.search import Search
 from bench.study.tracking import tracker
 from bench.study.tuning import TUNE, Study, study_of
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
     if under_torchrun():
         raise ConfigError("tune: torchrun starts the agents of exactly one run; tune starts its own")
     with terminable():
-        warm_up()
+        warm_up(imports(study.run for study in studies))
         prepared = Call(check_all, [study.run for study in studies]).result()
         if studies[0].run.dry_run:
             return _preview(studies)
