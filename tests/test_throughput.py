@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.plan.costs import LOCKS, METHODS, Link, Method, Setup, StageCost, Times
-from bench.plan.microbatches import orders
+from bench.plan.placement import held
 from bench.plan.throughput import predict, stretches
 
 EVEN = StageCost(forward=1, backward=2)
@@ -102,17 +102,49 @@ def test_ddp_averages_buckets_while_the_backward_goes_on() -> None:
         ("gpipe", 4, [[15, 12, 0, 3, 0, 0], [13, 12, 1, 0, 0, 0]]),
         ("1f1b", 2, [[9, 6, 0, 3, 0, 0], [7, 6, 1, 0, 0, 0]]),
         ("1f1b", 4, [[15, 12, 0, 3, 0, 0], [13, 12, 1, 0, 0, 0]]),
-        # B0 of stage 1 is over at 3 already: the weights' gradients fill what was a bubble.
-        ("zero_bubble", 2, [[7, 6, 0, 1, 0, 0], [7, 6, 1, 0, 0, 0]]),
     ],
 )
 def test_pipelines_with_a_flush(method: Method, microbatches: int, agents: list[list[float]]) -> None:
     """Of an update's time, (K - 1) / (M + K - 1) is a bubble by GPipe and 1F1B (Narayanan et al. 2021)."""
     times = predict(Setup(method, [EVEN, EVEN], microbatches=microbatches), [1])
     assert rows(times) == agents
-    if method != "zero_bubble":
-        assert 1 - times.compute.sum() / (2 * times.seconds) == pytest.approx(1 / (microbatches + 1))
-        assert predict(Setup(method, [EVEN, EVEN], microbatches=microbatches), [5]).seconds == 5 * times.seconds
+    assert 1 - times.compute.sum() / (2 * times.seconds) == pytest.approx(1 / (microbatches + 1))
+    assert predict(Setup(method, [EVEN, EVEN], microbatches=microbatches), [5]).seconds == 5 * times.seconds
+
+
+@pytest.mark.parametrize(
+    ("microbatches", "agents"),
+    [
+        # F0 0-1, f0 3-4, b0 4-5, w0 5-6, B0 8-9, W0 9-10 | F0 1-2, f0 2-3, b0 5-6, w0 6-7, B0 7-8, W0 8-9.
+        (1, [[10, 6, 2, 2, 0, 0], [9, 6, 1, 2, 0, 0]]),
+        (2, [[14, 12, 1, 1, 0, 0], [13, 12, 1, 0, 0, 0]]),
+        # Nothing but the way of the first activation.
+        (3, [[18, 18, 0, 0, 0, 0], [19, 18, 1, 0, 0, 0]]),
+        (4, [[24, 24, 0, 0, 0, 0], [25, 24, 1, 0, 0, 0]]),
+    ],
+)
+def test_zero_bubble_has_none_where_all_passes_take_equally_long(microbatches: int, agents: list[list[float]]) -> None:
+    """ZB-V (Qi et al. 2024, section 6), from 2 K - 1 microbatches on; see the tables in tests/test_schedules.py."""
+    stages = [StageCost(1, 1, weights=1)] * 4
+    assert rows(predict(Setup("zero_bubble", stages, microbatches=microbatches, chunks=2), [1])) == agents
+
+
+def test_zero_bubble_by_hand_with_passes_of_different_lengths() -> None:
+    """Pieces 0 and 3 are agent 0's, 1 and 2 agent 1's, and a message from one agent to the other takes 2.
+
+    Agent 0: data 0-1, F0 1-2, F1 2-3, f0 9-10, b0 10-13, w0 13-14, f1 14-15, b1 15-18, w1 18-19, B0 at 23 (nobody wants
+    the gradient of images), W0 23-25, B1 at 30, W1 30-32, update 32-33.
+    Agent 1: F0 4-5, f0 5-7, F1 7-8, f1 8-10, b0 15-19, w0 19-20, B0 20-21, W0 21-22, b1 22-26, w1 26-27, B1 27-28, W1
+    28-29, update 29-30.
+    """
+    stages = [
+        StageCost(1, 0, 0.5, message_bytes=4, weights=2, data=1),
+        StageCost(1, 1, 0.5, message_bytes=100, weights=1, data=1),
+        StageCost(2, 4, 0.5, message_bytes=4, weights=1, data=1),
+        StageCost(1, 3, 0.5, weights=1, data=1),
+    ]
+    setup = Setup("zero_bubble", stages, microbatches=2, chunks=2, link=Link(bandwidth=2))
+    assert rows(predict(setup, [1])) == [[33, 17, 6, 9, 0, 1], [30, 21, 4, 5, 0, 0]]
 
 
 def test_interleaving_shortens_the_bubble() -> None:
@@ -120,24 +152,6 @@ def test_interleaving_shortens_the_bubble() -> None:
     times = predict(Setup("interleaved_1f1b", [EVEN] * 4, microbatches=2, chunks=2), [1])
     assert times.seconds == 4 * 3 + 1 * 3
     assert predict(Setup("1f1b", [StageCost(2, 4)] * 2, microbatches=2), [1]).seconds == 2 * 6 + 1 * 6
-
-
-def test_orders_are_those_of_the_literature() -> None:
-    """ZB1P and interleaved 1F1B as torch.distributed.pipelining prints them, for two agents."""
-
-    def words(setup: Setup) -> list[str]:
-        return [" ".join(f"{p.stage}{p.kind[0].upper()}{p.microbatch}" for p in order) for order in orders(setup)]
-
-    zero = Setup("zero_bubble", [EVEN] * 2, microbatches=3)
-    assert words(zero) == [
-        "0F0 0F1 0B0 0W0 0F2 0B1 0W1 0B2 0W2",
-        "1F0 1B0 1F1 1B1 1W0 1F2 1B2 1W1 1W2",
-    ]
-    interleaved = Setup("interleaved_1f1b", [EVEN] * 4, microbatches=2, chunks=2)
-    assert words(interleaved) == [
-        "0F0 0F1 2F0 2F1 2B0 2B1 0B0 0B1",
-        "1F0 1F1 3F0 3B0 3F1 3B1 1B0 1B1",
-    ]
 
 
 def test_stretches_add_up() -> None:
@@ -157,6 +171,7 @@ WRONG: list[tuple[dict[str, object], str]] = [
     ({"method": "pipedream"}, "method='pipedream': allowed are decoupled, ddp, gpipe, 1f1b, interleaved_1f1b, zero"),
     ({"stages": [EVEN] * 2, "chunks": 2, "method": "gpipe"}, "chunks=2 must be 1 for method='gpipe'"),
     ({"stages": [EVEN] * 2, "method": "ddp"}, "method='ddp' needs one stage, not 2"),
+    ({"method": "zero_bubble"}, "chunks=1 must be 2 for method='zero_bubble'"),
     ({"jitter": math.nan}, "jitter=nan must be finite and at least 0"),
     ({"jitter": -0.1}, "jitter=-0.1 must be finite and at least 0"),
 ]
@@ -173,7 +188,7 @@ def test_microbatches_that_do_not_go_round_are_refused() -> None:
     with pytest.raises(
         ValueError, match="microbatches=5 must be a multiple of 2, their number of rounds over 2 agents"
     ):
-        predict(Setup("zero_bubble", [EVEN] * 2, microbatches=5), [1])
+        predict(Setup("interleaved_1f1b", [EVEN] * 2, microbatches=5), [1])
 
 
 # ---------------------------------------------------------------------------------------------------- what always holds
@@ -184,7 +199,7 @@ SOME = st.floats(0.1, 4).map(lambda x: round(x, 3))
 @st.composite
 def setups(draw: st.DrawFn, methods: Sequence[Method] = METHODS, jitter: bool = True) -> Setup:
     method = draw(st.sampled_from(methods))
-    chunks = draw(st.integers(1, 2)) if method in ("interleaved_1f1b", "zero_bubble") else 1
+    chunks = {"interleaved_1f1b": draw(st.integers(1, 2)), "zero_bubble": 2}.get(method, 1)
     agents = 1 if method == "ddp" else draw(st.integers(1, 4))
     microbatches = 1 if method in ("decoupled", "ddp") else draw(st.integers(1, 2)) * agents
     link = st.builds(Link, bandwidth=st.floats(0.5, 4), latency=SECONDS, shared=st.booleans())
@@ -192,6 +207,7 @@ def setups(draw: st.DrawFn, methods: Sequence[Method] = METHODS, jitter: bool = 
         StageCost,
         **dict.fromkeys(("forward", "backward", "update"), SOME),
         **dict.fromkeys(("message_bytes", "parameter_bytes", "data", "send", "receive", "averaging"), SECONDS),
+        weights=SOME if method == "zero_bubble" else st.just(0.0),
     )
     return Setup(
         method,
@@ -220,11 +236,18 @@ def test_computing_locks_and_the_rest_are_the_wall_time(setup: Setup, batches: i
         assert times.locking("update") == 0
 
 
+def passes(stage: StageCost) -> list[float]:
+    return [float(np.max(seconds)) for seconds in (stage.forward, stage.backward, stage.weights)]
+
+
 @given(setups(jitter=False), st.integers(1, 7))
 def test_nothing_is_faster_than_its_slowest_stage_alone(setup: Setup, batches: int) -> None:
     works = [
-        np.sum([np.add(stage.forward, stage.backward) * setup.microbatches + stage.update for stage in held])
-        for held in (setup.stages[agent :: setup.agents] for agent in range(setup.agents))
+        np.sum([sum(passes(stage)) * setup.microbatches + float(np.max(stage.update)) for stage in stages])
+        for stages in (
+            [setup.stages[number] for number in held(setup.method, setup.agents, len(setup.stages), agent)]
+            for agent in range(setup.agents)
+        )
     ]
     times = predict(setup, [batches])
     assert times.seconds >= batches * max(works) * (1 - 1e-9)

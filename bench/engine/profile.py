@@ -59,13 +59,13 @@ def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str
 
 def _seconds(layer: nn.Module, x: Tensor, numerics: Numerics) -> tuple[float, float]:
     """Of forward and of backward."""
-    marks = [_now(numerics.device)]
+    marks = [now(numerics.device)]
     output = numerics.apply(layer, x)
-    marks.append(_now(numerics.device))
+    marks.append(now(numerics.device))
     sources = [*layer.parameters(), *([x] if x.requires_grad else [])]
     if sources:
         torch.autograd.grad(output, sources, torch.ones_like(output))
-    marks.append(_now(numerics.device))
+    marks.append(now(numerics.device))
     return marks[1] - marks[0], marks[2] - marks[1]
 
 
@@ -80,8 +80,8 @@ def _operations(layer: nn.Module, x: Tensor, numerics: Numerics) -> tuple[float,
     return forward, forward * (2 if x.requires_grad else 1)
 
 
-def _now(device: torch.device) -> float:
-    """Seconds, when the device is done."""
+def now(device: torch.device) -> float:
+    """Seconds on the host's clock, when the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

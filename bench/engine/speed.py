@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+# What torch's schedules run where they put the weights' gradients off.
+from torch.distributed.pipelining._backward import stage_backward_input, stage_backward_weight
+
 from bench.config import RunConfig
+from bench.engine.assembly import batches_of
 from bench.engine.channels import Message, Route
+from bench.engine.heap import keep_freed_memory
 from bench.engine.memory import Exchange
 from bench.engine.numerics import Numerics
 from bench.engine.optimizer import FlatOptimizer
-from bench.engine.profile import Layer, profile
+from bench.engine.profile import Layer, now, profile
 from bench.engine.weights import Weights
 from bench.engine.world import World
+from bench.task.data import Dataset
+from bench.task.models import build
 
-REPEATS = 5
+REPEATS = 10
+"""Updates."""
 ROUNDS = 40
 """Exchanges of each size between two agents."""
 SIZES = (1 << 10, 1 << 20)
@@ -30,11 +39,24 @@ PRODUCT = 384
 """Rows of the matrices that an agent multiplies between two exchanges: some milliseconds of computing, as a stage."""
 
 
+class Passes(NamedTuple):
+    """Seconds of one layer."""
+
+    forward: float
+    backward: float
+    input: float
+    """Of a backward to the gradients of the layer's input alone."""
+    weights: float
+    """Of a pass to the gradients of its weights, after that."""
+
+
 class Speed(NamedTuple):
     """Of one agent, for batches of one size."""
 
     layers: list[Layer]
-    """Seconds of their passes."""
+    """Their messages, and the costs by which a run would cut the network."""
+    passes: list[Passes]
+    """Of each layer, in a row as in training. The last one's hold the loss."""
     parameter_bytes: list[int]
     """Of each layer."""
     data: float
@@ -45,33 +67,125 @@ class Speed(NamedTuple):
     """Seconds a parameter byte: of the optimizer's step."""
 
 
-def measure(config: RunConfig, network: nn.Sequential, inputs: Callable[[], Tensor], numerics: Numerics) -> Speed:
-    """Walk through a network, placed.
+class Measured:
+    """The whole network, trained on one and the same batch."""
 
-    Args:
-        inputs: makes a batch's images.
-    """
-    layers = profile(network, inputs(), numerics, "measured")
-    sizes = [sum(p.numel() * p.element_size() for p in layer.parameters()) for layer in network]
-    weights = Weights(copy.deepcopy(network), 2)
-    optimizer = FlatOptimizer(config.optimizer, weights.current)
-    gradients = [torch.zeros_like(parameter) for parameter in weights.parameters]
-    collect = _seconds(lambda: weights.collect(gradients), numerics.device)
-    update = _seconds(lambda: optimizer.step(weights.advance(), weights.gradient, 0.0), numerics.device)
-    total = max(sum(sizes), 1)
-    return Speed(layers, sizes, _seconds(inputs, numerics.device), collect / total, update / total)
+    def __init__(self, config: RunConfig, dataset: Dataset) -> None:
+        torch.set_num_threads(1)
+        keep_freed_memory()
+        numerics = Numerics.of(config, torch.device(config.device))
+        self._device, self._batches = numerics.device, batches_of(config, dataset, 0, numerics)
+        torch.manual_seed(config.seed)
+        network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+        self._layers = profile(network, self._batches.inputs(0, 0), numerics, "measured")
+        self._sizes = [sum(p.numel() * p.element_size() for p in layer.parameters()) for layer in network]
+        self._update = _Update(config, numerics, network)
+        self._once()
+
+    def speed(self) -> Speed:
+        """Medians of some updates."""
+        data, updates, split = zip(*(self._once() for _ in range(REPEATS)), strict=True)
+        forward, backward, collect, step = (_medians(rows) for rows in zip(*updates, strict=True))
+        passes = [
+            Passes(*layer) for layer in zip(forward, backward, *map(_medians, zip(*split, strict=True)), strict=True)
+        ]
+        total = max(sum(self._sizes), 1)
+        return Speed(self._layers, passes, self._sizes, statistics.median(data), collect[0] / total, step[0] / total)
+
+    def _once(self) -> tuple[float, Sequence[list[float]], Sequence[list[float]]]:
+        started = now(self._device)
+        images = self._batches.inputs(0, 0)
+        prepared = now(self._device) - started
+        targets = self._batches.targets(0, 0)
+        return prepared, self._update(images, targets), self._update.split(images, targets)
 
 
-def _seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Median, the first call apart."""
-    times = []
-    for _ in range(REPEATS + 1):
-        started = time.perf_counter()
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+def mean(speeds: Sequence[Speed]) -> Speed:
+    """Of processes that computed at the same time."""
+    first, count = speeds[0], len(speeds)
+    passes = [
+        Passes(*(sum(seconds) / count for seconds in zip(*layer, strict=True)))
+        for layer in zip(*(speed.passes for speed in speeds), strict=True)
+    ]
+    data, collect, update = (sum(seconds) / count for seconds in zip(*(speed[3:] for speed in speeds), strict=True))
+    return Speed(first.layers, passes, first.parameter_bytes, data, collect, update)
+
+
+def count(config: RunConfig, dataset: Dataset) -> list[float]:
+    """Operations of each layer."""
+    numerics = Numerics.of(config, torch.device(config.device))
+    images = batches_of(config, dataset, 0, numerics).inputs(0, 0)
+    network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+    return [layer.cost for layer in profile(network, images, numerics, "counted")]
+
+
+def _medians(rows: Sequence[Sequence[float]]) -> list[float]:
+    return [statistics.median(column) for column in zip(*rows, strict=True)]
+
+
+class _Update:
+    """One update of a network, as a worker makes it."""
+
+    def __init__(self, config: RunConfig, numerics: Numerics, network: nn.Sequential) -> None:
+        self._numerics, self._weights = numerics, Weights(network.train(), 2)
+        self._optimizer = FlatOptimizer(config.optimizer, self._weights.current)
+
+    def __call__(self, images: Tensor, targets: Tensor) -> tuple[list[float], list[float], list[float], list[float]]:
+        """Seconds of each layer's forward and backward, to collect the gradients, and of the optimizer's step.
+
+        A layer's backward begins where the gradient of its output is there.
+        """
+        device, weights = self._numerics.device, self._weights
+        marks, outputs = [now(device)], [images]
+        arrived: dict[int, float] = {}
+        for number, layer in enumerate(weights.module.children()):
+            output = self._numerics.apply(layer, outputs[-1])
+            if output.requires_grad:
+                output.register_hook(partial(self._note, arrived, number))  # type: ignore[no-untyped-call]
+            outputs.append(output)
+            marks.append(now(device))
+        loss = self._numerics.loss(outputs[-1], targets)
+        marks[-1] = now(device)
+        gradients = torch.autograd.grad(loss, weights.parameters)
+        end = now(device)
+        ends = [end, *(arrived.get(number, end) for number in range(len(outputs) - 2)), marks[-1]]
+        weights.collect(gradients)
+        collected = now(device)
+        self._optimizer.step(weights.advance(), weights.gradient, 0.0)
+        updated = now(device)
+        forward = [after - before for before, after in pairwise(marks)]
+        backward = [end - start for end, start in pairwise(ends)]
+        return forward, backward, [collected - ends[0]], [updated - collected]
+
+    def _note(self, arrived: dict[int, float], number: int, gradient: Tensor) -> None:  # noqa: ARG002
+        """The gradient of a layer's output is there."""
+        arrived[number] = now(self._numerics.device)
+
+    def split(self, images: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:
+        """Seconds of each layer's backward to its input, and then to its weights; 0 of the first, which has images."""
+        device, weights = self._numerics.device, self._weights
+        for parameter, view in zip(weights.parameters, weights.views(weights.gradient), strict=True):
+            parameter.grad = view
+        layers, inputs, outputs = list(weights.module.children()), [images], []
+        for layer in layers:
+            output = self._numerics.apply(layer, inputs[-1])
+            outputs.append(output.clone() if output._is_view() else output)
+            inputs.append(outputs[-1].detach().requires_grad_())
+        loss = self._numerics.loss(outputs.pop(), targets)
+        incoming: list[Tensor] | None = None
+        spent = [(0.0, 0.0)]
+        for layer, x, output in reversed(list(zip(layers, inputs, [*outputs, loss], strict=False))[1:]):
+            started = now(device)
+            (gradient,), groups = stage_backward_input([output], incoming, [x], layer.parameters())
+            between = now(device)
+            stage_backward_weight(layer.parameters(), groups)
+            spent.insert(1, (between - started, now(device) - between))
+            assert gradient is not None
+            incoming = [gradient]
+        for parameter in weights.parameters:
+            parameter.grad = None
+        to_inputs, to_weights = zip(*spent, strict=True)
+        return list(to_inputs), list(to_weights)
 
 
 class Pace(NamedTuple):
