@@ -15,10 +15,11 @@ from bench.engine.speed import Measured, Passes, Speed, mean
 from bench.plan.costs import Link
 from bench.study.attempt import folder_of
 from bench.study.compose import compose
+from bench.study.links import Links, neighbours
 from bench.study.predict import figures, replay
 from bench.study.record import KEYS, SCHEMA
 from bench.study.speedups import speedups
-from bench.study.workload import Links, Way, Workload, buckets, neighbours, way_of
+from bench.study.workload import Way, Workload, buckets, way_of
 from bench.task import sources
 from tests.commands import TINY
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.plan.costs import LOCKS, METHODS, Link, Method, Setup, StageCost, Times
 from bench.plan.placement import held
-from bench.plan.throughput import predict, stretches
+from bench.plan.throughput import overlap, predict, predict_sharing, stretches
 
 EVEN = StageCost(forward=1, backward=2)
 
@@ -152,6 +152,47 @@ def test_interleaving_shortens_the_bubble() -> None:
     times = predict(Setup("interleaved_1f1b", [EVEN] * 4, microbatches=2, chunks=2), [1])
     assert times.seconds == 4 * 3 + 1 * 3
     assert predict(Setup("1f1b", [StageCost(2, 4)] * 2, microbatches=2), [1]).seconds == 2 * 6 + 1 * 6
+
+
+# ------------------------------------------------------------------------------------ agents that slow one another down
+SLOW = StageCost(forward=2, backward=4)
+"""EVEN, while others compute."""
+
+
+@pytest.mark.parametrize(
+    ("setup", "share"),
+    [
+        (Setup("decoupled", [EVEN]), 0),
+        # In turns.
+        (Setup("decoupled", [EVEN, EVEN], staleness=0), 0),
+        # All the time: there is nothing to wait for.
+        (Setup("ddp", [EVEN], replicas=2), 1),
+        # 12 seconds of work in 9, of which both work for 3: for half of the work.
+        (Setup("gpipe", [EVEN, EVEN], microbatches=2), 1 / 2),
+        # 24 seconds of work in 15, of which both work for 9.
+        (Setup("gpipe", [EVEN, EVEN], microbatches=4), 3 / 4),
+    ],
+)
+def test_what_agents_do_at_the_same_time_takes_longer(setup: Setup, share: float) -> None:
+    """The seconds of all passes grow alike, so that the shares stay what they are."""
+    alone = predict(setup, [1])
+    assert overlap(alone) == pytest.approx(share)
+    slowed = predict_sharing(setup, replace(setup, stages=[SLOW] * len(setup.stages)), [1])
+    assert slowed.seconds == pytest.approx((1 + share) * alone.seconds)
+
+
+def test_the_share_of_work_in_company_is_a_fixed_point() -> None:
+    """The second stage alone is slowed down, by a half in company: 3 and 3 + 1.5 x seconds in turns of 3 + 1.5 x.
+
+    In a long epoch of FDG the first stage works for 3 in each 3 + 1.5 x, the second one always: for x both work.
+    """
+    setup = Setup("decoupled", [EVEN, EVEN], staleness=2)
+    together = replace(setup, stages=[EVEN, StageCost(1.5, 3)])
+    times = predict_sharing(setup, together, [2000])
+    share = overlap(times)
+    assert times.seconds / 2000 == pytest.approx(3 + 1.5 * share, rel=0.005)
+    # With t = 3 + 1.5 x seconds a turn: n = (3 + t) / t at work, and x = 2 (n - 1) / n = 6 / (3 + t).
+    assert share == pytest.approx((math.sqrt(36 + 36) - 6) / 3, rel=0.01)
 
 
 def test_stretches_add_up() -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from bench.config import RunConfig
 from bench.study.check import check
 from bench.study.launch import launch
+from bench.study.links import neighbours
 from bench.study.progress import Progress
 from bench.study.record import RunFolder
-from bench.study.workload import Workload, neighbours, way_of
+from bench.study.workload import Workload, way_of
 
 WORKLOAD = ("data=synthetic", "data.train_size=5120", "data.test_size=64", "epochs=1")
 """80 updates of 64 images of 32 x 32: to fill and drain two stages at staleness 2 costs about 2% of such an epoch."""

@@ -17,10 +17,11 @@ from bench.plan.throughput import predict
 from bench.study.attempt import folder_of
 from bench.study.check import check, make_folder
 from bench.study.compose import compose
+from bench.study.links import neighbours, network_link
 from bench.study.record import RecordError
 from bench.study.speedups import draw, speedups
 from bench.study.table import align
-from bench.study.workload import Way, Workload, neighbours, network_link, way_of
+from bench.study.workload import Way, Workload, way_of
 
 MICROBATCHES = (2, 4, 8)
 """Of the pipelines with a flush."""

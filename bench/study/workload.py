@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import math
-import multiprocessing
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import LOOPED, ConfigError, RunConfig
-from bench.plan.costs import Link, Method, Setup, StageCost, Times
+from bench.config import LOOPED, RunConfig
+from bench.plan.costs import Method, Setup, StageCost, Times
 from bench.plan.partition import bounds, cut
 from bench.plan.pipeline import Clock
 from bench.plan.rates import updates
 from bench.plan.throughput import predict_sharing, stretches
 from bench.study.elsewhere import Call
+from bench.study.links import Links, server
 
 if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerContext
     from multiprocessing.synchronize import Barrier
 
-    from bench.engine.speed import Pace, Passes, Speed
+    from bench.engine.speed import Passes, Speed
 
 BUCKET_BYTES = (1 << 20, 25 << 20)
 """Of DistributedDataParallel: the first bucket of gradients, and every other one."""
-
-
 PATIENCE = 600.0
 """Seconds for which a process that measures waits for the others."""
 
@@ -59,16 +54,6 @@ def way_of(config: RunConfig) -> Way:
     """The way to train that a configuration asks for."""
     grid = (config.stages, config.replicas, config.batch_size)
     return Way(config.method, *grid, config.canonical()["staleness"], config.microbatches)
-
-
-@dataclass(frozen=True)
-class Links:
-    """Between stages and between replicas, and what a message costs the cores at its ends."""
-
-    stages: Link
-    replicas: Link
-    copy: float = 0.0
-    """Seconds a byte, at either end."""
 
 
 @dataclass
@@ -187,38 +172,11 @@ def buckets(speed: Speed) -> tuple[tuple[float, float], ...]:
     return (*found, (1.0, held)) if held or not found else tuple(found)
 
 
-def neighbours() -> Links:
-    """Of agents on this machine: two of them exchange messages for a second."""
-    _server()
-    with tempfile.TemporaryDirectory() as temporary:
-        asked = [Call(_exchange, rank, Path(temporary, "store")) for rank in range(2)]
-        (between, among), _ = (process.result() for process in asked)
-    # What cannot be told from nothing is nothing.
-    bandwidth = 1 / among.per_byte if among.per_byte else math.inf
-    return Links(Link(latency=between.latency, shared=True), Link(bandwidth, among.latency / 2), between.per_byte / 2)
-
-
-def _exchange(rank: int, store: Path) -> tuple[Pace, Pace]:
-    """What each of two processes runs."""
-    import torch
-    from torch.distributed import FileStore
-
-    from bench.engine.speed import exchange_paces
-    from bench.engine.world import joined
-    from bench.study.compose import compose
-
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    with joined(compose(["stages=2", "replicas=1"]), FileStore(str(store), 2)) as world:
-        return exchange_paces(world)
-
-
 def _measure(config: RunConfig, prepared: Path | None, together: int) -> dict[int, Speed]:
     """Of one agent alone, and of each of so many at the same time."""
     from bench.engine.speed import mean
 
-    meeting = _server().Barrier(together)
+    meeting = server().Barrier(together)
     processes = [Call(_speeds, config, prepared, number, meeting) for number in range(together)]
     alone, *others = zip(*(process.result() for process in processes), strict=True)
     return {together: mean(others[0])} | {1: alone[0]} if others else {1: alone[0]}
@@ -238,32 +196,9 @@ def _speeds(config: RunConfig, prepared: Path | None, number: int, together: Bar
     return found
 
 
-def _server() -> ForkServerContext:
-    """What the measuring processes are forked from."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.engine.speed"])
-    return context
-
-
 def _count(config: RunConfig, prepared: Path | None) -> list[float]:
     """Operations of each layer."""
     from bench.engine.speed import count
     from bench.task import sources
 
     return count(replace(config, replicas=1), sources.load(config.data, prepared))
-
-
-def network_link(gigabits: float | None, microseconds: float | None) -> Links | None:
-    """The link that was asked for; None: that of this machine.
-
-    Raises:
-        ConfigError: a number makes no sense.
-    """
-    if gigabits is None and microseconds is None:
-        return None
-    if gigabits is None or not 0 < gigabits < math.inf:
-        raise ConfigError(f"--bandwidth={gigabits}: must be a finite number of Gbit/s above 0, given with --latency")
-    if microseconds is None or not 0 <= microseconds < math.inf:
-        raise ConfigError(f"--latency={microseconds}: must be a finite number of microseconds, given with --bandwidth")
-    link = Link(gigabits * 1e9 / 8, microseconds * 1e-6)
-    return Links(link, link)
