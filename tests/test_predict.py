@@ -10,11 +10,13 @@ import torch
 
 from bench.__main__ import main
 from bench.engine.channels import Message
+from bench.engine.overhead import seconds_a_pass
 from bench.engine.profile import Layer
 from bench.engine.speed import Measured, Passes, Speed, mean
 from bench.plan.costs import Link
 from bench.study.attempt import folder_of
 from bench.study.compose import compose
+from bench.study.elsewhere import Call
 from bench.study.links import Links, neighbours
 from bench.study.predict import figures, replay
 from bench.study.record import KEYS, SCHEMA
@@ -252,6 +254,11 @@ def test_zero_bubble_goes_backward_in_two_passes() -> None:
         (5, 12, 18),
         (8, 18, 27),
     ]
+
+
+@pytest.mark.parametrize("method", ["gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"])
+def test_a_schedule_takes_time_for_itself(method: str) -> None:
+    assert 0 < Call(seconds_a_pass, method).result() < 0.1
 
 
 def test_processes_agree_on_the_mean_of_what_they_measured() -> None:

@@ -129,6 +129,15 @@ def test_zero_bubble_has_none_where_all_passes_take_equally_long(microbatches: i
     assert rows(predict(Setup("zero_bubble", stages, microbatches=microbatches, chunks=2), [1])) == agents
 
 
+def test_a_schedule_takes_its_time_for_each_pass() -> None:
+    """Half a second before each: agent 0 F0 0.5-1.5 F1 2-3 B0 6.5-8.5 B1 9-11; agent 1 F0 1.5-2.5 F1 3-4 B0 4.5-6.5 B1.
+
+    What agent 1 has to do before F0 it does while it waits.
+    """
+    setup = Setup("gpipe", [EVEN, EVEN], microbatches=2, a_pass=0.5)
+    assert rows(predict(setup, [1])) == [[11, 6, 0, 3, 0, 2], [9, 6, 1, 0, 0, 2]]
+
+
 def test_zero_bubble_by_hand_with_passes_of_different_lengths() -> None:
     """Pieces 0 and 3 are agent 0's, 1 and 2 agent 1's, and a message from one agent to the other takes 2.
 
@@ -257,6 +266,7 @@ def setups(draw: st.DrawFn, methods: Sequence[Method] = METHODS, jitter: bool = 
         draw(st.integers(0, 5)),
         microbatches,
         chunks,
+        draw(SECONDS),
         draw(link),
         draw(link),
         draw(st.sampled_from([0.0, 0.3])) if jitter else 0.0,
@@ -359,7 +369,7 @@ def test_4096_agents_and_1000_ticks_take_ten_seconds_at_most(
 ) -> None:
     stage = StageCost(1.0, 2.0, 0.1, message_bytes=100.0, parameter_bytes=1000.0, send=0.01, receive=0.01)
     link = Link(1e3, 0.01)
-    setup = Setup(method, [stage] * stages, replicas, staleness, microbatches, 1, link, link, jitter=0.1)
+    setup = Setup(method, [stage] * stages, replicas, staleness, microbatches, link=link, peers=link, jitter=0.1)
     started = time.process_time()
     assert predict(setup, [1000]).updates == 1000
     assert time.process_time() - started <= 10

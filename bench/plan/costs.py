@@ -100,6 +100,8 @@ class Setup:
     """M; of the pipelines with a flush at every update."""
     chunks: int = 1
     """Stages that each agent holds (:mod:`bench.plan.placement`)."""
+    a_pass: float = 0.0
+    """Seconds that keep an agent's core busy before each pass of a microbatch: of the schedule itself."""
     link: Link = Link()
     """Between neighbouring stages."""
     peers: Link = Link()

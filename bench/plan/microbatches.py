@@ -131,7 +131,7 @@ class _Walk:
 
     def _pass(self, level: Level, noise: Array) -> None:
         agents, stages = level.agents, level.stages
-        data = self._data[stages] * level.begins[:, None]
+        data = self._data[stages] * level.begins[:, None] + self._setup.a_pass
         begin = self._free[agents] + data
         ready = np.maximum(begin, self._arrived[level.sources])
         ready += self._receive[stages] * level.takes[:, None]

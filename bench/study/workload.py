@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import LOOPED, RunConfig
+from bench.config import LOOPED, PIPELINED, RunConfig
 from bench.plan.costs import Method, Setup, StageCost, Times
 from bench.plan.partition import bounds, cut
 from bench.plan.pipeline import Clock
@@ -65,6 +65,7 @@ class Workload:
     links: Links
     jitter: float
     _speeds: dict[tuple[int, int], Speed] = field(default_factory=dict)
+    _schedules: dict[str, float] = field(default_factory=dict)
     _operations: list[float] | None = None
 
     def predict(self, way: Way) -> Times:
@@ -115,6 +116,7 @@ class Workload:
             way.staleness,
             way.microbatches,
             way.chunks,
+            self._a_pass(way),
             self.links.stages,
             self.links.replicas,
             self.jitter,
@@ -127,6 +129,16 @@ class Workload:
             found = _measure(replace(self.config, batch_size=batch_size), self.prepared, together)
             self._speeds |= {(batch_size, count): speed for count, speed in found.items()}
         return self._speeds[batch_size, together]
+
+    def _a_pass(self, way: Way) -> float:
+        """Seconds of torch's schedule for each pass; measured when it is first asked for."""
+        if way.method not in PIPELINED:
+            return 0.0
+        if way.method not in self._schedules:
+            from bench.engine.overhead import seconds_a_pass
+
+            self._schedules[way.method] = Call(seconds_a_pass, way.method).result()
+        return self._schedules[way.method]
 
     def _cuts(self, way: Way) -> list[int]:
         """Where the run would cut, or as evenly as can be where its own cuts are for another number of pieces."""
