@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from bench.engine.alone import cuts_of, stage_alone
-from bench.study.benchmark import CONTENDERS, RATIOS, WORKLOAD, Measurement, report
+from bench.engine.minimal import minimal_loop
+from bench.study.benchmark import BEST, RATIOS, asked_of, report
 from bench.study.compose import compose
+from bench.study.contenders import CONTENDERS, PREDICTED, WORKLOAD, Measurement, Prediction
 from bench.study.interval import ratio
+
+MACHINE = {"cpu": "a CPU", "cores": 2, "torch": "2.14.1"}
 
 
 def test_ratio_of_a_textbook_sample() -> None:
@@ -43,7 +47,7 @@ def test_contenders_do_the_same_work(name: str) -> None:
     reference = compose([*WORKLOAD, *CONTENDERS["one core"]])
     assert (config.model, config.data) == (reference.model, reference.data)
     assert config.batch_size * config.replicas == reference.batch_size
-    assert {name for pair in RATIOS for name in pair[:2]} <= set(CONTENDERS)
+    assert {name for pair in RATIOS for name in pair} | set(PREDICTED) <= set(CONTENDERS)
 
 
 def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +60,12 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for round_number in (0, 1)
         for name, speed in speeds.items()
     ]
-    report(measurements, {"cpu": "a CPU", "cores": 2, "torch": "2.14.1"})
+    predictions = [
+        Prediction(round_number, name, 1.05 * speeds[name] / (1 + round_number), 0.49)
+        for round_number in (1, 0)
+        for name in PREDICTED
+    ]
+    report(measurements, predictions, compose([]), MACHINE)
     with Path("results/benchmark.csv").open() as file:
         rows = {row["figure"]: row for row in csv.DictReader(file)}
     assert rows["FDG / one core"] == {
@@ -66,6 +75,7 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "high": "1.95",
         "n": "2",
         "asked": "1.95",
+        "at_most": "",
         "cpu": "a CPU",
         "cores": "2",
         "torch": "2.14.1",
@@ -79,14 +89,40 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert float(rows["FDG, K=4 / one core: processor time"]["mean"]) == 1.05
     assert float(rows["FDG: efficiency"]["mean"]) == 0.98
     assert float(rows["FDG: following the run / training time"]["mean"]) == 0.001
+    for name in PREDICTED:
+        row = rows[f"{name}: predicted / measured"]
+        assert (row["mean"], row["n"], row["asked"], row["at_most"]) == ("1.05", "2", "0.9", "1.1")
+    assert rows["FDG: predicted / measured efficiency"]["mean"] == "0.5"
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ([], [1.95, 1.9, 1.0, 1.35, 0.97, None]),
+        (["precision=bfloat16"], [1.9, 1.85, 1.0, 1.3, 0.97, None]),
+        (["precision=float64"], [None] * 6),
+        (["model=vgg"], [None] * 6),
+    ],
+)
+def test_what_is_asked_depends_on_network_and_precision(words: list[str], asked: list[float | None]) -> None:
+    figures = ["FDG / one core", "FDG / locked", "FDG / DDP", f"FDG / {BEST}", "FDG: efficiency", "FDG again / FDG"]
+    assert [asked_of(compose(words), figure) for figure in figures] == asked
+
+
+def test_a_minimal_loop_trains() -> None:
+    small = ["data.train_size=64", "data.test_size=8", "data.shape=[3,8,8]", "model.depth=8", "model.width=4"]
+    for precision in ("float32", "bfloat16"):
+        config = compose([*WORKLOAD, *small, "stages=1", "max_steps=2", "batch_size=4", f"precision={precision}"])
+        assert minimal_loop(config) > 0
 
 
 def test_a_costly_mirror_fails_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     figures = (100.0, 0.98, 0.02, 3.0, 0.006, 0.002)
     measurements = [Measurement(number, name, *figures) for number in (0, 1) for name in CONTENDERS]
+    predictions = [Prediction(number, name, 100.0, 0.98) for number in (0, 1) for name in PREDICTED]
     with pytest.raises(AssertionError, match=r"^to follow a run took 0\.60% of its training time"):
-        report(measurements, {"cpu": "a CPU", "cores": 2, "torch": "2.14.1"})
+        report(measurements, predictions, compose([]), MACHINE)
 
 
 def test_stages_that_compute_alone_are_as_fast_as_the_slowest() -> None:

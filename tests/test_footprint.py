@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import replace
 from typing import Any
 
@@ -109,25 +110,33 @@ def test_a_profile_leaves_nothing_behind() -> None:
     """A hook that keeps an output keeps its graph: a cycle, and the memory of the whole network."""
     network = nn.Sequential(nn.Sequential(nn.Linear(4, 1 << 20, bias=False), nn.ReLU(inplace=True)))
     images = torch.randn(8, 4)
+    # Other tests of this process may have told malloc to keep what is freed.
+    profile(network, images, NUMERICS, "given")
     before = resident.resident()
     assert before is not None
     for _ in range(4):
         profile(network, images, NUMERICS, "given")
     after = resident.resident()
     assert after is not None
-    assert after.own - before.own < 3 * 32 * MIB
+    assert after.own - before.own < 2 * 32 * MIB
+
+
+def touch(size: int) -> None:
+    """Memory of the system's own, which malloc cannot keep."""
+    with mmap.mmap(-1, size) as memory:
+        for page in range(0, size, mmap.PAGESIZE):
+            memory[page] = 1
 
 
 def test_a_peak_can_be_forgotten() -> None:
     if not resident.MARKS.exists():
         pytest.skip("the system does not forget")
-    tensor = torch.ones(64 * MIB // 4)
+    touch(64 * MIB)
     high = resident.peak_memory(CPU)
-    del tensor
     resident.forget_peak(CPU)
     low = resident.peak_memory(CPU)
     assert low < high - 60 * MIB
-    torch.ones(32 * MIB // 4)
+    touch(32 * MIB)
     assert resident.peak_memory(CPU) > low + 30 * MIB
 
 

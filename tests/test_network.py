@@ -17,7 +17,7 @@ from bench.config import ConfigError
 from bench.plan.traffic import allreduce_bytes, boundary_bytes
 from bench.study.compose import compose
 from bench.study.link import NAMESPACES, linked
-from bench.study.network import METHODS, MODELS, Trial, contenders, crossing_bytes, parse_rates, report
+from bench.study.network import METHODS, MODELS, Forecast, Trial, contenders, crossing_bytes, parse_rates, report
 from bench.study.nodes import between, run_across
 from tests.commands import BENCH, await_that, command
 
@@ -235,7 +235,13 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         for rate in (100.0, 1000.0)
         for method, speed in speeds.items()
     ]
-    report(trials, {"cpu": "a CPU", "cores": 2, "torch": "2.14.1", "tcp": "cubic"})
+    forecasts = [
+        Forecast("mlp", rate, method, 1.05 * speed / slower)
+        for slower in (1, 2)
+        for rate in (100.0, 1000.0)
+        for method, speed in speeds.items()
+    ]
+    report(trials, forecasts, {"cpu": "a CPU", "cores": 2, "torch": "2.14.1", "tcp": "cubic"})
     with Path("results/network.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["megabits"], row["method"]) for row in rows] == [(r, m) for r in ("1000.0", "100.0") for m in METHODS]
@@ -243,6 +249,8 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert [ddp[f"fdg_over_it{end}"] for end in ("", "_low", "_high")] == ["1.5"] * 3
     assert (ddp["images_per_second"], ddp["n"], ddp["measured_megabits"]) == ("75.0", "2", "950.0")
     assert (ddp["bytes_per_image"], ddp["line_bytes_per_image"]) == ("1000.0", "1050.0")
+    assert ddp["predicted_images_per_second"] == "78.75"
+    assert [row[f"predicted_over_measured{end}"] for row in rows for end in ("", "_low", "_high")] == ["1.05"] * 24
     assert rows[0]["fdg_over_it"] == ""
     assert rows[0]["tcp"] == "cubic"
     assert "| mlp   |   1000 |    950.0 | ddp " in capsys.readouterr().out

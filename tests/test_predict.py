@@ -10,15 +10,19 @@ import torch
 
 from bench.__main__ import main
 from bench.engine.message import Message
+from bench.engine.overhead import seconds_a_pass
 from bench.engine.profile import Layer
-from bench.engine.speed import Speed
+from bench.engine.speed import Measured, Passes, Speed, mean
 from bench.plan.costs import Link
 from bench.study.attempt import folder_of
 from bench.study.compose import compose
+from bench.study.elsewhere import Call
+from bench.study.links import Links, neighbours
 from bench.study.predict import figures, replay
 from bench.study.record import KEYS, SCHEMA
 from bench.study.speedups import speedups
-from bench.study.workload import Links, Way, Workload, buckets, neighbours, way_of
+from bench.study.workload import Way, Workload, buckets, way_of
+from bench.task import sources
 from tests.commands import TINY
 
 NETWORK = ("--bandwidth=10", "--latency=20")
@@ -43,6 +47,7 @@ WRONG = {
 @pytest.fixture(autouse=True)
 def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
 
 
 @pytest.fixture(autouse=True)
@@ -186,12 +191,13 @@ def speed_of(costs: list[tuple[float, float, int, int]]) -> Speed:
     layers = [
         Layer(Message.like(torch.empty(size, dtype=torch.uint8)), forward, back) for forward, back, size, _ in costs
     ]
-    return Speed(layers, [parameters for *_, parameters in costs], 0.5, 0.01, 0.02)
+    passes = [Passes(forward, back, 2 * back, 3 * back) for forward, back, *_ in costs]
+    return Speed(layers, passes, [parameters for *_, parameters in costs], 0.5, 0.01, 0.02)
 
 
 def test_stages_are_sums_of_layers() -> None:
-    workload = workload_of((*TINY, "partition=[1]", "stages=2"), 2, Links(Link(), Link(), copy=0.1))
-    workload._speeds[4] = speed_of([(1, 2, 10, 100), (3, 4, 20, 0), (5, 6, 30, 300)])
+    workload = workload_of((*TINY, "partition=[1]", "stages=2"), 2, Links(Link(), Link(), send=0.1, receive=0.1))
+    workload._speeds[4, 1] = workload._speeds[4, 2] = speed_of([(1, 2, 10, 100), (3, 4, 20, 0), (5, 6, 30, 300)])
     first, second = workload.setup(way_of(workload.config)).stages
     assert (first.forward, first.backward, first.update) == (1, 2 + 1, 2)
     assert (second.forward, second.backward, second.update) == (8, 10 + 3, 6)
@@ -201,7 +207,7 @@ def test_stages_are_sums_of_layers() -> None:
 
 def test_recomputed_forwards_cost_where_there_is_a_delay() -> None:
     workload = workload_of((*TINY, "partition=[1]", "stages=2", "weights=recomputed"), 2)
-    workload._speeds[4] = speed_of([(1, 2, 10, 0), (3, 4, 20, 0)])
+    workload._speeds[4, 1] = workload._speeds[4, 2] = speed_of([(1, 2, 10, 0), (3, 4, 20, 0)])
     assert [stage.backward for stage in workload.setup(way_of(workload.config)).stages] == [3, 4]
 
 
@@ -216,7 +222,7 @@ def test_ddp_has_its_buckets() -> None:
 def test_speed_ups_are_over_one_agent() -> None:
     """With 64 images and batches of 4, 16 replicas have one update an epoch, and 32 none."""
     workload = workload_of((*TINY, "partition=[1,2]", "stages=3", "replicas=3"), 2)
-    workload._speeds[4] = speed_of([(1, 1, 0, 0)] * 3)._replace(data=0.0)
+    workload._speeds[4, 1] = workload._speeds[4, 2] = speed_of([(1, 1, 0, 0)] * 3)._replace(data=0.0)
     found = speedups(workload)
     assert (found.stages, found.replicas) == ([1, 2, 3], [1, 2, 3, 4, 8, 16])
     assert [row[0] for row in found.values] == pytest.approx([1, 2, 3 * 5 * 3 / 16 * 16 / 15, 4, 8, 16])
@@ -228,11 +234,50 @@ def test_what_neighbours_exchange_is_measured() -> None:
     assert links.stages.shared
     assert 0 < links.stages.latency < 1
     assert 0 <= links.replicas.latency < 1
-    assert links.copy >= 0
+    assert links.send >= 0
+    assert links.receive == 0
     assert links.replicas.bandwidth > 1e4
 
 
 def test_microbatches_are_measured_at_their_own_size() -> None:
     workload = workload_of(PAIR, 0)
     workload.setup(Way("gpipe", 2, 1, 4, 0, 2))
-    assert sorted(workload._speeds) == [2]
+    assert sorted(workload._speeds) == [(2, 1), (2, 2), (4, 1), (4, 2)]
+
+
+def test_zero_bubble_goes_backward_in_two_passes() -> None:
+    """From the images on there is but one."""
+    workload = workload_of((*TINY, "stages=4", "partition=[1,2,3]"), 0)
+    for size in (2, 4):
+        workload._speeds[size, 2] = speed_of([(1, 2, 10, 0), (3, 4, 20, 0), (5, 6, 30, 0), (7, 8, 40, 0), (1, 1, 0, 0)])
+    stages = workload.setup(Way("zero_bubble", 2, 1, 4, 0, 2)).stages
+    assert [(part.forward, part.backward, part.weights) for part in stages] == [
+        (1, 0, 2),
+        (3, 8, 12),
+        (5, 12, 18),
+        (8, 18, 27),
+    ]
+
+
+@pytest.mark.parametrize("method", ["gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"])
+def test_a_schedule_takes_time_for_itself(method: str) -> None:
+    assert 0 < Call(seconds_a_pass, method).result() < 0.1
+
+
+def test_processes_agree_on_the_mean_of_what_they_measured() -> None:
+    one, other = speed_of([(1, 2, 10, 100)]), speed_of([(3, 6, 10, 100)])._replace(data=1.5)
+    both = mean([one, other])
+    assert (both.passes, both.data, both.collect, both.update) == ([Passes(2, 4, 8, 12)], 1.0, 0.01, 0.02)
+    assert (both.layers, both.parameter_bytes) == (one.layers, [100])
+
+
+@pytest.mark.parametrize("model", [("model.depth=8",), ("model=mlp", "model.layers=2", "model.hidden=4")])
+def test_a_network_is_measured_layer_by_layer(model: tuple[str, ...]) -> None:
+    """The first one's input has no gradient; where it has no weights, it has no backward at all."""
+    config = compose(["data=synthetic", "data.train_size=8", "batch_size=4", *model])
+    speed = Measured(config, sources.load(config.data)).speed()
+    assert len(speed.passes) == len(speed.layers) == len(speed.parameter_bytes)
+    assert all(min(layer.forward, layer.backward) > 0 for layer in speed.passes)
+    assert (speed.passes[0].input, speed.passes[0].weights) == (0, 0)
+    assert all(min(layer.input, layer.weights) > 0 for layer in speed.passes[1:])
+    assert min(speed.data, speed.collect, speed.update) > 0

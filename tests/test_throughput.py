@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.plan.costs import LOCKS, METHODS, Link, Method, Setup, StageCost, Times
-from bench.plan.microbatches import orders
-from bench.plan.throughput import predict, stretches
+from bench.plan.placement import held
+from bench.plan.throughput import overlap, predict, predict_sharing, stretches
 
 EVEN = StageCost(forward=1, backward=2)
 
@@ -102,17 +102,58 @@ def test_ddp_averages_buckets_while_the_backward_goes_on() -> None:
         ("gpipe", 4, [[15, 12, 0, 3, 0, 0], [13, 12, 1, 0, 0, 0]]),
         ("1f1b", 2, [[9, 6, 0, 3, 0, 0], [7, 6, 1, 0, 0, 0]]),
         ("1f1b", 4, [[15, 12, 0, 3, 0, 0], [13, 12, 1, 0, 0, 0]]),
-        # B0 of stage 1 is over at 3 already: the weights' gradients fill what was a bubble.
-        ("zero_bubble", 2, [[7, 6, 0, 1, 0, 0], [7, 6, 1, 0, 0, 0]]),
     ],
 )
 def test_pipelines_with_a_flush(method: Method, microbatches: int, agents: list[list[float]]) -> None:
     """Of an update's time, (K - 1) / (M + K - 1) is a bubble by GPipe and 1F1B (Narayanan et al. 2021)."""
     times = predict(Setup(method, [EVEN, EVEN], microbatches=microbatches), [1])
     assert rows(times) == agents
-    if method != "zero_bubble":
-        assert 1 - times.compute.sum() / (2 * times.seconds) == pytest.approx(1 / (microbatches + 1))
-        assert predict(Setup(method, [EVEN, EVEN], microbatches=microbatches), [5]).seconds == 5 * times.seconds
+    assert 1 - times.compute.sum() / (2 * times.seconds) == pytest.approx(1 / (microbatches + 1))
+    assert predict(Setup(method, [EVEN, EVEN], microbatches=microbatches), [5]).seconds == 5 * times.seconds
+
+
+@pytest.mark.parametrize(
+    ("microbatches", "agents"),
+    [
+        # F0 0-1, f0 3-4, b0 4-5, w0 5-6, B0 8-9, W0 9-10 | F0 1-2, f0 2-3, b0 5-6, w0 6-7, B0 7-8, W0 8-9.
+        (1, [[10, 6, 2, 2, 0, 0], [9, 6, 1, 2, 0, 0]]),
+        (2, [[14, 12, 1, 1, 0, 0], [13, 12, 1, 0, 0, 0]]),
+        # Nothing but the way of the first activation.
+        (3, [[18, 18, 0, 0, 0, 0], [19, 18, 1, 0, 0, 0]]),
+        (4, [[24, 24, 0, 0, 0, 0], [25, 24, 1, 0, 0, 0]]),
+    ],
+)
+def test_zero_bubble_has_none_where_all_passes_take_equally_long(microbatches: int, agents: list[list[float]]) -> None:
+    """ZB-V (Qi et al. 2024, section 6), from 2 K - 1 microbatches on; see the tables in tests/test_schedules.py."""
+    stages = [StageCost(1, 1, weights=1)] * 4
+    assert rows(predict(Setup("zero_bubble", stages, microbatches=microbatches, chunks=2), [1])) == agents
+
+
+def test_a_schedule_takes_its_time_for_each_pass() -> None:
+    """Half a second before each: agent 0 F0 0.5-1.5 F1 2-3 B0 6.5-8.5 B1 9-11; agent 1 F0 1.5-2.5 F1 3-4 B0 4.5-6.5 B1.
+
+    What agent 1 has to do before F0 it does while it waits.
+    """
+    setup = Setup("gpipe", [EVEN, EVEN], microbatches=2, a_pass=0.5)
+    assert rows(predict(setup, [1])) == [[11, 6, 0, 3, 0, 2], [9, 6, 1, 0, 0, 2]]
+
+
+def test_zero_bubble_by_hand_with_passes_of_different_lengths() -> None:
+    """Pieces 0 and 3 are agent 0's, 1 and 2 agent 1's, and a message from one agent to the other takes 2.
+
+    Agent 0: data 0-1, F0 1-2, F1 2-3, f0 9-10, b0 10-13, w0 13-14, f1 14-15, b1 15-18, w1 18-19, B0 at 23 (nobody wants
+    the gradient of images), W0 23-25, B1 at 30, W1 30-32, update 32-33.
+    Agent 1: F0 4-5, f0 5-7, F1 7-8, f1 8-10, b0 15-19, w0 19-20, B0 20-21, W0 21-22, b1 22-26, w1 26-27, B1 27-28, W1
+    28-29, update 29-30.
+    """
+    stages = [
+        StageCost(1, 0, 0.5, message_bytes=4, weights=2, data=1),
+        StageCost(1, 1, 0.5, message_bytes=100, weights=1, data=1),
+        StageCost(2, 4, 0.5, message_bytes=4, weights=1, data=1),
+        StageCost(1, 3, 0.5, weights=1, data=1),
+    ]
+    setup = Setup("zero_bubble", stages, microbatches=2, chunks=2, link=Link(bandwidth=2))
+    assert rows(predict(setup, [1])) == [[33, 17, 6, 9, 0, 1], [30, 21, 4, 5, 0, 0]]
 
 
 def test_interleaving_shortens_the_bubble() -> None:
@@ -122,22 +163,45 @@ def test_interleaving_shortens_the_bubble() -> None:
     assert predict(Setup("1f1b", [StageCost(2, 4)] * 2, microbatches=2), [1]).seconds == 2 * 6 + 1 * 6
 
 
-def test_orders_are_those_of_the_literature() -> None:
-    """ZB1P and interleaved 1F1B as torch.distributed.pipelining prints them, for two agents."""
+# ------------------------------------------------------------------------------------ agents that slow one another down
+SLOW = StageCost(forward=2, backward=4)
+"""EVEN, while others compute."""
 
-    def words(setup: Setup) -> list[str]:
-        return [" ".join(f"{p.stage}{p.kind[0].upper()}{p.microbatch}" for p in order) for order in orders(setup)]
 
-    zero = Setup("zero_bubble", [EVEN] * 2, microbatches=3)
-    assert words(zero) == [
-        "0F0 0F1 0B0 0W0 0F2 0B1 0W1 0B2 0W2",
-        "1F0 1B0 1F1 1B1 1W0 1F2 1B2 1W1 1W2",
-    ]
-    interleaved = Setup("interleaved_1f1b", [EVEN] * 4, microbatches=2, chunks=2)
-    assert words(interleaved) == [
-        "0F0 0F1 2F0 2F1 2B0 2B1 0B0 0B1",
-        "1F0 1F1 3F0 3B0 3F1 3B1 1B0 1B1",
-    ]
+@pytest.mark.parametrize(
+    ("setup", "share"),
+    [
+        (Setup("decoupled", [EVEN]), 0),
+        # In turns.
+        (Setup("decoupled", [EVEN, EVEN], staleness=0), 0),
+        # All the time: there is nothing to wait for.
+        (Setup("ddp", [EVEN], replicas=2), 1),
+        # 12 seconds of work in 9, of which both work for 3: for half of the work.
+        (Setup("gpipe", [EVEN, EVEN], microbatches=2), 1 / 2),
+        # 24 seconds of work in 15, of which both work for 9.
+        (Setup("gpipe", [EVEN, EVEN], microbatches=4), 3 / 4),
+    ],
+)
+def test_what_agents_do_at_the_same_time_takes_longer(setup: Setup, share: float) -> None:
+    """The seconds of all passes grow alike, so that the shares stay what they are."""
+    alone = predict(setup, [1])
+    assert overlap(alone) == pytest.approx(share)
+    slowed = predict_sharing(setup, replace(setup, stages=[SLOW] * len(setup.stages)), [1])
+    assert slowed.seconds == pytest.approx((1 + share) * alone.seconds)
+
+
+def test_the_share_of_work_in_company_is_a_fixed_point() -> None:
+    """The second stage alone is slowed down, by a half in company: 3 and 3 + 1.5 x seconds in turns of 3 + 1.5 x.
+
+    In a long epoch of FDG the first stage works for 3 in each 3 + 1.5 x, the second one always: for x both work.
+    """
+    setup = Setup("decoupled", [EVEN, EVEN], staleness=2)
+    together = replace(setup, stages=[EVEN, StageCost(1.5, 3)])
+    times = predict_sharing(setup, together, [2000])
+    share = overlap(times)
+    assert times.seconds / 2000 == pytest.approx(3 + 1.5 * share, rel=0.005)
+    # With t = 3 + 1.5 x seconds a turn: n = (3 + t) / t at work, and x = 2 (n - 1) / n = 6 / (3 + t).
+    assert share == pytest.approx((math.sqrt(36 + 36) - 6) / 3, rel=0.01)
 
 
 def test_stretches_add_up() -> None:
@@ -157,6 +221,7 @@ WRONG: list[tuple[dict[str, object], str]] = [
     ({"method": "pipedream"}, "method='pipedream': allowed are decoupled, ddp, gpipe, 1f1b, interleaved_1f1b, zero"),
     ({"stages": [EVEN] * 2, "chunks": 2, "method": "gpipe"}, "chunks=2 must be 1 for method='gpipe'"),
     ({"stages": [EVEN] * 2, "method": "ddp"}, "method='ddp' needs one stage, not 2"),
+    ({"method": "zero_bubble"}, "chunks=1 must be 2 for method='zero_bubble'"),
     ({"jitter": math.nan}, "jitter=nan must be finite and at least 0"),
     ({"jitter": -0.1}, "jitter=-0.1 must be finite and at least 0"),
 ]
@@ -173,7 +238,7 @@ def test_microbatches_that_do_not_go_round_are_refused() -> None:
     with pytest.raises(
         ValueError, match="microbatches=5 must be a multiple of 2, their number of rounds over 2 agents"
     ):
-        predict(Setup("zero_bubble", [EVEN] * 2, microbatches=5), [1])
+        predict(Setup("interleaved_1f1b", [EVEN] * 2, microbatches=5), [1])
 
 
 # ---------------------------------------------------------------------------------------------------- what always holds
@@ -184,7 +249,7 @@ SOME = st.floats(0.1, 4).map(lambda x: round(x, 3))
 @st.composite
 def setups(draw: st.DrawFn, methods: Sequence[Method] = METHODS, jitter: bool = True) -> Setup:
     method = draw(st.sampled_from(methods))
-    chunks = draw(st.integers(1, 2)) if method in ("interleaved_1f1b", "zero_bubble") else 1
+    chunks = {"interleaved_1f1b": draw(st.integers(1, 2)), "zero_bubble": 2}.get(method, 1)
     agents = 1 if method == "ddp" else draw(st.integers(1, 4))
     microbatches = 1 if method in ("decoupled", "ddp") else draw(st.integers(1, 2)) * agents
     link = st.builds(Link, bandwidth=st.floats(0.5, 4), latency=SECONDS, shared=st.booleans())
@@ -192,6 +257,7 @@ def setups(draw: st.DrawFn, methods: Sequence[Method] = METHODS, jitter: bool = 
         StageCost,
         **dict.fromkeys(("forward", "backward", "update"), SOME),
         **dict.fromkeys(("message_bytes", "parameter_bytes", "data", "send", "receive", "averaging"), SECONDS),
+        weights=SOME if method == "zero_bubble" else st.just(0.0),
     )
     return Setup(
         method,
@@ -200,6 +266,7 @@ def setups(draw: st.DrawFn, methods: Sequence[Method] = METHODS, jitter: bool = 
         draw(st.integers(0, 5)),
         microbatches,
         chunks,
+        draw(SECONDS),
         draw(link),
         draw(link),
         draw(st.sampled_from([0.0, 0.3])) if jitter else 0.0,
@@ -220,11 +287,18 @@ def test_computing_locks_and_the_rest_are_the_wall_time(setup: Setup, batches: i
         assert times.locking("update") == 0
 
 
+def passes(stage: StageCost) -> list[float]:
+    return [float(np.max(seconds)) for seconds in (stage.forward, stage.backward, stage.weights)]
+
+
 @given(setups(jitter=False), st.integers(1, 7))
 def test_nothing_is_faster_than_its_slowest_stage_alone(setup: Setup, batches: int) -> None:
     works = [
-        np.sum([np.add(stage.forward, stage.backward) * setup.microbatches + stage.update for stage in held])
-        for held in (setup.stages[agent :: setup.agents] for agent in range(setup.agents))
+        np.sum([sum(passes(stage)) * setup.microbatches + float(np.max(stage.update)) for stage in stages])
+        for stages in (
+            [setup.stages[number] for number in held(setup.method, setup.agents, len(setup.stages), agent)]
+            for agent in range(setup.agents)
+        )
     ]
     times = predict(setup, [batches])
     assert times.seconds >= batches * max(works) * (1 - 1e-9)
@@ -295,7 +369,7 @@ def test_4096_agents_and_1000_ticks_take_ten_seconds_at_most(
 ) -> None:
     stage = StageCost(1.0, 2.0, 0.1, message_bytes=100.0, parameter_bytes=1000.0, send=0.01, receive=0.01)
     link = Link(1e3, 0.01)
-    setup = Setup(method, [stage] * stages, replicas, staleness, microbatches, 1, link, link, jitter=0.1)
+    setup = Setup(method, [stage] * stages, replicas, staleness, microbatches, link=link, peers=link, jitter=0.1)
     started = time.process_time()
     assert predict(setup, [1000]).updates == 1000
     assert time.process_time() - started <= 10

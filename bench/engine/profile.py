@@ -87,15 +87,15 @@ def _held(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[tuple[Tenso
 
 def _seconds(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[float, float]:
     """Of forward and of backward."""
-    marks = [_now(numerics.device)]
+    marks = [now(numerics.device)]
     outputs = every(numerics.apply(layer, x))
-    marks.append(_now(numerics.device))
+    marks.append(now(numerics.device))
     sources = [*layer.parameters(), *(part for part in every(x) if part.requires_grad)]
     incoming = [torch.ones_like(output) for output in outputs]
-    marks.append(_now(numerics.device))
+    marks.append(now(numerics.device))
     if sources:
         torch.autograd.grad(outputs, sources, incoming)
-    marks.append(_now(numerics.device))
+    marks.append(now(numerics.device))
     return marks[1] - marks[0], marks[3] - marks[2]
 
 
@@ -111,8 +111,8 @@ def _operations(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[float
     return forward, forward * (2 if every(x)[0].requires_grad else 1)
 
 
-def _now(device: torch.device) -> float:
-    """Seconds, when the device is done."""
+def now(device: torch.device) -> float:
+    """Seconds on the host's clock, when the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -1,41 +1,52 @@
-"""What training costs on this machine, part by part: what a prediction of throughput is made of."""
+"""What a network's training costs on this machine, layer by layer: what a prediction of throughput is made of."""
 
 from __future__ import annotations
 
-import copy
 import statistics
-import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+# What torch's schedules run where they put the weights' gradients off.
+from torch.distributed.pipelining._backward import stage_backward_input, stage_backward_weight
+
 from bench.config import RunConfig
-from bench.engine.channels import Route
-from bench.engine.memory import Exchange
-from bench.engine.message import Message
+from bench.engine.assembly import batches_of
+from bench.engine.heap import keep_freed_memory
 from bench.engine.numerics import Numerics
 from bench.engine.optimizer import FlatOptimizer
-from bench.engine.profile import Layer, profile
+from bench.engine.profile import Layer, now, profile
 from bench.engine.weights import Weights
-from bench.engine.world import World
+from bench.task.data import Dataset
+from bench.task.models import build
+from bench.task.tensors import every, together
 
-REPEATS = 5
-ROUNDS = 40
-"""Exchanges of each size between two agents."""
-SIZES = (1 << 10, 1 << 20)
-"""Bytes of a small and a large message."""
-PRODUCT = 384
-"""Rows of the matrices that an agent multiplies between two exchanges: some milliseconds of computing, as a stage."""
+REPEATS = 10
+"""Updates."""
+
+
+class Passes(NamedTuple):
+    """Seconds of one layer."""
+
+    forward: float
+    backward: float
+    input: float
+    """Of a backward to the gradients of the layer's input alone."""
+    weights: float
+    """Of a pass to the gradients of its weights, after that."""
 
 
 class Speed(NamedTuple):
     """Of one agent, for batches of one size."""
 
     layers: list[Layer]
-    """Seconds of their passes."""
+    """Their messages, and the costs by which a run would cut the network."""
+    passes: list[Passes]
+    """Of each layer, in a row as in training. The last one's hold the loss."""
     parameter_bytes: list[int]
     """Of each layer."""
     data: float
@@ -46,100 +57,126 @@ class Speed(NamedTuple):
     """Seconds a parameter byte: of the optimizer's step."""
 
 
-def measure(config: RunConfig, network: nn.Sequential, inputs: Callable[[], Tensor], numerics: Numerics) -> Speed:
-    """Walk through a network, placed.
+class Measured:
+    """The whole network, trained on one and the same batch."""
 
-    Args:
-        inputs: makes a batch's images.
-    """
-    layers = profile(network, inputs(), numerics, "measured")
-    sizes = [sum(p.numel() * p.element_size() for p in layer.parameters()) for layer in network]
-    weights = Weights(copy.deepcopy(network), 2)
-    optimizer = FlatOptimizer(config.optimizer, weights.current)
-    gradients = [torch.zeros_like(parameter) for parameter in weights.parameters]
-    collect = _seconds(lambda: weights.collect(gradients), numerics.device)
-    update = _seconds(lambda: optimizer.step(weights.advance(), weights.gradient, 0.0), numerics.device)
-    total = max(sum(sizes), 1)
-    return Speed(layers, sizes, _seconds(inputs, numerics.device), collect / total, update / total)
+    def __init__(self, config: RunConfig, dataset: Dataset) -> None:
+        torch.set_num_threads(1)
+        keep_freed_memory()
+        numerics = Numerics.of(config, torch.device(config.device))
+        self._device, self._batches = numerics.device, batches_of(config, dataset, 0, numerics)
+        torch.manual_seed(config.seed)
+        network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+        self._layers = profile(network, self._batches.inputs(0, 0), numerics, "measured")
+        self._sizes = [sum(p.numel() * p.element_size() for p in layer.parameters()) for layer in network]
+        self._update = _Update(config, numerics, network)
+        self._once()
 
+    def speed(self) -> Speed:
+        """Medians of some updates."""
+        data, updates, split = zip(*(self._once() for _ in range(REPEATS)), strict=True)
+        forward, backward, collect, step = (_medians(rows) for rows in zip(*updates, strict=True))
+        passes = [
+            Passes(*layer) for layer in zip(forward, backward, *map(_medians, zip(*split, strict=True)), strict=True)
+        ]
+        total = max(sum(self._sizes), 1)
+        return Speed(self._layers, passes, self._sizes, statistics.median(data), collect[0] / total, step[0] / total)
 
-def _seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Median, the first call apart."""
-    times = []
-    for _ in range(REPEATS + 1):
-        started = time.perf_counter()
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
-
-
-class Pace(NamedTuple):
-    """Of what two agents exchange."""
-
-    latency: float
-    """Seconds of a message without bytes."""
-    per_byte: float
-    """Seconds a byte more."""
+    def _once(self) -> tuple[float, Sequence[list[float]], Sequence[list[float]]]:
+        started = now(self._device)
+        images = self._batches.inputs(0, 0)
+        prepared = now(self._device) - started
+        targets = self._batches.targets(0, 0)
+        return prepared, self._update(images, targets), self._update.split(images, targets)
 
 
-def exchange_paces(world: World) -> tuple[Pace, Pace]:
-    """Between two neighbouring stages, one way, and of an all-reduce between two replicas; the same at both ranks.
-
-    Both compute in between, as agents do: caches are cold, and whoever carries the messages has to be woken.
-    """
-    return _pace(world, _one_way), _pace(world, _allreduce)
-
-
-def _pace(world: World, seconds: Callable[[World, int], list[float]]) -> Pace:
-    # The earlier rank also waits for the later one, which waits for the message alone.
-    small, large = (statistics.fmean(map(min, zip(*world.gather(seconds(world, size)), strict=True))) for size in SIZES)
-    per_byte = max(large - small, 0.0) / (SIZES[1] - SIZES[0])
-    return Pace(max(small - SIZES[0] * per_byte, 0.0), per_byte)
+def mean(speeds: Sequence[Speed]) -> Speed:
+    """Of processes that computed at the same time."""
+    first, count = speeds[0], len(speeds)
+    passes = [
+        Passes(*(sum(seconds) / count for seconds in zip(*layer, strict=True)))
+        for layer in zip(*(speed.passes for speed in speeds), strict=True)
+    ]
+    data, collect, update = (sum(seconds) / count for seconds in zip(*(speed[3:] for speed in speeds), strict=True))
+    return Speed(first.layers, passes, first.parameter_bytes, data, collect, update)
 
 
-def _one_way(world: World, size: int) -> list[float]:
-    """Half the seconds of there and back, through the channels of two stages."""
-    message, exchange = Message.like(torch.empty(size, dtype=torch.uint8)), Exchange(world)
-    if world.rank == 0:
-        sender = exchange.sender(Route.activations(world, 0, 1), message, 2)
-        receiver = exchange.receiver(Route.gradients(world, 1, 1), message, 2)
-    else:
-        receiver = exchange.receiver(Route.activations(world, 0, 0), message, 2)
-        sender = exchange.sender(Route.gradients(world, 1, 0), message, 2)
-    exchange.close()
-    sender.open(ROUNDS)
-    receiver.open(ROUNDS)
-    tensor, times = torch.zeros(size, dtype=torch.uint8), []
-    for _ in range(ROUNDS):
-        _compute()
-        world.barrier()
-        started = time.perf_counter()
-        if world.rank == 0:
-            sender.send(tensor)
-        receiver.receive()
-        receiver.release()
-        if world.rank == 1:
-            sender.send(tensor)
-        times.append((time.perf_counter() - started) / 2)
-    sender.flush()
-    # The second rank does not see its answer arrive.
-    shared: list[float] = world.share(times)
-    return shared
+def count(config: RunConfig, dataset: Dataset) -> list[float]:
+    """Operations of each layer."""
+    numerics = Numerics.of(config, torch.device(config.device))
+    images = batches_of(config, dataset, 0, numerics).inputs(0, 0)
+    network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+    return [layer.cost for layer in profile(network, images, numerics, "counted")]
 
 
-def _allreduce(world: World, size: int) -> list[float]:
-    tensor, times = torch.zeros(size // 4), []
-    for _ in range(ROUNDS):
-        _compute()
-        started = time.perf_counter()
-        dist.all_reduce(tensor, group=world.control)
-        times.append(time.perf_counter() - started)
-    return times
+def _medians(rows: Sequence[Sequence[float]]) -> list[float]:
+    return [statistics.median(column) for column in zip(*rows, strict=True)]
 
 
-def _compute() -> None:
-    matrix = torch.ones(PRODUCT, PRODUCT)
-    for _ in range(4):
-        torch.mm(matrix, matrix)
+class _Update:
+    """One update of a network, as a worker makes it."""
+
+    def __init__(self, config: RunConfig, numerics: Numerics, network: nn.Sequential) -> None:
+        self._numerics, self._weights = numerics, Weights(network.train(), 2)
+        self._optimizer = FlatOptimizer(config.optimizer, self._weights.current)
+
+    def __call__(self, images: Tensor, targets: Tensor) -> tuple[list[float], list[float], list[float], list[float]]:
+        """Seconds of each layer's forward and backward, to collect the gradients, and of the optimizer's step.
+
+        A layer's backward begins where the gradient of its output is there.
+        """
+        device, weights = self._numerics.device, self._weights
+        output: Any = images
+        marks = [now(device)]
+        arrived: dict[int, float] = {}
+        for number, layer in enumerate(weights.module.children()):
+            output = self._numerics.apply(layer, output)
+            # The first is what the layer has computed; a shortcut beside it may be its input.
+            if every(output)[0].requires_grad:
+                every(output)[0].register_hook(partial(self._note, arrived, number))  # type: ignore[no-untyped-call]
+            marks.append(now(device))
+        loss = self._numerics.loss(output, targets)
+        marks[-1] = now(device)
+        gradients = torch.autograd.grad(loss, weights.parameters)
+        end = now(device)
+        ends = [end, *(arrived.get(number, end) for number in range(len(marks) - 2)), marks[-1]]
+        weights.collect(gradients)
+        collected = now(device)
+        self._optimizer.step(weights.advance(), weights.gradient, 0.0)
+        updated = now(device)
+        forward = [after - before for before, after in pairwise(marks)]
+        backward = [end - start for end, start in pairwise(ends)]
+        return forward, backward, [collected - ends[0]], [updated - collected]
+
+    def _note(self, arrived: dict[int, float], number: int, gradient: Tensor) -> None:  # noqa: ARG002
+        """The gradient of a layer's output is there."""
+        arrived[number] = now(self._numerics.device)
+
+    def split(self, images: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:
+        """Seconds of each layer's backward to its input, and then to its weights; 0 of the first, which has images."""
+        device, weights = self._numerics.device, self._weights
+        for parameter, view in zip(weights.parameters, weights.views(weights.gradient), strict=True):
+            parameter.grad = view
+        layers = list(weights.module.children())
+        inputs: list[list[Tensor]] = [[images]]
+        outputs: list[list[Tensor]] = []
+        for layer in layers:
+            made = every(self._numerics.apply(layer, together(inputs[-1])))
+            outputs.append([output.clone() if output._is_view() else output for output in made])
+            inputs.append([output.detach().requires_grad_() for output in outputs[-1]])
+        (logits,) = outputs.pop()
+        outputs.append([self._numerics.loss(logits, targets)])
+        incoming: list[Tensor] | None = None
+        spent = [(0.0, 0.0)]
+        for layer, x, output in reversed(list(zip(layers, inputs, outputs, strict=False))[1:]):
+            started = now(device)
+            gradients, groups = stage_backward_input(output, incoming, x, layer.parameters())
+            between = now(device)
+            stage_backward_weight(layer.parameters(), groups)
+            spent.insert(1, (between - started, now(device) - between))
+            incoming = [gradient for gradient in gradients if gradient is not None]
+            assert len(incoming) == len(x)
+        for parameter in weights.parameters:
+            parameter.grad = None
+        to_inputs, to_weights = zip(*spent, strict=True)
+        return list(to_inputs), list(to_weights)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bench.plan.placement import holder
 
 Method = Literal["decoupled", "ddp", "gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"]
 METHODS: tuple[Method, ...] = get_args(Method)
 LOCKS = ("forward", "backward", "update")
 Array = NDArray[np.float64]
-Seconds = float | Sequence[float]
+Seconds = float | Sequence[float] | Array
 """Of every replica alike, or of each."""
 
 
@@ -51,14 +53,17 @@ class StageCost:
 
     forward: Seconds
     backward: Seconds
+    """``zero_bubble``: to the gradients of the input alone."""
     update: Seconds = 0.0
     """Of the optimizer's step."""
+    weights: Seconds = 0.0
+    """``zero_bubble``: of the pass to the gradients of the weights, which it puts off."""
     message_bytes: float = 0.0
     """Of the activation that the stage hands on, and of the gradient that comes back for it."""
     parameter_bytes: float = 0.0
     """What its replicas average."""
     data: Seconds = 0.0
-    """Before a forward: to prepare the images."""
+    """To prepare a batch's images, before the first forward."""
     send: Seconds = 0.0
     """To hand over one message."""
     receive: Seconds = 0.0
@@ -67,6 +72,14 @@ class StageCost:
     """To start an averaging, and to use its result."""
     buckets: tuple[tuple[float, float], ...] = ()
     """``ddp``: (share of the backward after which it is ready, bytes) of each bucket of gradients, in order."""
+
+
+def _between(one: StageCost, other: StageCost, share: float) -> StageCost:
+    seconds: dict[str, Any] = {
+        name: (1 - share) * np.asarray(getattr(one, name), float) + share * np.asarray(getattr(other, name), float)
+        for name in ("forward", "backward", "update", "weights", "data", "send", "receive", "averaging")
+    }
+    return replace(one, **seconds)
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,9 @@ class Setup:
     microbatches: int = 1
     """M; of the pipelines with a flush at every update."""
     chunks: int = 1
-    """Stages that each agent holds: stage j is held by agent j mod K."""
+    """Stages that each agent holds (:mod:`bench.plan.placement`)."""
+    a_pass: float = 0.0
+    """Seconds that keep an agent's core busy before each pass of a microbatch: of the schedule itself."""
     link: Link = Link()
     """Between neighbouring stages."""
     peers: Link = Link()
@@ -106,6 +121,8 @@ class Setup:
             raise ValueError(f"method={self.method!r}: allowed are {', '.join(METHODS)}")
         if self.chunks > 1 and self.method not in ("interleaved_1f1b", "zero_bubble"):
             raise ValueError(f"chunks={self.chunks} must be 1 for method={self.method!r}")
+        if self.chunks != 2 and self.method == "zero_bubble":
+            raise ValueError(f"chunks={self.chunks} must be 2 for method='zero_bubble'")
         if self.method == "ddp" and len(self.stages) > 1:
             raise ValueError(f"method='ddp' needs one stage, not {len(self.stages)}")
         if not (math.isfinite(self.jitter) and self.jitter >= 0):
@@ -115,6 +132,15 @@ class Setup:
     def agents(self) -> int:
         """K: agents of a replica."""
         return len(self.stages) // self.chunks
+
+    def towards(self, other: Setup, share: float) -> Setup:
+        """So far on the way to another setup's seconds of stages: 0 is this one's."""
+        pairs = zip(self.stages, other.stages, strict=True)
+        return replace(self, stages=[_between(own, others, share) for own, others in pairs])
+
+    def holder(self, stage: int) -> int:
+        """The agent that holds a stage."""
+        return holder(self.method, self.agents, stage)
 
     def table(self, name: str) -> Array:
         """A field of every stage [stages, replicas]."""

@@ -1,79 +1,17 @@
 """The seconds of agents that cut each batch into microbatches, and update when all have passed: pipelines with a flush.
 
-The orders are those of ``torch.distributed.pipelining``: GPipe (Huang et al. 2019, arXiv 1811.06965), 1F1B (Narayanan
-et al. 2019, PipeDream, arXiv 1806.03377), interleaved 1F1B (Narayanan et al. 2021, arXiv 2104.04473), and zero bubble
-in its form ZB1P (Qi et al. 2024, arXiv 2401.10241). Two microbatches on two agents by 1F1B::
-
-    agent 0  F0 F1 .  B0 .  B1
-    agent 1  .  F0 B0 F1 B1 .
+An agent goes through its order (``plan/schedules.py``); whatever it waits for is the greater of two times.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bench.plan.costs import LOCKS, Array, Noise, Setup, Times
-
-WEIGHT_SHARE = 0.5
-"""Of a backward: the gradients of the weights. Those of the input are as many products, where weights share none."""
-
-
-class Pass(NamedTuple):
-    """Of one microbatch through one stage."""
-
-    kind: Literal["forward", "backward", "weights"]
-    """``backward`` leaves the weights' gradients out where ``weights`` follows (zero bubble)."""
-    stage: int
-    microbatch: int
-
-
-def orders(setup: Setup) -> list[list[Pass]]:
-    """What each agent of a replica does for one update.
-
-    Raises:
-        ValueError: the method cannot cut a batch into so many microbatches.
-    """
-    agents, count = setup.agents, setup.microbatches
-    if setup.method == "gpipe":
-        kinds: tuple[Literal["forward", "backward"], ...] = ("forward", "backward")
-        return [[Pass(kind, agent, number) for kind in kinds for number in range(count)] for agent in range(agents)]
-    rounds = max(1, count // agents)
-    if setup.method != "1f1b" and count % rounds:
-        raise ValueError(
-            f"microbatches={count} must be a multiple of {rounds}, their number of rounds over {agents} agents"
-        )
-    return [_alternating(setup, agent, count // rounds) for agent in range(agents)]
-
-
-def _alternating(setup: Setup, agent: int, together: int) -> list[Pass]:
-    """Forwards until the first gradient can be there, then forwards and backwards in turns, then backwards.
-
-    Args:
-        together: microbatches that go through a chunk before the agent turns to its next one.
-    """
-    chunks, behind = setup.chunks, setup.agents - 1 - agent
-    together = setup.microbatches if chunks == 1 else together
-    total = chunks * setup.microbatches
-    hop = 2 if setup.method == "interleaved_1f1b" else 1
-    ahead = min((chunks - 1) * together + hop * behind, total)
-    forwards, backwards, seen = [], [], [0] * chunks
-    for number in range(total):
-        chunk = number // together % chunks
-        last = chunks - 1 - chunk
-        microbatch, seen[chunk] = seen[chunk], seen[chunk] + 1
-        forwards.append(Pass("forward", chunk * setup.agents + agent, microbatch))
-        backwards.append(Pass("backward", last * setup.agents + agent, microbatch))
-    order = forwards[:ahead]
-    for number, backward in enumerate(backwards):
-        order += [*forwards[ahead + number : ahead + number + 1], backward]
-        if setup.method == "zero_bubble" and number >= agent:
-            order.append(backwards[number - agent]._replace(kind="weights"))
-    if setup.method == "zero_bubble":
-        order += [backward._replace(kind="weights") for backward in backwards[max(0, total - agent) :]]
-    return order
+from bench.plan.schedules import KINDS, Pass, orders
 
 
 class Level(NamedTuple):
@@ -91,9 +29,8 @@ class Level(NamedTuple):
     """Whether its message goes to another agent."""
     takes: np.ndarray
     """Whether the message that it waits for comes from another agent."""
-
-
-KINDS = ("forward", "backward", "weights")
+    begins: np.ndarray
+    """Whether the batch's images have to be prepared before it."""
 
 
 def levels(setup: Setup, ordered: Sequence[Sequence[Pass]]) -> list[Level]:
@@ -120,26 +57,38 @@ def levels(setup: Setup, ordered: Sequence[Sequence[Pass]]) -> list[Level]:
 
 def _level(setup: Setup, passes: Sequence[tuple[int, Pass]], number: Mapping[Pass, int]) -> Level:
     sources = [_source(setup, item) for _, item in passes]
-    several = setup.agents > 1
-    ends = {"forward": len(setup.stages) - 1, "backward": 0}
+    sends = [_follower(setup, item) for _, item in passes]
+
+    def elsewhere(agent: int, other: Pass | None) -> bool:
+        return other is not None and setup.holder(other.stage) != agent
+
     return Level(
         np.array([agent for agent, _ in passes]),
         np.array([item.stage for _, item in passes]),
         np.array([KINDS.index(item.kind) for _, item in passes]),
         np.array([-1 if source is None else number[source] for source in sources]),
         np.array([number[item] for _, item in passes]),
-        np.array([several and ends.get(item.kind, item.stage) != item.stage for _, item in passes]),
-        np.array([several and source is not None for source in sources]),
+        np.array([elsewhere(agent, follower) for (agent, _), follower in zip(passes, sends, strict=True)]),
+        np.array([elsewhere(agent, source) for (agent, _), source in zip(passes, sources, strict=True)]),
+        np.array([item == Pass("forward", 0, 0) for _, item in passes]),
     )
 
 
 def _source(setup: Setup, item: Pass) -> Pass | None:
     """The pass, in another stage, that a pass has to wait for."""
-    if item.kind == "forward" and item.stage:
-        return item._replace(stage=item.stage - 1)
-    if item.kind == "backward" and item.stage < len(setup.stages) - 1:
-        return item._replace(stage=item.stage + 1)
-    return None
+    return _beside(setup, item, {"forward": -1, "backward": 1})
+
+
+def _follower(setup: Setup, item: Pass) -> Pass | None:
+    """The pass, in another stage, that waits for a pass."""
+    return _beside(setup, item, {"forward": 1, "backward": -1})
+
+
+def _beside(setup: Setup, item: Pass, steps: Mapping[str, int]) -> Pass | None:
+    if item.kind not in steps:
+        return None
+    stage = item.stage + steps[item.kind]
+    return item._replace(stage=stage) if 0 <= stage < len(setup.stages) else None
 
 
 def walk(setup: Setup, batches: int) -> Times:
@@ -161,13 +110,11 @@ class _Walk:
         self._free = np.zeros((setup.agents, replicas))
         self._locks = np.zeros((len(LOCKS), setup.agents, replicas))
         self._times = Times.nothing(setup.agents, replicas)
-        backward = setup.table("backward")
-        share = WEIGHT_SHARE if setup.method == "zero_bubble" else 0.0
-        self._seconds = np.stack([setup.table("forward"), (1 - share) * backward, share * backward])
+        self._seconds = np.stack([setup.table(kind) for kind in KINDS])
         sizes = setup.table("message_bytes") / setup.link.bandwidth
         self._transfer = np.stack([sizes, np.roll(sizes, 1, axis=0)])
         self._data, self._send, self._receive = (setup.table(name) for name in ("data", "send", "receive"))
-        self._data[1:] = 0.0
+        self._agents = np.array([setup.holder(stage) for stage in range(stages)])
 
     def run(self, batches: int) -> Times:
         for _ in range(batches):
@@ -176,16 +123,15 @@ class _Walk:
                 self._pass(level, noise)
             self._update(noise)
         # What an agent sent last has left before its clock stops.
-        wall, left = self._free.copy(), self._left.max(axis=0)
-        for chunk in range(self._setup.chunks):
-            wall = np.maximum(wall, left[chunk * self._setup.agents : (chunk + 1) * self._setup.agents])
+        wall = self._free.copy()
+        np.maximum.at(wall, self._agents, self._left.max(axis=0))
         times = self._times
         times.busy[:] += wall - self._free
         return Times(batches, wall, times.compute, dict(zip(LOCKS, self._locks, strict=True)), times.busy)
 
     def _pass(self, level: Level, noise: Array) -> None:
         agents, stages = level.agents, level.stages
-        data = self._data[stages] * (level.kinds == 0)[:, None]
+        data = self._data[stages] * level.begins[:, None] + self._setup.a_pass
         begin = self._free[agents] + data
         ready = np.maximum(begin, self._arrived[level.sources])
         ready += self._receive[stages] * level.takes[:, None]
@@ -207,15 +153,20 @@ class _Walk:
     def _update(self, noise: Array) -> None:
         """When all microbatches are through: average the chunks' gradients in turn, then step."""
         setup, times = self._setup, self._times
-        chunks = (setup.chunks, setup.agents, setup.replicas)
-        work = setup.table("update").reshape(chunks).sum(0) * noise
+        work = self._of_agents("update") * noise
         if setup.replicas > 1:
-            size = setup.table("parameter_bytes").reshape(chunks).sum(0)[:, :1]
+            size = self._of_agents("parameter_bytes")[:, :1]
             seconds = np.array([[setup.peers.allreduce(float(own), setup.replicas)] for (own,) in size])
-            handling = setup.table("averaging").reshape(chunks).sum(0)
+            handling = self._of_agents("averaging")
             averaged = self._free.max(axis=1, keepdims=True) + seconds
             self._locks[2] += averaged - self._free
             times.busy[:] += handling
             self._free = averaged + handling
         times.compute[:] += work
         self._free = self._free + work
+
+    def _of_agents(self, name: str) -> Array:
+        """A field, summed over the stages that each agent holds [K, S]."""
+        total = np.zeros_like(self._free)
+        np.add.at(total, self._agents, self._setup.table(name))
+        return total

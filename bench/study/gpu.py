@@ -7,7 +7,6 @@ import multiprocessing
 import random
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from bench.config import RunConfig
@@ -33,8 +32,6 @@ CONTENDERS = {
     "minimal loop": ("stages=1",),
     "minimal loop, compiled": ("stages=1",),
 }
-WARM_UP = 20
-"""Updates of a minimal loop before its clock starts."""
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -65,6 +62,8 @@ def gpu_name() -> str | None:
 
 def _measure(name: str, config: RunConfig, place: Path) -> float:
     """Images per second of one contender."""
+    from bench.engine.minimal import minimal_loop
+
     if name.startswith("minimal loop"):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             return float(pool.apply(minimal_loop, (config, name.endswith("compiled"))))
@@ -76,40 +75,6 @@ def _measure(name: str, config: RunConfig, place: Path) -> float:
     record = folder.read_record()
     assert record is not None
     return float(record["metrics"]["throughput/images_per_second"])
-
-
-def minimal_loop(config: RunConfig, compiled: bool) -> float:
-    """Images per second of the loop that anybody would write; compiled, with CUDA graphs."""
-    import torch
-
-    from bench.task.data import Batches
-    from bench.task.models import build
-    from bench.task.sources import load
-
-    device = torch.device("cuda")
-    dataset = load(config.data, None)
-    batches = Batches(
-        dataset,
-        seed=config.seed,
-        batch_size=config.batch_size,
-        channels_last=config.channels_last,
-        device=device,
-    )
-    layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    network = build(config.model, dataset.image_shape, dataset.classes).to(device).to(memory_format=layout)
-    forward = torch.compile(network, mode="reduce-overhead") if compiled else network
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    started = 0.0
-    for index in range(batches.batches):
-        if index == WARM_UP:
-            torch.cuda.synchronize()
-            started = time.perf_counter()
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(forward(batches.inputs(0, index)), batches.targets(0, index))
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    torch.cuda.synchronize()
-    return (batches.batches - WARM_UP) * config.batch_size / (time.perf_counter() - started)
 
 
 def _report(speeds: dict[str, list[float]], device: str) -> None:

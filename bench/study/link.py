@@ -30,6 +30,9 @@ ADDRESSES = ("198.18.0.1", "198.18.0.2")
 PORT = 29400
 BURST_SECONDS, LEAST_BURST, QUEUE = 0.001, 16384, "400ms"
 """What the token bucket lets pass at once, seconds of the rate and bytes; larger segments are cut up before it."""
+PAYLOAD = 1448 / (1514 + 66 / 2)
+"""Of the rate, a message's own bytes: of each 1,514 of a segment, and each two segments have an acknowledgement, for
+which the messages of the other way have to leave room."""
 TRIAL_SECONDS = 0.5
 NEEDS = "network: needs ip, tc (iproute2) and unshare (util-linux) and the right to make network namespaces (root)"
 

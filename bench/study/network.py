@@ -12,7 +12,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from bench.study.compose import compose
 from bench.study.elsewhere import Call, terminable, warm_up
 from bench.study.interval import Interval, mean, ratio
 from bench.study.launch import RunFailed
-from bench.study.link import Link, linked
+from bench.study.link import PAYLOAD, Link, linked
+from bench.study.links import across
 from bench.study.nodes import Crossing, run_across
 from bench.study.record import environment
 from bench.study.table import NOTHING, align
+from bench.study.workload import Workload, way_of
 
 UPDATES = 40
 """Of each run. To fill and drain two stages takes as many ticks more as there is staleness: 5% of an FDG run."""
@@ -43,6 +45,8 @@ METHODS = {
     "ddp": ("method=ddp", "stages=1", "replicas=2"),
     "1f1b": ("method=1f1b", "stages=2", "replicas=1"),
 }
+FORECAST = "forecast"
+"""Takes its turn as a method does, for each model."""
 FILE = Path("results/network.csv")
 
 
@@ -65,6 +69,16 @@ class Trial:
     locking: float
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """What a run should measure, by a walk of the clock with what its parts cost in the same round."""
+
+    model: str
+    megabits: float
+    method: str
+    images_per_second: float
+
+
 def main(arguments: argparse.Namespace) -> int:
     """Measure, print the table, write it to ``results/network.csv``; return the exit code.
 
@@ -77,20 +91,24 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--rounds={arguments.rounds}: must be at least 1")
     points = {model: contenders(model, arguments.overrides) for model in MODELS}
     trials: list[Trial] = []
+    forecasts: list[Forecast] = []
     try:
         with terminable(), linked() as link, tempfile.TemporaryDirectory() as temporary:
             warm_up()
             machine = {**environment(False), "tcp": link.congestion_control()}
             for number in range(arguments.rounds):
-                for trial in _round(link, Path(temporary), rates, points, random.Random(number)):
-                    trials.append(trial)
-                    where = f"{trial.model} {trial.megabits:g} Mbit/s {trial.method}"
-                    said = f"{where}: {trial.images_per_second:.1f} img/s"
+                for one in _round(link, Path(temporary), rates, points, random.Random(number)):
+                    said = f"{one.model} {one.megabits:g} Mbit/s {one.method}: {one.images_per_second:.1f} img/s"
+                    if isinstance(one, Trial):
+                        trials.append(one)
+                    else:
+                        forecasts.append(one)
+                        said += " predicted"
                     print(f"round {number + 1}/{arguments.rounds} {said}", file=sys.stderr)
     except RunFailed as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    report(trials, machine)
+    report(trials, forecasts, machine)
     return 0
 
 
@@ -147,16 +165,28 @@ def crossing_bytes(config: RunConfig, partition: Sequence[Mapping[str, Any]]) ->
 
 def _round(
     link: Link, place: Path, rates: Sequence[float], points: Mapping[str, Mapping[str, list[str]]], order: random.Random
-) -> Iterator[Trial]:
+) -> Iterator[Trial | Forecast]:
     """Every method once with each model at each rate."""
     for megabits in rates:
         link.shape(megabits)
         measured = link.measured(megabits)
-        turns = [(model, method) for model, methods in points.items() for method in methods]
+        turns = [(model, method) for model, methods in points.items() for method in (*methods, FORECAST)]
         for model, method in order.sample(turns, len(turns)):
+            if method == FORECAST:
+                yield from forecast(model, megabits, {name: compose(words) for name, words in points[model].items()})
+                continue
             overrides = points[model][method]
             crossing = run_across(link, overrides, place)
             yield _trial((model, megabits, measured, method), compose(overrides), crossing)
+
+
+def forecast(model: str, megabits: float, configs: Mapping[str, RunConfig]) -> Iterator[Forecast]:
+    """Of all methods, over a line of so many megabits a second between agents on this machine."""
+    common = Workload(configs["FDG"], None, across(megabits * 1e6 / 8 * PAYLOAD), 0.0)
+    for method, config in configs.items():
+        # With its own grid and cut, and what was measured for the others.
+        times = replace(common, config=config).predict(way_of(config))
+        yield Forecast(model, megabits, method, times.images_per_second(config.batch_size * config.replicas))
 
 
 def _trial(what: tuple[str, float, float, str], config: RunConfig, crossing: Crossing) -> Trial:
@@ -172,14 +202,18 @@ def _trial(what: tuple[str, float, float, str], config: RunConfig, crossing: Cro
 
 
 # --------------------------------------------------------------------------------------------------------- what is told
-def report(trials: Sequence[Trial], machine: Mapping[str, Any]) -> None:
+def report(trials: Sequence[Trial], forecasts: Sequence[Forecast], machine: Mapping[str, Any]) -> None:
     """Print and write what was measured: a row a model, rate and method."""
     import pandas
 
     groups: dict[tuple[str, float], dict[str, list[Trial]]] = {}
     for trial in trials:
         groups.setdefault((trial.model, trial.megabits), {}).setdefault(trial.method, []).append(trial)
-    rows = [row for key in sorted(groups, key=lambda key: (key[0], -key[1])) for row in _rows(groups[key])]
+    expected: dict[tuple[str, float], dict[str, list[float]]] = {}
+    for one in forecasts:
+        expected.setdefault((one.model, one.megabits), {}).setdefault(one.method, []).append(one.images_per_second)
+    order = sorted(groups, key=lambda key: (key[0], -key[1]))
+    rows = [row for key in order for row in _rows(groups[key], expected[key])]
     table = pandas.DataFrame(rows).assign(**{name: machine[name] for name in ("cpu", "cores", "torch", "tcp")})
     FILE.parent.mkdir(exist_ok=True)
     table.round(4).to_csv(FILE, index=False)
@@ -189,8 +223,8 @@ def report(trials: Sequence[Trial], machine: Mapping[str, Any]) -> None:
     print(f"{where}: {FILE}")
 
 
-def _rows(methods: Mapping[str, Sequence[Trial]]) -> Iterator[dict[str, Any]]:
-    """Of one model at one rate."""
+def _rows(methods: Mapping[str, Sequence[Trial]], expected: Mapping[str, list[float]]) -> Iterator[dict[str, Any]]:
+    """Of one model at one rate; trials and what was expected of them by round."""
     speeds = {method: [trial.images_per_second for trial in trials] for method, trials in methods.items()}
     for method in METHODS:
         trials = methods[method]
@@ -198,6 +232,8 @@ def _rows(methods: Mapping[str, Sequence[Trial]]) -> Iterator[dict[str, Any]]:
         row |= {"measured_megabits": _mean(trials, "measured_megabits"), "method": method, "n": len(trials)}
         row |= _columns("images_per_second", mean(speeds[method]))
         row |= _columns("fdg_over_it", ratio(speeds["FDG"], speeds[method]) if method != "FDG" else None)
+        row |= {"predicted_images_per_second": mean(expected[method]).mean}
+        row |= _columns("predicted_over_measured", ratio(expected[method], speeds[method]))
         for name in ("bytes_per_image", "line_bytes_per_image", "efficiency", "locking"):
             row[name] = _mean(trials, name)
         yield row
@@ -223,6 +259,8 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
         "95%": _ends(row, "images_per_second", ".1f"),
         "FDG over it": NOTHING if row["fdg_over_it"] is None else f"{row['fdg_over_it']:.3f}",
         "of 95%": _ends(row, "fdg_over_it", ".3f"),
+        "predicted": f"{row['predicted_images_per_second']:.1f}",
+        "over measured": f"{row['predicted_over_measured']:.3f}",
         "bytes/image": f"{row['bytes_per_image']:.0f}",
         "on the line": f"{row['line_bytes_per_image']:.0f}",
         "locking": f"{row['locking']:.2f}",

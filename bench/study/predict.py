@@ -17,10 +17,11 @@ from bench.plan.throughput import predict
 from bench.study.attempt import folder_of
 from bench.study.check import check, make_folder
 from bench.study.compose import compose
+from bench.study.links import neighbours, network_link
 from bench.study.record import RecordError
 from bench.study.speedups import draw, speedups
 from bench.study.table import align
-from bench.study.workload import Way, Workload, neighbours, network_link, way_of
+from bench.study.workload import Way, Workload, way_of
 
 MICROBATCHES = (2, 4, 8)
 """Of the pipelines with a flush."""
@@ -78,8 +79,8 @@ def _facts(workload: Workload) -> str:
     updates = workload.stretches(way)
     passes = [f"{1e3 * seconds:.3g}" for seconds in (setup.table("forward") + setup.table("backward"))[:, 0]]
     between = (
-        f"memory of this machine, {1e6 * links.stages.latency:.0f} us a message and {1e9 * links.copy:.2g} ns a byte "
-        "at either end"
+        f"memory of this machine, {1e6 * links.stages.latency:.0f} us a message and {1e9 * links.send:.2g} ns a byte "
+        "to hand over"
         if links.stages.shared
         else f"a link of {8e-9 * links.stages.bandwidth:g} Gbit/s and {1e6 * links.stages.latency:g} us an agent"
     )
@@ -202,7 +203,7 @@ def replay(record: dict[str, Any], workload: Workload) -> Times:
                 parameter_bytes=sum(sizes[part["first_layer"] : part["last_layer"] + 1]),
                 data=seconds(number, "data"),
                 send=seconds(number, "sending", max(1, (arriving > 0) + (leaving > 0))),
-                receive=max(arriving, leaving) * workload.links.copy,
+                receive=max(arriving, leaving) * workload.links.receive,
                 averaging=seconds(number, "averaging"),
             )
         )

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import math
-import multiprocessing
 import os
-import tempfile
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import ConfigError, RunConfig
-from bench.plan.costs import Link, Method, Setup, StageCost, Times
+from bench.config import LOOPED, PIPELINED, RunConfig
+from bench.plan.costs import Method, Setup, StageCost, Times
 from bench.plan.partition import bounds, cut
 from bench.plan.pipeline import Clock
 from bench.plan.rates import updates
-from bench.plan.throughput import predict, stretches
+from bench.plan.throughput import predict_sharing, stretches
+from bench.study.elsewhere import Call
+from bench.study.links import Links, server
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from multiprocessing.synchronize import Barrier
 
-    from bench.engine.numerics import Numerics
-    from bench.engine.speed import Pace, Speed
+    from bench.engine.speed import Passes, Speed
 
 BUCKET_BYTES = (1 << 20, 25 << 20)
 """Of DistributedDataParallel: the first bucket of gradients, and every other one."""
+PATIENCE = 600.0
+"""Seconds for which a process that measures waits for the others."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,12 @@ class Way:
 
     @property
     def chunks(self) -> int:
-        """Pieces of the network that an agent holds. Of ``zero_bubble`` the form with one is walked (ZB1P), not torch's
-        with two (ZBV): that is up to a tenth faster."""
-        return 2 if self.method == "interleaved_1f1b" else 1
+        """Pieces of the network that an agent holds."""
+        return 2 if self.method in LOOPED else 1
+
+    @property
+    def agents(self) -> int:
+        return self.stages * self.replicas
 
 
 def way_of(config: RunConfig) -> Way:
@@ -54,25 +56,16 @@ def way_of(config: RunConfig) -> Way:
     return Way(config.method, *grid, config.canonical()["staleness"], config.microbatches)
 
 
-@dataclass(frozen=True)
-class Links:
-    """Between stages and between replicas, and what a message costs the cores at its ends."""
-
-    stages: Link
-    replicas: Link
-    copy: float = 0.0
-    """Seconds a byte, at either end."""
-
-
 @dataclass
 class Workload:
-    """What trains on what, without how; measured once for each batch size that is asked for."""
+    """What trains on what, without how; measured once for each batch size and number of agents that is asked for."""
 
     config: RunConfig
     prepared: Path | None
     links: Links
     jitter: float
-    _speeds: dict[int, Speed] = field(default_factory=dict)
+    _speeds: dict[tuple[int, int], Speed] = field(default_factory=dict)
+    _schedules: dict[str, float] = field(default_factory=dict)
     _operations: list[float] | None = None
 
     def predict(self, way: Way) -> Times:
@@ -80,7 +73,8 @@ class Workload:
         Raises:
             ConfigError, ValueError: there are not enough images or layers for it.
         """
-        return predict(self.setup(way), self.stretches(way))
+        stretches, together = self.stretches(way), self.setup(way)
+        return predict_sharing(self.setup(way, 1), together, stretches)
 
     def stretches(self, way: Way) -> list[int]:
         """Updates of each epoch.
@@ -96,17 +90,25 @@ class Workload:
         per_epoch = batches_per_epoch(images, way.batch_size, way.replicas)
         return stretches(updates(config.epochs, config.max_steps, per_epoch), per_epoch)
 
-    def setup(self, way: Way) -> Setup:
-        speed = self.speed(way.batch_size // way.microbatches)
-        spans = bounds(self._cuts(way.stages * way.chunks), len(speed.layers))
+    def setup(self, way: Way, together: int | None = None) -> Setup:
+        """Stages that cost what they do where so many agents compute at the same time; None: all, or one a core."""
+        together = together or min(way.agents, len(os.sched_getaffinity(0)))
+        speed = self.speed(way.batch_size // way.microbatches, together)
+        # A batch's images are prepared at once.
+        whole = self.speed(way.batch_size, together)
+        spans = bounds(self._cuts(way), len(speed.layers))
         clock = Clock(way.stages, way.staleness, 0)
         recomputes = way.method == "decoupled" and self.config.weights == "recomputed"
         stages = [
-            self._stage(speed, first, end, recomputes and clock.lag(number) > 0)
+            replace(self._stage(speed, first, end, recomputes and clock.lag(number) > 0), data=whole.data)
             for number, (first, end) in enumerate(spans)
         ]
         if way.method == "ddp":
             stages = [replace(stages[0], buckets=buckets(speed))]
+        if way.method == "zero_bubble":
+            later = [_in_two(stage, speed.passes[slice(*span)]) for stage, span in zip(stages, spans, strict=True)][1:]
+            # Where the images come in, nobody wants their gradient, and the second pass is all.
+            stages = [replace(stages[0], backward=0.0, weights=stages[0].backward), *later]
         return Setup(
             way.method,
             stages,
@@ -114,33 +116,45 @@ class Workload:
             way.staleness,
             way.microbatches,
             way.chunks,
+            self._a_pass(way),
             self.links.stages,
             self.links.replicas,
             self.jitter,
             self.config.seed,
         )
 
-    def speed(self, batch_size: int) -> Speed:
-        """Measured when it is first asked for."""
-        if batch_size not in self._speeds:
-            self._speeds[batch_size] = _measure(replace(self.config, batch_size=batch_size), self.prepared)
-        return self._speeds[batch_size]
+    def speed(self, batch_size: int, together: int = 1) -> Speed:
+        """Of each of so many agents that compute at the same time; measured when it is first asked for."""
+        if (batch_size, together) not in self._speeds:
+            found = _measure(replace(self.config, batch_size=batch_size), self.prepared, together)
+            self._speeds |= {(batch_size, count): speed for count, speed in found.items()}
+        return self._speeds[batch_size, together]
 
-    def _cuts(self, stages: int) -> list[int]:
-        """Where the run would cut, or as evenly as can be where its own cuts are for another number of stages."""
-        partition = self.config.partition
-        if isinstance(partition, list) and len(partition) == stages - 1:
+    def _a_pass(self, way: Way) -> float:
+        """Seconds of torch's schedule for each pass; measured when it is first asked for."""
+        if way.method not in PIPELINED:
+            return 0.0
+        if way.method not in self._schedules:
+            from bench.engine.overhead import seconds_a_pass
+
+            self._schedules[way.method] = Call(seconds_a_pass, way.method).result()
+        return self._schedules[way.method]
+
+    def _cuts(self, way: Way) -> list[int]:
+        """Where the run would cut, or as evenly as can be where its own cuts are for another number of pieces."""
+        partition, pieces = self.config.partition, way.stages * way.chunks
+        if isinstance(partition, list) and len(partition) == pieces - 1:
             return partition
         if partition == "counted":
             self._operations = self._operations or _count(self.config, self.prepared)
-            return cut(self._operations, stages)
-        return cut([layer.cost for layer in self.speed(self.config.batch_size).layers], stages)
+            return cut(self._operations, pieces)
+        return cut([layer.cost for layer in self.speed(way.batch_size // way.microbatches).layers], pieces)
 
     def _stage(self, speed: Speed, first: int, end: int, recomputed: bool) -> StageCost:
-        layers, parameters = speed.layers[first:end], sum(speed.parameter_bytes[first:end])
-        size = layers[-1].output.bytes if end < len(speed.layers) else 0
-        forward = sum(layer.forward for layer in layers)
-        backward = sum(layer.backward for layer in layers) + speed.collect * parameters
+        passes, parameters = speed.passes[first:end], sum(speed.parameter_bytes[first:end])
+        size = speed.layers[end - 1].output.bytes if end < len(speed.layers) else 0
+        forward = sum(layer.forward for layer in passes)
+        backward = sum(layer.backward for layer in passes) + speed.collect * parameters
         larger = max(size, speed.layers[first - 1].output.bytes if first else 0)
         return StageCost(
             forward,
@@ -148,17 +162,21 @@ class Workload:
             speed.update * parameters,
             message_bytes=size,
             parameter_bytes=parameters,
-            data=speed.data,
-            send=larger * self.links.copy,
-            receive=larger * self.links.copy,
+            send=larger * self.links.send,
+            receive=larger * self.links.receive,
         )
+
+
+def _in_two(stage: StageCost, passes: Sequence[Passes]) -> StageCost:
+    """A backward in two passes."""
+    return replace(stage, backward=sum(layer.input for layer in passes), weights=sum(layer.weights for layer in passes))
 
 
 def buckets(speed: Speed) -> tuple[tuple[float, float], ...]:
     """Gradients in the order of the backward, as DistributedDataParallel bundles them: (share when ready, bytes)."""
-    total, done, held = sum(layer.backward for layer in speed.layers), 0.0, 0
+    total, done, held = sum(layer.backward for layer in speed.passes), 0.0, 0
     found: list[tuple[float, float]] = []
-    for layer, size in zip(reversed(speed.layers), reversed(speed.parameter_bytes), strict=True):
+    for layer, size in zip(reversed(speed.passes), reversed(speed.parameter_bytes), strict=True):
         done, held = done + layer.backward, held + size
         if held >= BUCKET_BYTES[min(len(found), 1)]:
             found.append((done / total, held))
@@ -166,77 +184,33 @@ def buckets(speed: Speed) -> tuple[tuple[float, float], ...]:
     return (*found, (1.0, held)) if held or not found else tuple(found)
 
 
-def neighbours() -> Links:
-    """Of agents on this machine: two of them exchange messages for a second."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.engine.speed"])
-    with tempfile.TemporaryDirectory() as temporary, ProcessPoolExecutor(2, context) as pool:
-        asked = [pool.submit(_exchange, rank, Path(temporary, "store")) for rank in range(2)]
-        between, among = asked[0].result()
-    # What cannot be told from nothing is nothing.
-    bandwidth = 1 / among.per_byte if among.per_byte else math.inf
-    return Links(Link(latency=between.latency, shared=True), Link(bandwidth, among.latency / 2), between.per_byte / 2)
+def _measure(config: RunConfig, prepared: Path | None, together: int) -> dict[int, Speed]:
+    """Of one agent alone, and of each of so many at the same time."""
+    from bench.engine.speed import mean
+
+    meeting = server().Barrier(together)
+    processes = [Call(_speeds, config, prepared, number, meeting) for number in range(together)]
+    alone, *others = zip(*(process.result() for process in processes), strict=True)
+    return {together: mean(others[0])} | {1: alone[0]} if others else {1: alone[0]}
 
 
-def _exchange(rank: int, store: Path) -> tuple[Pace, Pace]:
-    """What each of two processes runs."""
-    import torch
-    from torch.distributed import FileStore
+def _speeds(config: RunConfig, prepared: Path | None, number: int, together: Barrier) -> list[Speed | None]:
+    """What each of these processes runs: the first one alone, then all."""
+    from bench.engine.speed import Measured
+    from bench.task import sources
 
-    from bench.engine.speed import exchange_paces
-    from bench.engine.world import joined
-    from bench.study.compose import compose
-
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    with joined(compose(["stages=2", "replicas=1"]), FileStore(str(store), 2)) as world:
-        return exchange_paces(world)
-
-
-def _measure(config: RunConfig, prepared: Path | None) -> Speed:
-    from bench.engine.speed import measure
-
-    network, inputs, numerics = _network(config, prepared)
-    return measure(config, network, inputs, numerics)
+    measured = Measured(replace(config, replicas=1), sources.load(config.data, prepared))
+    together.wait(PATIENCE)
+    found = [measured.speed() if number == 0 else None]
+    if together.parties > 1:
+        together.wait(PATIENCE)
+        found.append(measured.speed())
+    return found
 
 
 def _count(config: RunConfig, prepared: Path | None) -> list[float]:
     """Operations of each layer."""
-    from bench.engine.profile import profile
-
-    network, inputs, numerics = _network(config, prepared)
-    return [layer.cost for layer in profile(network, inputs(), numerics, "counted")]
-
-
-def _network(config: RunConfig, prepared: Path | None) -> tuple[nn.Sequential, Callable[[], Tensor], Numerics]:
-    """The network, placed, and what makes a batch's images."""
-    import torch
-
-    from bench.engine.assembly import batches_of
-    from bench.engine.numerics import Numerics
+    from bench.engine.speed import count
     from bench.task import sources
-    from bench.task.models import build
 
-    torch.set_num_threads(1)
-    dataset = sources.load(config.data, prepared)
-    numerics = Numerics.of(config, torch.device(config.device))
-    batches = batches_of(replace(config, replicas=1), dataset, 0, numerics)
-    network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
-    return network, lambda: batches.inputs(0, 0), numerics
-
-
-def network_link(gigabits: float | None, microseconds: float | None) -> Links | None:
-    """The link that was asked for; None: that of this machine.
-
-    Raises:
-        ConfigError: a number makes no sense.
-    """
-    if gigabits is None and microseconds is None:
-        return None
-    if gigabits is None or not 0 < gigabits < math.inf:
-        raise ConfigError(f"--bandwidth={gigabits}: must be a finite number of Gbit/s above 0, given with --latency")
-    if microseconds is None or not 0 <= microseconds < math.inf:
-        raise ConfigError(f"--latency={microseconds}: must be a finite number of microseconds, given with --bandwidth")
-    link = Link(gigabits * 1e9 / 8, microseconds * 1e-6)
-    return Links(link, link)
+    return count(replace(config, replicas=1), sources.load(config.data, prepared))

@@ -1,0 +1,88 @@
+"""What torch's pipeline schedules take for themselves."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from bench.config import LOOPED
+from bench.engine.agent import Piece
+from bench.engine.message import Message
+from bench.engine.meter import Meter
+from bench.engine.metered import MeteredStage
+from bench.engine.numerics import Numerics
+from bench.engine.pipelined import SCHEDULES
+
+MICROBATCHES = 8
+REPEATS = 20
+
+
+def seconds_a_pass(method: str) -> float:
+    """What a schedule and its stages do for each pass of a microbatch, beside the arithmetic.
+
+    By a network that has next to none, all of whose pieces this process holds; what its arithmetic takes is taken off.
+    It makes this process a group of its own.
+    """
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        pieces = 2 if method in LOOPED else 1
+        layers = [nn.Linear(1, 1) for _ in range(pieces)]
+        images = torch.zeros(MICROBATCHES, 1)
+        schedule = _schedule(method, layers, images)
+        scheduled = _seconds(lambda: schedule.step(images, target=images, losses=[], return_outputs=False))
+        bare = _seconds(lambda: _bare(layers, images))
+    finally:
+        dist.destroy_process_group()
+    passes = (3 if method == "zero_bubble" else 2) * pieces * MICROBATCHES
+    return max(scheduled - bare, 0.0) / passes
+
+
+def _schedule(method: str, layers: list[nn.Linear], images: Tensor) -> Any:
+    device = torch.device("cpu")
+    numerics, message = Numerics(device, images.dtype, False, False), Message.like(images[:1])
+    stages = [
+        MeteredStage(
+            Piece(layer, None, None),
+            (None, None),
+            number,
+            len(layers),
+            (message, message),
+            dist.group.WORLD,
+            numerics,
+            Meter(device),
+            lambda *_: None,
+        )
+        for number, layer in enumerate(layers)
+    ]
+    return SCHEDULES[method](
+        stages if method in LOOPED else stages[0],
+        MICROBATCHES,
+        loss_fn=lambda output, target: (output - target).sum(),
+        scale_grads=False,
+    )
+
+
+def _bare(layers: list[nn.Linear], images: Tensor) -> None:
+    """The same arithmetic in a loop."""
+    for part in images.chunk(MICROBATCHES):
+        x, target = part, part
+        for layer in layers:
+            x = layer(x)
+        (x - target).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    """Median, the first call apart."""
+    times = []
+    for _ in range(REPEATS + 1):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])

@@ -1,0 +1,135 @@
+"""What the benchmark compares: ways to train the same network, each measured by one run, and predicted beside it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.config import RunConfig
+from bench.study.check import check
+from bench.study.launch import launch
+from bench.study.links import neighbours
+from bench.study.progress import Progress
+from bench.study.record import RunFolder
+from bench.study.workload import Workload, way_of
+
+WORKLOAD = ("data=synthetic", "data.train_size=5120", "data.test_size=64", "epochs=1")
+"""80 updates of 64 images of 32 x 32: to fill and drain two stages at staleness 2 costs about 2% of such an epoch."""
+PIPELINES = ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble")
+MICROBATCHES = (2, 4, 8)
+CONTENDERS = {
+    "one core": ("stages=1", "max_steps=40"),
+    "locked": ("stages=2", "staleness=0", "max_steps=40"),
+    "FDG": ("stages=2", "staleness=2"),
+    "FDG again": ("stages=2", "staleness=2"),
+    "FDG, K=4": ("stages=4", "staleness=2", "max_steps=40"),
+    "DDP": ("stages=1", "replicas=2", "method=ddp", "batch_size=32", "max_steps=40"),
+    **{
+        f"{method}, {count} microbatches": ("stages=2", f"method={method}", f"microbatches={count}", "max_steps=20")
+        for method in PIPELINES
+        for count in MICROBATCHES
+    },
+    "both stages alone": ("stages=2", "staleness=2", "max_steps=40"),
+    "minimal loop": ("stages=1", "max_steps=40"),
+    "one core, contiguous": ("stages=1", "channels_last=false", "max_steps=20"),
+    "whole command": ("stages=2", "staleness=2", "max_steps=8"),
+}
+PREDICTED = ("one core", "locked", "FDG", "DDP", *(name for name in CONTENDERS if name.partition(",")[0] in PIPELINES))
+"""Runs with a core an agent, once each."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One contender in one round."""
+
+    round: int
+    contender: str
+    images_per_second: float
+    efficiency: float | None = None
+    locking: float | None = None
+    overhead_seconds: float | None = None
+    """Wall time of the run beyond its training clock: start of processes, partition, evaluation, record."""
+    following: float | None = None
+    """Processor time that this process takes, beside the training, to follow it (progress; MLflow waits for the end),
+    over the training time."""
+    processor: float | None = None
+    """Processor time of all agents, seconds an image."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one contender should measure in one round."""
+
+    round: int
+    contender: str
+    images_per_second: float
+    efficiency: float
+
+
+def predict(number: int, configs: Mapping[str, RunConfig]) -> list[Prediction]:
+    """Walk the clock of every contender with what its parts cost now, as ``python -m bench predict`` does."""
+    common = Workload(configs["FDG"], check(configs["FDG"]), neighbours(), 0.0)
+    predictions = []
+    for name in PREDICTED:
+        config = configs[name]
+        # With its own number of updates, and what was measured for the others.
+        times = replace(common, config=config).predict(way_of(config))
+        images = config.batch_size * config.replicas
+        predictions.append(Prediction(number, name, times.images_per_second(images), times.efficiency))
+    return predictions
+
+
+def measure(number: int, name: str, config: RunConfig, overrides: Sequence[str], place: Path) -> Measurement:
+    """One run of one contender."""
+    from bench.engine.minimal import minimal_loop
+
+    check(config)
+    if name == "minimal loop":
+        with multiprocessing.get_context("forkserver").Pool(1) as pool:
+            return Measurement(number, name, pool.apply(minimal_loop, (config,)))
+    if name == "both stages alone":
+        return Measurement(number, name, ceiling(config))
+    folder = RunFolder(place / "runs" / config.hash())
+    started, busy = time.perf_counter(), time.process_time()
+    if name == "whole command":
+        whole_command(overrides, place)
+    else:
+        folder.clear()
+        with Progress(folder, f"round {number + 1} {name}"):
+            launch(config, None, folder, {})
+    wall, busy = time.perf_counter() - started, time.process_time() - busy
+    record = folder.read_record()
+    assert record is not None
+    metrics, images = record["metrics"], record["epochs"][-1]["step"] * config.batch_size * config.replicas
+    return Measurement(
+        number,
+        name,
+        metrics["throughput/images_per_second"],
+        metrics["throughput/efficiency"],
+        metrics["locking/total_fraction"],
+        wall - metrics["time/train_seconds"],
+        busy / metrics["time/train_seconds"],
+        sum(agent["processor_seconds"] for agent in record["agents"]) / images,
+    )
+
+
+def whole_command(overrides: Sequence[str], place: Path) -> None:
+    """What a user types, from the shell to MLflow's last artifact."""
+    command = [sys.executable, "-m", "bench", *overrides, "force=true"]
+    subprocess.run(command, cwd=place, check=True, capture_output=True)
+
+
+def ceiling(config: RunConfig) -> float:
+    """Images per second of the slowest stage if all compute at once, each on its core, and none sends or waits."""
+    from bench.engine.alone import cuts_of, stage_alone
+
+    context = multiprocessing.get_context("forkserver")
+    with context.Manager() as manager, context.Pool(config.stages) as pool:
+        cuts, together = pool.apply(cuts_of, (config,)), manager.Barrier(config.stages)
+        asked = [pool.apply_async(stage_alone, (config, cuts, stage, together)) for stage in range(config.stages)]
+        return min(answer.get() for answer in asked)
