@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -121,22 +123,26 @@ def test_a_profile_leaves_nothing_behind() -> None:
     assert after.own - before.own < 2 * 32 * MIB
 
 
-def touch(size: int) -> None:
-    """Memory of the system's own, which malloc cannot keep."""
+@contextmanager
+def resident_bytes(size: int) -> Iterator[None]:
+    """Memory straight from the system, which malloc can neither keep nor have kept."""
     with mmap.mmap(-1, size) as memory:
         for page in range(0, size, mmap.PAGESIZE):
             memory[page] = 1
+        yield
 
 
 def test_a_peak_can_be_forgotten() -> None:
     if not resident.MARKS.exists():
         pytest.skip("the system does not forget")
-    touch(64 * MIB)
+    with resident_bytes(64 * MIB):
+        pass
     high = resident.peak_memory(CPU)
     resident.forget_peak(CPU)
     low = resident.peak_memory(CPU)
     assert low < high - 60 * MIB
-    touch(32 * MIB)
+    with resident_bytes(32 * MIB):
+        pass
     assert resident.peak_memory(CPU) > low + 30 * MIB
 
 
@@ -144,13 +150,13 @@ def test_what_is_resident_is_told_where_the_system_tells(monkeypatch: pytest.Mon
     before = resident.resident()
     assert before is not None
     assert before.own > before.files > 0
-    tensor = torch.ones(64 * MIB // 4)
-    after = resident.resident()
+    with resident_bytes(64 * MIB):
+        after = resident.resident()
     assert after is not None
-    assert after.own - before.own == pytest.approx(tensor.nbytes, abs=4 * MIB)
+    assert after.own - before.own == pytest.approx(64 * MIB, abs=4 * MIB)
     monkeypatch.setattr(resident, "STATUS", resident.STATUS / "nowhere")
     assert resident.resident() is None
-    assert resident.peak_memory(CPU) > tensor.nbytes
+    assert resident.peak_memory(CPU) > 64 * MIB
 
 
 # ---------------------------------------------------------------------------------------------------------- real agents

@@ -23,11 +23,11 @@ WORKLOAD = ("data=synthetic", "data.train_size=5120", "data.test_size=64", "epoc
 PIPELINES = ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble")
 MICROBATCHES = (2, 4, 8)
 CONTENDERS = {
-    "one core": ("stages=1", "max_steps=40"),
+    "one core": ("stages=1",),
     "locked": ("stages=2", "staleness=0", "max_steps=40"),
     "FDG": ("stages=2", "staleness=2"),
     "FDG again": ("stages=2", "staleness=2"),
-    "FDG, K=4": ("stages=4", "staleness=2", "max_steps=40"),
+    "FDG, K=4": ("stages=4", "staleness=2"),
     "DDP": ("stages=1", "replicas=2", "method=ddp", "batch_size=32", "max_steps=40"),
     **{
         f"{method}, {count} microbatches": ("stages=2", f"method={method}", f"microbatches={count}", "max_steps=20")
