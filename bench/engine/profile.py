@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import statistics
 import time
 from dataclasses import dataclass, field
 
@@ -16,7 +15,7 @@ from bench.engine.numerics import Numerics
 from bench.plan.memory import LayerBytes
 from bench.task.tensors import Tensors, every, together
 
-REPEATS = 3
+REPEATS = 6
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,8 @@ class Layer:
 
     output: Message
     forward: float
-    """Seconds (median), or operations; 0 where nobody asked."""
+    """Seconds, the least of several passes, as what else the machine does only adds to them; or operations; 0 where
+    nobody asked."""
     backward: float
     """The same of its backward."""
     held: LayerBytes = field(default_factory=LayerBytes)
@@ -54,7 +54,7 @@ def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str
         forward = backward = 0.0
         if how == "measured":
             passes = [_seconds(layer, x, numerics) for _ in range(REPEATS)]
-            forward, backward = (statistics.median(seconds) for seconds in zip(*passes, strict=True))
+            forward, backward = map(min, zip(*passes, strict=True))
         elif how == "counted":
             forward, backward = _operations(layer, x, numerics)
         x = together([output.detach() for output in outputs])
