@@ -98,6 +98,7 @@ def benchmark_table(name: str) -> str:
         figure = str(row["figure"])
         if not figure.endswith(("images/s", "beyond training")):
             asked = "-" if math.isnan(row["asked"]) else f"{row['asked']:g}"
+            asked += "" if math.isnan(row["at_most"]) else f" to {row['at_most']:g}"
             numbers = [f"{row['mean']:.3g}", f"{row['low']:.3g} to {row['high']:.3g}", str(row["n"]), asked]
             lines.append([figure, *numbers])
     return "\n".join(align(lines))
@@ -109,11 +110,12 @@ def test_the_table_of_the_network_is_that_of_the_results() -> None:
 
 def network_table() -> str:
     lines = [["model", "Mbit/s", "method", "img/s", "FDG over it", "bytes an image", "locking %"]]
+    lines[0].append("predicted / measured")
     for row in pandas.read_csv(ROOT / "results/network.csv").to_dict("records"):
         named = {str(key): value for key, value in row.items()}
         cells = [str(row["model"]), f"{row['megabits']:g}", str(row["method"]), f"{row['images_per_second']:.0f}"]
         cells += [_interval(named, "fdg_over_it", 1, 2), f"{row['line_bytes_per_image']:.0f}"]
-        lines.append([*cells, f"{100 * row['locking']:.0f}"])
+        lines.append([*cells, f"{100 * row['locking']:.0f}", _interval(named, "predicted_over_measured", 1, 2)])
     return "\n".join(align(lines))
 
 
