@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.engine.message import Message
 from bench.engine.numerics import Numerics
 from bench.plan.memory import LayerBytes
-from bench.task.tensors import Tensors, every, together
+from bench.task.tensors import Tensors, detached, every, together
 
 REPEATS = 6
 
@@ -57,7 +57,7 @@ def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str
             forward, backward = map(min, zip(*passes, strict=True))
         elif how == "counted":
             forward, backward = _operations(layer, x, numerics)
-        x = together([output.detach() for output in outputs])
+        x = detached(together(outputs))
         layers.append(Layer(Message.like(x), forward, backward, held))
     return layers
 
@@ -106,7 +106,7 @@ def _operations(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[float
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         # A view of a leaf under no_grad breaks the counter.
-        output = numerics.apply(layer, together([part.detach() for part in every(x)]))
+        output = numerics.apply(layer, detached(x))
     forward = float(counter.get_total_flops() + sum(part.numel() for part in every(output)))
     return forward, forward * (2 if every(x)[0].requires_grad else 1)
 

@@ -24,7 +24,7 @@ from bench.plan.correction import foresight, shrinkage
 from bench.plan.grid import mixing_matrix
 from bench.plan.pipeline import Clock
 from bench.task.data import Batches
-from bench.task.tensors import Tensors, every, together
+from bench.task.tensors import Tensors, detached, every, together
 
 
 class Reference:
@@ -141,7 +141,7 @@ class Reference:
             output = self._apply(s, k, batch, weights, x)
             root = self._loss(s, batch, output) if k == self._last else output
         if k < self._last:
-            part.outputs[batch] = together([tensor.detach() for tensor in every(output)])
+            part.outputs[batch] = detached(output)
 
         def latest(incoming: Gradients | None) -> tuple[Gradients, Gradients]:
             return split(torch.autograd.grad(root, [*weights.values(), *sources], incoming), len(weights))

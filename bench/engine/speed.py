@@ -17,13 +17,14 @@ from torch.distributed.pipelining._backward import stage_backward_input, stage_b
 from bench.config import RunConfig
 from bench.engine.assembly import batches_of
 from bench.engine.heap import keep_freed_memory
+from bench.engine.metered import Layers
 from bench.engine.numerics import Numerics
 from bench.engine.optimizer import FlatOptimizer
 from bench.engine.profile import Layer, now, profile
 from bench.engine.weights import Weights
 from bench.task.data import Dataset
 from bench.task.models import build
-from bench.task.tensors import every, together
+from bench.task.tensors import every
 
 REPEATS = 10
 """Updates."""
@@ -103,6 +104,7 @@ def mean(speeds: Sequence[Speed]) -> Speed:
 
 def count(config: RunConfig, dataset: Dataset) -> list[float]:
     """Operations of each layer."""
+    torch.set_num_threads(1)
     numerics = Numerics.of(config, torch.device(config.device))
     images = batches_of(config, dataset, 0, numerics).inputs(0, 0)
     network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
@@ -161,8 +163,7 @@ class _Update:
         inputs: list[list[Tensor]] = [[images]]
         outputs: list[list[Tensor]] = []
         for layer in layers:
-            made = every(self._numerics.apply(layer, together(inputs[-1])))
-            outputs.append([output.clone() if output._is_view() else output for output in made])
+            outputs.append([*every(Layers(layer, self._numerics)(*inputs[-1]))])
             inputs.append([output.detach().requires_grad_() for output in outputs[-1]])
         (logits,) = outputs.pop()
         outputs.append([self._numerics.loss(logits, targets)])

@@ -15,12 +15,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.config import RunConfig
+from bench.config import PIPELINED, RunConfig
 from bench.study.check import oversubscribed
 from bench.study.compose import compose
 from bench.study.contenders import (
     CONTENDERS,
-    PIPELINES,
     PREDICTED,
     WORKLOAD,
     Measurement,
@@ -142,7 +141,7 @@ def _figures(measurements: Sequence[Measurement]) -> Iterator[tuple[str, str, In
         return _series(measurements, name, field)
 
     ones = [1.0] * len(series("FDG"))
-    pipelines = [known for known in CONTENDERS if known.partition(",")[0] in PIPELINES]
+    pipelines = [known for known in CONTENDERS if known.partition(",")[0] in PIPELINED]
     best = max(pipelines, key=lambda known: ratio(series(known), ones).mean)
     for numerator, denominator in (*RATIOS, ("FDG", best)):
         figure = f"{numerator} / {denominator}"

@@ -10,18 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.config import RunConfig
+from bench.config import PIPELINED, RunConfig
 from bench.study.check import check
 from bench.study.launch import launch
 from bench.study.links import neighbours
 from bench.study.progress import Progress
 from bench.study.record import RunFolder
-from bench.study.workload import Workload, way_of
+from bench.study.workload import MICROBATCHES, Workload, way_of
 
 WORKLOAD = ("data=synthetic", "data.train_size=5120", "data.test_size=64", "epochs=1")
 """80 updates of 64 images of 32 x 32: to fill and drain two stages at staleness 2 costs about 2% of such an epoch."""
-PIPELINES = ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble")
-MICROBATCHES = (2, 4, 8)
 CONTENDERS = {
     "one core": ("stages=1",),
     "locked": ("stages=2", "staleness=0", "max_steps=40"),
@@ -31,7 +29,7 @@ CONTENDERS = {
     "DDP": ("stages=1", "replicas=2", "method=ddp", "batch_size=32", "max_steps=40"),
     **{
         f"{method}, {count} microbatches": ("stages=2", f"method={method}", f"microbatches={count}", "max_steps=20")
-        for method in PIPELINES
+        for method in PIPELINED
         for count in MICROBATCHES
     },
     "both stages alone": ("stages=2", "staleness=2", "max_steps=40"),
@@ -39,7 +37,7 @@ CONTENDERS = {
     "one core, contiguous": ("stages=1", "channels_last=false", "max_steps=20"),
     "whole command": ("stages=2", "staleness=2", "max_steps=8"),
 }
-PREDICTED = ("one core", "locked", "FDG", "DDP", *(name for name in CONTENDERS if name.partition(",")[0] in PIPELINES))
+PREDICTED = ("one core", "locked", "FDG", "DDP", *(name for name in CONTENDERS if name.partition(",")[0] in PIPELINED))
 """Runs with a core an agent, once each."""
 
 

@@ -21,10 +21,8 @@ from bench.study.links import neighbours, network_link
 from bench.study.record import RecordError
 from bench.study.speedups import draw, speedups
 from bench.study.table import align
-from bench.study.workload import Way, Workload, way_of
+from bench.study.workload import MICROBATCHES, Way, Workload, way_of
 
-MICROBATCHES = (2, 4, 8)
-"""Of the pipelines with a flush."""
 PICTURE = "prediction.png"
 FIGURES = ("images/s", "efficiency", *(f"{lock} lock" for lock in LOCKS))
 

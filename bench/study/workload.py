@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BUCKET_BYTES = (1 << 20, 25 << 20)
 """Of DistributedDataParallel: the first bucket of gradients, and every other one."""
+MICROBATCHES = (2, 4, 8)
+"""That the pipelines with a flush are compared with."""
 PATIENCE = 600.0
 """Seconds for which a process that measures waits for the others."""
 

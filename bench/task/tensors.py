@@ -17,3 +17,8 @@ def every(tensors: Tensors) -> tuple[Tensor, ...]:
 def together(tensors: Sequence[Tensor]) -> Tensors:
     """The inverse of :func:`every`: what a layer takes."""
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+
+def detached(tensors: Tensors) -> Tensors:
+    """The same values, without their graph."""
+    return together([tensor.detach() for tensor in every(tensors)])
