@@ -1,8 +1,7 @@
 """Channels through memory that two processes of one machine share.
 
 A message by TCP, on loopback too, is copied by the kernel on the cores that compute. Here its sender copies it into a
-slot, and its receiver computes with it where it lies and then gives the slot back; only two bells of one byte go by the
-process group, which also blocks, orders, and notices a peer that is gone.
+slot, and its receiver computes with it where it lies and then gives the slot back. A bell rings for either.
 """
 
 from __future__ import annotations
@@ -14,15 +13,13 @@ from typing import NamedTuple
 
 import torch
 
+from bench.engine.bell import Listener, Ringer
 from bench.engine.channels import Receiver, Route, Sender
-from bench.engine.message import Layout, Message
+from bench.engine.message import Message
 from bench.engine.world import World
 from bench.task.tensors import Tensors, every, together
 
 FOLDER = Path("/dev/shm")
-BELL = Message((Layout((1,), (1,), torch.uint8),))
-RETURNED = 2
-"""Added to a route's tag for the bells that give slots back."""
 
 
 class Ring:
@@ -60,66 +57,65 @@ def _aligned(size: int) -> int:
 class SharedSender:
     """The sending end; it waits where every slot holds a message that was not given back yet."""
 
-    def __init__(self, world: World, route: Route, message: Message, slots: int, path: Path) -> None:
+    def __init__(self, message: Message, slots: int, path: Path) -> None:
         self._ring = Ring(path, message, slots)
         self.bytes = slots * message.bytes
         """Of its slots, which count in the processes of both ends."""
-        self._bells = Sender(world, route, BELL, slots)
-        self._returns = Receiver(world, route.tagged(RETURNED), BELL, slots)
-        self._bell = torch.zeros(1, dtype=torch.uint8)
+        sent, returned = pipes(path)
+        self._sent_bell, self._returned_bell = Ringer(sent), Listener(returned)
         self._sent = self._returned = 0
 
     def open(self, count: int) -> None:
-        """So many messages will be sent until the next flush point."""
-        self._returns.open(count)
+        """So many messages will be sent until the next flush point: nothing has to be made ready."""
 
     def send(self, tensors: Tensors) -> None:
         """Hand over a message; its tensors are free afterwards."""
         if self._sent - self._returned == len(self._ring):
             self._take_back()
         self._ring.put(self._sent, tensors)
-        self._bells.send(self._bell)
+        self._sent_bell.ring()
         self._sent += 1
 
     def flush(self) -> None:
         """Wait until every message was given back."""
         while self._returned < self._sent:
             self._take_back()
-        self._bells.flush()
 
     def _take_back(self) -> None:
-        self._returns.receive()
+        self._returned_bell.wait()
         self._returned += 1
 
 
 class SharedReceiver:
     """The receiving end."""
 
-    def __init__(self, world: World, route: Route, message: Message, slots: int, path: Path) -> None:
+    def __init__(self, message: Message, slots: int, path: Path) -> None:
         self._ring = Ring(path, message, slots)
         self.bytes = slots * message.bytes
         """Of its slots."""
         self.message_bytes = 0
         """Of a message's own memory: it stays in its slot."""
-        self._bells = Receiver(world, route, BELL, slots)
-        self._returns = Sender(world, route.tagged(RETURNED), BELL, slots)
-        self._bell = torch.zeros(1, dtype=torch.uint8)
+        sent, returned = pipes(path)
+        self._sent_bell, self._returned_bell = Listener(sent), Ringer(returned)
         self._received = 0
 
     def open(self, count: int) -> None:
-        """Expect so many messages until the next flush point."""
-        self._bells.open(count)
+        """Expect so many messages until the next flush point: nothing has to be made ready."""
 
     def receive(self) -> Tensors:
         """The next message, which may be used until it is given back; blocks until it is there."""
-        self._bells.receive()
+        self._sent_bell.wait()
         self._received += 1
         return self._ring.look(self._received - 1)
 
     def release(self, count: int = 1) -> None:
         """Give back so many of the oldest messages that were received."""
-        for _ in range(count):
-            self._returns.send(self._bell)
+        self._returned_bell.ring(count)
+
+
+def pipes(path: Path) -> tuple[Path, Path]:
+    """Of a channel's two bells: there is a message; a slot is free again."""
+    return path.with_name(f"{path.name}-sent"), path.with_name(f"{path.name}-returned")
 
 
 class Exchange:
@@ -137,11 +133,7 @@ class Exchange:
     def sender(self, route: Route, message: Message, depth: int, held: int = 0) -> Sender | SharedSender:
         """``depth`` messages may be under way while the receiver holds ``held`` more, to compute with."""
         path = self._path(self._world.rank, route, message, depth + held)
-        return (
-            Sender(self._world, route, message, depth)
-            if path is None
-            else SharedSender(self._world, route, message, depth + held, path)
-        )
+        return Sender(self._world, route, message, depth) if path is None else SharedSender(message, depth + held, path)
 
     def receiver(self, route: Route, message: Message, depth: int, held: int = 0) -> Receiver | SharedReceiver:
         """The other end, with the same numbers."""
@@ -149,14 +141,15 @@ class Exchange:
         return (
             Receiver(self._world, route, message, depth)
             if path is None
-            else SharedReceiver(self._world, route, message, depth + held, path)
+            else SharedReceiver(message, depth + held, path)
         )
 
     def close(self) -> None:
         """Both ends have mapped what they share: its names can go, and nothing is left behind however the run ends."""
         self._world.barrier()
         for path in self._paths:
-            path.unlink(missing_ok=True)
+            for name in (path, *pipes(path)):
+                name.unlink(missing_ok=True)
 
     def _path(self, source: int, route: Route, message: Message, slots: int) -> Path | None:
         """Where the channel out of rank ``source`` lies; both of its ends come to the same answer."""

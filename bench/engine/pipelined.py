@@ -30,8 +30,8 @@ SCHEDULES: dict[str, Any] = {
     "interleaved_1f1b": ScheduleInterleaved1F1B,
     "zero_bubble": ScheduleZBVZeroBubble,
 }
-TAGS = 4
-"""Of the messages across one boundary of two pieces: both ways, and their bells."""
+TAGS = 2
+"""Of the messages across one boundary of two pieces: both ways."""
 
 
 class Pipelined(Agent):
