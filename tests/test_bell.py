@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,16 @@ def test_a_ringer_that_has_ended_is_noticed(tmp_path: Path) -> None:
     process.start()
     process.join(60)
     listener.wait()
-    with pytest.raises(PeerLost, match="^a peer is gone: its end of a pipe is closed$"):
+    with pytest.raises(PeerLost, match=r"^a peer is gone: its end of a pipe is closed$"):
         listener.wait()
+
+
+def test_a_silent_ringer_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    listener, ringer = Listener(tmp_path / "bell", timedelta(milliseconds=50)), Ringer(tmp_path / "bell")
+    with pytest.raises(PeerLost, match=r"^a peer has sent nothing for 0\.05 s$"):
+        listener.wait()
+    ringer.ring()
+    listener.wait()
 
 
 def test_a_pipe_is_closed_with_its_owner(tmp_path: Path) -> None:

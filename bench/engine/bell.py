@@ -7,11 +7,13 @@ thread of its own at either end, which has to wait for a core that the agents co
 from __future__ import annotations
 
 import os
+import select
 import weakref
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
-from bench.engine.world import PeerLost
+from bench.engine.world import TIMEOUT, PeerLost
 
 
 class Ringer:
@@ -26,20 +28,27 @@ class Ringer:
 
 
 class Listener:
-    """The end that waits."""
+    """The end that waits; it may wait as soon as both ends were made."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, timeout: timedelta = TIMEOUT) -> None:
         self._file = _opened(self, path, os.O_RDONLY | os.O_NONBLOCK)
-        os.set_blocking(self._file, True)
+        self._timeout = timeout
+        self._rung = select.poll()
+        self._rung.register(self._file, select.POLLIN)
 
     def wait(self) -> None:
         """Until it has rung once more than it was waited for.
 
         Raises:
-            PeerLost: the process that rings has ended.
+            PeerLost: the process that rings has ended, or was silent for the timeout.
         """
-        if not os.read(self._file, 1):
-            raise PeerLost("a peer is gone: its end of a pipe is closed")
+        while True:
+            with suppress(BlockingIOError):
+                if not os.read(self._file, 1):
+                    raise PeerLost("a peer is gone: its end of a pipe is closed")
+                return
+            if not self._rung.poll(1000 * self._timeout.total_seconds()):
+                raise PeerLost(f"a peer has sent nothing for {self._timeout.total_seconds():g} s")
 
 
 def _opened(owner: object, path: Path, flags: int) -> int:
