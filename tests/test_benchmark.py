@@ -46,7 +46,7 @@ def test_contenders_do_the_same_work(name: str) -> None:
     config = compose([*WORKLOAD, *CONTENDERS[name]])
     reference = compose([*WORKLOAD, *CONTENDERS["one core"]])
     assert (config.model, config.data) == (reference.model, reference.data)
-    assert config.batch_size * config.replicas == reference.batch_size
+    assert config.batch_size * config.replicas == reference.batch_size * (4 if name == "four replicas" else 1)
     assert {name for pair in RATIOS for name in pair} | set(PREDICTED) <= set(CONTENDERS)
 
 
@@ -54,7 +54,7 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine slows down by half after round 0: the ratios do not see it."""
     monkeypatch.chdir(tmp_path)
     speeds = dict.fromkeys(CONTENDERS, 100.0) | {"FDG": 195.0, "locked": 97.5, "gpipe, 8 microbatches": 130.0}
-    busy = dict.fromkeys(CONTENDERS, 0.002) | {"FDG, K=4": 0.0021}
+    busy = dict.fromkeys(CONTENDERS, 0.002) | {"FDG, K=4": 0.0021, "four replicas": 0.0022}
     measurements = [
         Measurement(round_number, name, speed / (1 + round_number), 0.98, 0.02, 3.0, 0.001, busy[name])
         for round_number in (0, 1)
@@ -87,6 +87,7 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert float(rows["FDG again / FDG"]["mean"]) == pytest.approx(100 / 195, abs=1e-4)
     assert float(rows["FDG, K=4 / one core: processor time"]["mean"]) == 1.05
+    assert float(rows["four replicas / one core: processor time"]["mean"]) == 1.1
     assert float(rows["FDG: efficiency"]["mean"]) == 0.98
     assert float(rows["FDG: following the run / training time"]["mean"]) == 0.001
     for name in PREDICTED:

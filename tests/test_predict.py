@@ -13,7 +13,7 @@ from bench.engine.message import Message
 from bench.engine.overhead import seconds_a_pass
 from bench.engine.profile import Layer
 from bench.engine.speed import Measured, Passes, Speed, mean
-from bench.plan.costs import Link
+from bench.plan.costs import Handling, Link
 from bench.study.attempt import folder_of
 from bench.study.compose import compose
 from bench.study.elsewhere import Call
@@ -196,13 +196,18 @@ def speed_of(costs: list[tuple[float, float, int, int]]) -> Speed:
 
 
 def test_stages_are_sums_of_layers() -> None:
-    workload = workload_of((*TINY, "partition=[1]", "stages=2"), 2, Links(Link(), Link(), send=0.1, receive=0.1))
+    workload = workload_of(
+        (*TINY, "partition=[1]", "stages=2"),
+        2,
+        Links(Link(), Link(), Handling(0.5, 0.1), Handling(0.25, 0.1), Handling(1, 0.01)),
+    )
     workload._speeds[4, 1] = workload._speeds[4, 2] = speed_of([(1, 2, 10, 100), (3, 4, 20, 0), (5, 6, 30, 300)])
     first, second = workload.setup(way_of(workload.config)).stages
     assert (first.forward, first.backward, first.update) == (1, 2 + 1, 2)
     assert (second.forward, second.backward, second.update) == (8, 10 + 3, 6)
     assert [(part.message_bytes, part.parameter_bytes) for part in (first, second)] == [(10, 100), (0, 300)]
-    assert [(part.data, part.send, part.receive) for part in (first, second)] == [(0.5, 1, 1)] * 2
+    assert [(part.data, part.send, part.receive) for part in (first, second)] == [(0.5, 1.5, 1.25)] * 2
+    assert [part.averaging for part in (first, second)] == [2, 4]
 
 
 def test_recomputed_forwards_cost_where_there_is_a_delay() -> None:
@@ -234,8 +239,9 @@ def test_what_neighbours_exchange_is_measured() -> None:
     assert links.stages.shared
     assert 0 < links.stages.latency < 1
     assert 0 <= links.replicas.latency < 1
-    assert links.send >= 0
-    assert links.receive == 0
+    assert links.send.byte >= 0
+    assert links.receive.seconds(1 << 20) == 0
+    assert links.averaging.seconds(1 << 20) > 0
     assert links.replicas.bandwidth > 1e4
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from bench.engine.world import World
 
 ROUNDS = 40
 """Exchanges of each size between two agents."""
-SIZES = (1 << 10, 1 << 20)
+SIZES = (1 << 10, 1 << 22)
 """Bytes of a small and a large message."""
 PRODUCT = 384
 """Rows of the matrices that an agent multiplies between two exchanges: some milliseconds of computing, as a stage."""
@@ -38,16 +39,26 @@ class Paces(NamedTuple):
 
     neighbours: Pace
     """One way between two neighbouring stages, through memory where it can be."""
+    hosts: Pace
+    """One way by TCP."""
     replicas: Pace
     """Of an all-reduce between two."""
-    handling: float
-    """Seconds a byte for which a message by TCP keeps the cores busy, at either end."""
+    averaging: Pace
+    """The processor time of it, at each."""
+    handling: Pace
+    """Processor time of a message by TCP, at either end."""
 
 
 def exchange_paces(world: World) -> Paces:
     """Of two agents."""
-    busy = _pace(world, _busy)
-    return Paces(_pace(world, _one_way), _pace(world, _allreduce), busy.per_byte / 2)
+    both_ends = _pace(world, _busy)
+    return Paces(
+        _pace(world, partial(_one_way, shared=True)),
+        _pace(world, partial(_one_way, shared=False)),
+        _pace(world, partial(_allreduce, clock=time.perf_counter)),
+        _pace(world, partial(_allreduce, clock=time.process_time)),
+        Pace(both_ends.latency / 2, both_ends.per_byte / 2),
+    )
 
 
 def _pace(world: World, seconds: Callable[[World, int], list[float]]) -> Pace:
@@ -57,15 +68,18 @@ def _pace(world: World, seconds: Callable[[World, int], list[float]]) -> Pace:
     return Pace(max(small - SIZES[0] * per_byte, 0.0), per_byte)
 
 
-def _one_way(world: World, size: int) -> list[float]:
-    """Half the seconds of there and back, through the channels of two stages."""
-    message, exchange = Message.like(torch.empty(size, dtype=torch.uint8)), Exchange(world)
+def _one_way(world: World, size: int, shared: bool) -> list[float]:
+    """Half the seconds of there and back between two stages: through memory where it can be, or by TCP."""
+    message = Message.like(torch.empty(size, dtype=torch.uint8))
+    exchange = Exchange(world)
+    sending = exchange.sender if shared else partial(Sender, world)
+    receiving = exchange.receiver if shared else partial(Receiver, world)
     if world.rank == 0:
-        sender = exchange.sender(Route.activations(world, 0, 1), message, 2)
-        receiver = exchange.receiver(Route.gradients(world, 1, 1), message, 2)
+        sender = sending(Route.activations(world, 0, 1), message, 2)
+        receiver = receiving(Route.gradients(world, 1, 1), message, 2)
     else:
-        receiver = exchange.receiver(Route.activations(world, 0, 0), message, 2)
-        sender = exchange.sender(Route.gradients(world, 1, 0), message, 2)
+        receiver = receiving(Route.activations(world, 0, 0), message, 2)
+        sender = sending(Route.gradients(world, 1, 0), message, 2)
     exchange.close()
     sender.open(ROUNDS)
     receiver.open(ROUNDS)
@@ -83,8 +97,8 @@ def _one_way(world: World, size: int) -> list[float]:
         times.append((time.perf_counter() - started) / 2)
     sender.flush()
     # The second rank does not see its answer arrive.
-    shared: list[float] = world.share(times)
-    return shared
+    first: list[float] = world.share(times)
+    return first
 
 
 def _busy(world: World, size: int) -> list[float]:
@@ -104,13 +118,13 @@ def _busy(world: World, size: int) -> list[float]:
     return times
 
 
-def _allreduce(world: World, size: int) -> list[float]:
+def _allreduce(world: World, size: int, clock: Callable[[], float]) -> list[float]:
     tensor, times = torch.zeros(size // 4), []
     for _ in range(ROUNDS):
         _compute()
-        started = time.perf_counter()
+        started = clock()
         dist.all_reduce(tensor, group=world.control)
-        times.append(time.perf_counter() - started)
+        times.append(clock() - started)
     return times
 
 

@@ -44,6 +44,23 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Handling:
+    """What it costs a core to hand a message over, to take it, or to average it."""
+
+    message: float = 0.0
+    """Seconds, whatever its size."""
+    byte: float = 0.0
+    """Seconds a byte more."""
+
+    def seconds(self, size: float) -> float:
+        """Of a message of so many bytes."""
+        return self.message + self.byte * size
+
+
+FREE = Handling()
+
+
+@dataclass(frozen=True)
 class StageCost:
     """What one stage costs. Seconds of passes are those of a batch, or of a microbatch where the method has them.
 

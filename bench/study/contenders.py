@@ -18,14 +18,15 @@ from bench.study.progress import Progress
 from bench.study.record import RunFolder
 from bench.study.workload import MICROBATCHES, Workload, way_of
 
-WORKLOAD = ("data=synthetic", "data.train_size=5120", "data.test_size=64", "epochs=1")
-"""80 updates of 64 images of 32 x 32: to fill and drain two stages at staleness 2 costs about 2% of such an epoch."""
+WORKLOAD = ("data=synthetic", "data.train_size=10240", "data.test_size=64", "epochs=1")
+"""160 updates of 64 images of 32 x 32: to fill and drain two stages at staleness 2 costs about 1% of such an epoch."""
 CONTENDERS = {
-    "one core": ("stages=1",),
+    "one core": ("stages=1", "max_steps=80"),
     "locked": ("stages=2", "staleness=0", "max_steps=40"),
     "FDG": ("stages=2", "staleness=2"),
     "FDG again": ("stages=2", "staleness=2"),
-    "FDG, K=4": ("stages=4", "staleness=2"),
+    "FDG, K=4": ("stages=4", "staleness=2", "max_steps=80"),
+    "four replicas": ("stages=1", "replicas=4", "max_steps=20"),
     "DDP": ("stages=1", "replicas=2", "method=ddp", "batch_size=32", "max_steps=40"),
     **{
         f"{method}, {count} microbatches": ("stages=2", f"method={method}", f"microbatches={count}", "max_steps=20")

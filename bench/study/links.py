@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import ConfigError
-from bench.plan.costs import Link
+from bench.plan.costs import FREE, Handling, Link
 from bench.study.elsewhere import Call
 
 if TYPE_CHECKING:
@@ -26,18 +26,26 @@ class Links:
 
     stages: Link
     replicas: Link
-    send: float = 0.0
-    """Seconds a byte at the end that hands over."""
-    receive: float = 0.0
-    """The same at the end that takes: nothing where messages lie in memory that both share."""
+    send: Handling = FREE
+    """Of the end that hands over."""
+    receive: Handling = FREE
+    """Of the end that takes: nothing where messages lie in memory that both share."""
+    averaging: Handling = FREE
+    """Of each replica."""
 
 
 def neighbours() -> Links:
     """Of agents on this machine: two of them exchange messages for a second."""
-    between, among, _ = _paces()
+    paces = _paces()
+    between, among = paces.neighbours, paces.replicas
     # What cannot be told from nothing is nothing.
     bandwidth = 1 / among.per_byte if among.per_byte else math.inf
-    return Links(Link(latency=between.latency, shared=True), Link(bandwidth, among.latency / 2), between.per_byte)
+    return Links(
+        Link(latency=between.latency, shared=True),
+        Link(bandwidth, among.latency / 2),
+        Handling(byte=between.per_byte),
+        averaging=Handling(*paces.averaging),
+    )
 
 
 def across(bandwidth: float) -> Links:
@@ -45,9 +53,9 @@ def across(bandwidth: float) -> Links:
 
     To send and to receive by TCP keeps its cores busy, and to wake who waits takes a time, as measured now.
     """
-    between, _, handling = _paces()
-    line = Link(bandwidth, between.latency)
-    return Links(line, line, handling, handling)
+    paces = _paces()
+    line, handling = Link(bandwidth, paces.hosts.latency), Handling(*paces.handling)
+    return Links(line, line, handling, handling, Handling(*paces.averaging))
 
 
 def _paces() -> Paces:

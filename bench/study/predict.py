@@ -77,8 +77,8 @@ def _facts(workload: Workload) -> str:
     updates = workload.stretches(way)
     passes = [f"{1e3 * seconds:.3g}" for seconds in (setup.table("forward") + setup.table("backward"))[:, 0]]
     between = (
-        f"memory of this machine, {1e6 * links.stages.latency:.0f} us a message and {1e9 * links.send:.2g} ns a byte "
-        "to hand over"
+        f"memory of this machine, {1e6 * links.stages.latency:.0f} us a message and {1e9 * links.send.byte:.2g} ns "
+        "a byte to hand over"
         if links.stages.shared
         else f"a link of {8e-9 * links.stages.bandwidth:g} Gbit/s and {1e6 * links.stages.latency:g} us an agent"
     )
@@ -201,7 +201,7 @@ def replay(record: dict[str, Any], workload: Workload) -> Times:
                 parameter_bytes=sum(sizes[part["first_layer"] : part["last_layer"] + 1]),
                 data=seconds(number, "data"),
                 send=seconds(number, "sending", max(1, (arriving > 0) + (leaving > 0))),
-                receive=max(arriving, leaving) * workload.links.receive,
+                receive=workload.links.receive.seconds(max(arriving, leaving)),
                 averaging=seconds(number, "averaging"),
             )
         )

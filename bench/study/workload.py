@@ -106,7 +106,9 @@ class Workload:
             for number, (first, end) in enumerate(spans)
         ]
         if way.method == "ddp":
-            stages = [replace(stages[0], buckets=buckets(speed))]
+            bundles = buckets(speed)
+            averaging = sum(self.links.averaging.seconds(size) for _, size in bundles)
+            stages = [replace(stages[0], buckets=bundles, averaging=averaging)]
         if way.method == "zero_bubble":
             later = [_in_two(stage, speed.passes[slice(*span)]) for stage, span in zip(stages, spans, strict=True)][1:]
             # Where the images come in, nobody wants their gradient, and the second pass is all.
@@ -164,8 +166,9 @@ class Workload:
             speed.update * parameters,
             message_bytes=size,
             parameter_bytes=parameters,
-            send=larger * self.links.send,
-            receive=larger * self.links.receive,
+            send=self.links.send.seconds(larger),
+            receive=self.links.receive.seconds(larger),
+            averaging=self.links.averaging.seconds(parameters),
         )
 
 
