@@ -106,7 +106,7 @@ def parser_of(verb: str) -> Parser:
             "--bandwidth", type=float, metavar="GBIT", help="Gbit/s of an agent's link (this machine's)"
         )
         parser.add_argument("--latency", type=float, metavar="US", help="microseconds of a message (this machine's)")
-        parser.add_argument("--jitter", type=float, default=0.0, help="relative deviation of a stage's time (0)")
+        parser.add_argument("--jitter", type=float, help="relative deviation of a stage's time (this machine's)")
         parser.add_argument("--results", default="results", metavar="FOLDER", help="where the picture goes (results)")
     if verb == "network":
         parser.add_argument("--rates", metavar="LIST", default="1000,100", help="of the network, Mbit/s (1000,100)")

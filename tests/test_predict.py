@@ -156,7 +156,7 @@ def test_a_record_is_printed_beside_the_prediction(capsys: pytest.CaptureFixture
     record = record_of(words, 1)
     config = compose([*words, "staleness=1"])
     folder_of(config).write_record(record)
-    assert main(["predict", *words, "staleness=1", "--bandwidth=1e9", "--latency=0"]) == 0
+    assert main(["predict", *words, "staleness=1", "--bandwidth=1e9", "--latency=0", "--jitter=0"]) == 0
     table = rows_of(capsys.readouterr().out)[-6:]
     assert table[0] == ["figure", "measured", "predicted", "error", "predicted with its own seconds", "error"]
     assert [[row[0], row[1], *row[4:]] for row in table[1:]] == [
@@ -192,7 +192,7 @@ def speed_of(costs: list[tuple[float, float, int, int]]) -> Speed:
         Layer(Message.like(torch.empty(size, dtype=torch.uint8)), forward, back) for forward, back, size, _ in costs
     ]
     passes = [Passes(forward, back, 2 * back, 3 * back) for forward, back, *_ in costs]
-    return Speed(layers, passes, [parameters for *_, parameters in costs], 0.5, 0.01, 0.02)
+    return Speed(layers, passes, [parameters for *_, parameters in costs], 0.5, 0.01, 0.02, 0.1)
 
 
 def test_stages_are_sums_of_layers() -> None:
@@ -208,6 +208,17 @@ def test_stages_are_sums_of_layers() -> None:
     assert [(part.message_bytes, part.parameter_bytes) for part in (first, second)] == [(10, 100), (0, 300)]
     assert [(part.data, part.send, part.receive) for part in (first, second)] == [(0.5, 1.5, 1.25)] * 2
     assert [part.averaging for part in (first, second)] == [2, 4]
+
+
+def test_jitter_is_measured_where_none_is_asked_for() -> None:
+    """Of the whole batch, also where microbatches are timed; and it moves with the share of common work."""
+    workload = Workload(compose([*TINY, "stages=2", "partition=[1]"]), None, FREE)
+    speed = speed_of([(1, 2, 10, 0), (3, 4, 20, 0)])
+    for count, jitter in ((1, 0.1), (2, 0.3)):
+        workload._speeds[4, count], workload._speeds[2, count] = speed._replace(jitter=jitter), speed
+    way = Way("gpipe", 2, 1, 4, 0, 2)
+    alone, together = workload.setup(way, 1), workload.setup(way)
+    assert (alone.jitter, together.jitter, alone.towards(together, 0.25).jitter) == pytest.approx((0.1, 0.3, 0.15))
 
 
 def test_recomputed_forwards_cost_where_there_is_a_delay() -> None:

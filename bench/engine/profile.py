@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import copy
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,15 +55,16 @@ def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str
         for part in every(x):
             part.requires_grad_(number > 0)
         outputs, held = _held(layer, x, numerics)
-        forward = backward = 0.0
-        if how == "measured":
-            passes = [_seconds(layer, x, numerics) for _ in range(REPEATS)]
-            forward, backward = map(min, zip(*passes, strict=True))
-        elif how == "counted":
-            forward, backward = _operations(layer, x, numerics)
+        costs = _operations(layer, x, numerics) if how == "counted" else (0.0, 0.0)
         x = detached(together(outputs))
-        layers.append(Layer(Message.like(x), forward, backward, held))
-    return layers
+        layers.append(Layer(Message.like(x), *costs, held))
+    if how != "measured":
+        return layers
+    seconds = zip(*_seconds(network, images, numerics), strict=True)
+    return [
+        replace(layer, forward=forward, backward=backward)
+        for layer, (forward, backward) in zip(layers, seconds, strict=True)
+    ]
 
 
 def _held(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[tuple[Tensor, ...], LayerBytes]:
@@ -85,18 +90,45 @@ def _held(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[tuple[Tenso
     return outputs, LayerBytes(sum(parameter.nbytes for parameter in layer.parameters()), saved, largest)
 
 
-def _seconds(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[float, float]:
-    """Of forward and of backward."""
-    marks = [now(numerics.device)]
-    outputs = every(numerics.apply(layer, x))
-    marks.append(now(numerics.device))
-    sources = [*layer.parameters(), *(part for part in every(x) if part.requires_grad)]
-    incoming = [torch.ones_like(output) for output in outputs]
-    marks.append(now(numerics.device))
-    if sources:
-        torch.autograd.grad(outputs, sources, incoming)
-    marks.append(now(numerics.device))
-    return marks[1] - marks[0], marks[3] - marks[2]
+def _seconds(network: nn.Sequential, images: Tensor, numerics: Numerics) -> Iterator[list[float]]:
+    """Of all forwards, and of all backwards: of each layer, the least of some passes through all."""
+    parameters, targets = list(network.parameters()), torch.zeros(len(images), dtype=torch.long, device=numerics.device)
+    passes = [in_a_row(network, parameters, images, targets, numerics)[:2] for _ in range(REPEATS)]
+    for direction in zip(*passes, strict=True):
+        yield [min(times) for times in zip(*direction, strict=True)]
+
+
+def in_a_row(
+    layers: Iterable[nn.Module], parameters: Sequence[Tensor], images: Tensor, targets: Tensor, numerics: Numerics
+) -> tuple[list[float], list[float], tuple[Tensor, ...]]:
+    """Seconds of each layer's forward and of its backward, the last one's with the loss; and the parameters' gradients.
+
+    As in training: a layer's caches, and the layout of the gradient that reaches it, depend on the layers beside it. A
+    layer's backward begins where the gradient of its output is there.
+    """
+    device = numerics.device
+    output: Any = images
+    marks = [now(device)]
+    arrived: dict[int, float] = {}
+    for number, layer in enumerate(layers):
+        output = numerics.apply(layer, output)
+        # The first is what the layer has computed; a shortcut beside it may be its input.
+        if every(output)[0].requires_grad:
+            every(output)[0].register_hook(partial(_note, arrived, number, device))  # type: ignore[no-untyped-call]
+        marks.append(now(device))
+    loss = numerics.loss(output, targets)
+    marks[-1] = now(device)
+    gradients = torch.autograd.grad(loss, parameters)
+    end = now(device)
+    ends = [end, *(arrived.get(number, end) for number in range(len(marks) - 2)), marks[-1]]
+    forward = [after - before for before, after in pairwise(marks)]
+    backward = [end - start for end, start in pairwise(ends)]
+    return forward, backward, gradients
+
+
+def _note(arrived: dict[int, float], number: int, device: torch.device, gradient: Tensor) -> None:  # noqa: ARG001
+    """The gradient of a layer's output is there."""
+    arrived[number] = now(device)
 
 
 def _operations(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[float, float]:

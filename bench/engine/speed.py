@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from functools import partial
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +18,7 @@ from bench.engine.heap import keep_freed_memory
 from bench.engine.metered import Layers
 from bench.engine.numerics import Numerics
 from bench.engine.optimizer import FlatOptimizer
-from bench.engine.profile import Layer, now, profile
+from bench.engine.profile import Layer, in_a_row, now, profile
 from bench.engine.weights import Weights
 from bench.task.data import Dataset
 from bench.task.models import build
@@ -56,6 +54,8 @@ class Speed(NamedTuple):
     """Seconds a parameter byte: to gather the gradients, at the end of a backward."""
     update: float
     """Seconds a parameter byte: of the optimizer's step."""
+    jitter: float
+    """Standard deviation of an update's time, over its mean."""
 
 
 class Measured:
@@ -81,7 +81,16 @@ class Measured:
             Passes(*layer) for layer in zip(forward, backward, *map(_medians, zip(*split, strict=True)), strict=True)
         ]
         total = max(sum(self._sizes), 1)
-        return Speed(self._layers, passes, self._sizes, statistics.median(data), collect[0] / total, step[0] / total)
+        whole = [sum(map(sum, parts)) for parts in updates]
+        return Speed(
+            self._layers,
+            passes,
+            self._sizes,
+            statistics.median(data),
+            collect[0] / total,
+            step[0] / total,
+            statistics.stdev(whole) / statistics.fmean(whole),
+        )
 
     def _once(self) -> tuple[float, Sequence[list[float]], Sequence[list[float]]]:
         started = now(self._device)
@@ -98,8 +107,8 @@ def mean(speeds: Sequence[Speed]) -> Speed:
         Passes(*(sum(seconds) / count for seconds in zip(*layer, strict=True)))
         for layer in zip(*(speed.passes for speed in speeds), strict=True)
     ]
-    data, collect, update = (sum(seconds) / count for seconds in zip(*(speed[3:] for speed in speeds), strict=True))
-    return Speed(first.layers, passes, first.parameter_bytes, data, collect, update)
+    others = (sum(values) / count for values in zip(*(speed[3:] for speed in speeds), strict=True))
+    return Speed(first.layers, passes, first.parameter_bytes, *others)
 
 
 def count(config: RunConfig, dataset: Dataset) -> list[float]:
@@ -123,36 +132,15 @@ class _Update:
         self._optimizer = FlatOptimizer(config.optimizer, self._weights.current)
 
     def __call__(self, images: Tensor, targets: Tensor) -> tuple[list[float], list[float], list[float], list[float]]:
-        """Seconds of each layer's forward and backward, to collect the gradients, and of the optimizer's step.
-
-        A layer's backward begins where the gradient of its output is there.
-        """
+        """Seconds of each layer's forward and backward, to collect the gradients, and of the optimizer's step."""
         device, weights = self._numerics.device, self._weights
-        output: Any = images
-        marks = [now(device)]
-        arrived: dict[int, float] = {}
-        for number, layer in enumerate(weights.module.children()):
-            output = self._numerics.apply(layer, output)
-            # The first is what the layer has computed; a shortcut beside it may be its input.
-            if every(output)[0].requires_grad:
-                every(output)[0].register_hook(partial(self._note, arrived, number))  # type: ignore[no-untyped-call]
-            marks.append(now(device))
-        loss = self._numerics.loss(output, targets)
-        marks[-1] = now(device)
-        gradients = torch.autograd.grad(loss, weights.parameters)
-        end = now(device)
-        ends = [end, *(arrived.get(number, end) for number in range(len(marks) - 2)), marks[-1]]
+        layers = weights.module.children()
+        forward, backward, gradients = in_a_row(layers, weights.parameters, images, targets, self._numerics)
+        started = now(device)
         weights.collect(gradients)
         collected = now(device)
         self._optimizer.step(weights.advance(), weights.gradient, 0.0)
-        updated = now(device)
-        forward = [after - before for before, after in pairwise(marks)]
-        backward = [end - start for end, start in pairwise(ends)]
-        return forward, backward, [collected - ends[0]], [updated - collected]
-
-    def _note(self, arrived: dict[int, float], number: int, gradient: Tensor) -> None:  # noqa: ARG002
-        """The gradient of a layer's output is there."""
-        arrived[number] = now(self._numerics.device)
+        return forward, backward, [collected - started], [now(device) - collected]
 
     def split(self, images: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:
         """Seconds of each layer's backward to its input, and then to its weights; 0 of the first, which has images."""

@@ -151,9 +151,10 @@ class Setup:
         return len(self.stages) // self.chunks
 
     def towards(self, other: Setup, share: float) -> Setup:
-        """So far on the way to another setup's seconds of stages: 0 is this one's."""
+        """So far on the way to another setup's seconds of stages and jitter: 0 is this one's."""
         pairs = zip(self.stages, other.stages, strict=True)
-        return replace(self, stages=[_between(own, others, share) for own, others in pairs])
+        jitter = (1 - share) * self.jitter + share * other.jitter
+        return replace(self, stages=[_between(own, others, share) for own, others in pairs], jitter=jitter)
 
     def holder(self, stage: int) -> int:
         """The agent that holds a stage."""

@@ -72,7 +72,7 @@ class Prediction:
 
 def predict(number: int, configs: Mapping[str, RunConfig]) -> list[Prediction]:
     """Walk the clock of every contender with what its parts cost now, as ``python -m bench predict`` does."""
-    common = Workload(configs["FDG"], check(configs["FDG"]), neighbours(), 0.0)
+    common = Workload(configs["FDG"], check(configs["FDG"]), neighbours())
     predictions = []
     for name in PREDICTED:
         config = configs[name]

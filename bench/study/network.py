@@ -182,7 +182,7 @@ def _round(
 
 def forecast(model: str, megabits: float, configs: Mapping[str, RunConfig]) -> Iterator[Forecast]:
     """Of all methods, over a line of so many megabits a second between agents on this machine."""
-    common = Workload(configs["FDG"], None, across(megabits * 1e6 / 8 * PAYLOAD), 0.0)
+    common = Workload(configs["FDG"], None, across(megabits * 1e6 / 8 * PAYLOAD))
     for method, config in configs.items():
         # With its own grid and cut, and what was measured for the others.
         times = replace(common, config=config).predict(way_of(config))

@@ -50,8 +50,8 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _jitter(value: float) -> float:
-    if not 0 <= value < math.inf:
+def _jitter(value: float | None) -> float | None:
+    if value is not None and not 0 <= value < math.inf:
         raise ConfigError(f"--jitter={value}: must be a finite number, 0.1 for a tenth of a stage's time, at least 0")
     return value
 
@@ -88,6 +88,7 @@ def _facts(workload: Workload) -> str:
             f"stages: {', '.join(passes)} ms forward and backward, measured now on this machine",
             f"messages: {', '.join(f'{stage.message_bytes:.3g}' for stage in setup.stages[:-1]) or 'none'} bytes by "
             + between,
+            f"jitter: {100 * setup.jitter:.2g}% of these times, from update to update",
             f"averaging: {sum(speed.parameter_bytes):.3g} bytes, {averaged:.3g} ms alone",
             f"updates: {len(updates)} epochs of {updates[0]}; each ends in a flush",
         ]

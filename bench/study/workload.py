@@ -65,7 +65,8 @@ class Workload:
     config: RunConfig
     prepared: Path | None
     links: Links
-    jitter: float
+    jitter: float | None = None
+    """Of every agent, as :class:`~bench.plan.costs.Setup` has it; None: as measured."""
     _speeds: dict[tuple[int, int], Speed] = field(default_factory=dict)
     _schedules: dict[str, float] = field(default_factory=dict)
     _operations: list[float] | None = None
@@ -123,7 +124,7 @@ class Workload:
             self._a_pass(way),
             self.links.stages,
             self.links.replicas,
-            self.jitter,
+            whole.jitter if self.jitter is None else self.jitter,
             self.config.seed,
         )
 

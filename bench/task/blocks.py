@@ -1,0 +1,156 @@
+"""What networks are made of: halves of residual and transformer blocks, and layers with their initialisation.
+
+None writes to its input, which may be a leaf that requires a gradient or a message still being sent; inside, ReLU and
+residual sums work in place.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Branch(nn.Module):
+    """The first half of a residual block with a parameter-free shortcut (He et al. 2016, option A).
+
+    [batch, inputs, height, width] to features [batch, outputs, height / stride, width / stride], and the shortcut,
+    which is the input subsampled to the same size.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv = convolution(inputs, outputs, 3, stride)
+        self.norm = nn.BatchNorm2d(outputs)
+        self.stride = stride
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = F.relu(self.norm(self.conv(images)), inplace=True)
+        # A window of one pixel subsamples, into a tensor that is dense and can be sent.
+        return features, images if self.stride == 1 else F.avg_pool2d(images, 1, self.stride)
+
+
+class Sum(nn.Module):
+    """The second half: features [batch, channels, height, width] and their shortcut, padded with zeros, are summed."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = convolution(channels, channels, 3)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, halves: tuple[Tensor, Tensor]) -> Tensor:
+        features, shortcut = halves
+        features = self.norm(self.conv(features))
+        added = features.shape[1] - shortcut.shape[1]
+        if added:
+            shortcut = F.pad(shortcut, (0, 0, 0, 0, added // 2, added - added // 2))
+        return F.relu(features.add_(shortcut), inplace=True)
+
+
+class PreActivationBranch(nn.Module):
+    """The first half of a block with norm and ReLU before each 3 x 3 convolution (Zagoruyko and Komodakis 2016).
+
+    [batch, inputs, height, width] to features [batch, outputs, height / stride, width / stride], and the shortcut, a
+    1 x 1 convolution where shapes change.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(inputs)
+        self.conv = convolution(inputs, outputs, 3, stride)
+        changes = stride > 1 or inputs != outputs
+        self.shortcut = convolution(inputs, outputs, 1, stride) if changes else None
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        active = F.relu(self.norm(images), inplace=True)
+        return self.conv(active), images if self.shortcut is None else self.shortcut(active)
+
+
+class PreActivationSum(nn.Module):
+    """The second half: features and their shortcut, both [batch, channels, height, width], to their sum."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.conv = convolution(channels, channels, 3)
+
+    def forward(self, halves: tuple[Tensor, Tensor]) -> Tensor:
+        features, shortcut = halves
+        result: Tensor = self.conv(F.relu(self.norm(features), inplace=True))
+        return result.add_(shortcut)
+
+
+class PatchEmbedding(nn.Module):
+    """[batch, channels, height, width] to tokens [batch, patches, dim], with learned positions in place of a bias."""
+
+    def __init__(self, channels: int, patch: int, patches: int, dim: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(channels, dim, patch, patch, bias=False)
+        self.position = nn.Parameter(torch.empty(1, patches, dim))
+        nn.init.trunc_normal_(self.project.weight, std=(channels * patch * patch) ** -0.5)
+        nn.init.trunc_normal_(self.position, std=0.02)
+
+    def forward(self, images: Tensor) -> Tensor:
+        patches: Tensor = self.project(images)
+        # Contiguous here, so that every later sum of tokens is, and can be sent as it lies.
+        return patches.flatten(2).transpose(1, 2).contiguous() + self.position
+
+
+class Attention(nn.Module):
+    """The first half of a transformer block: self-attention after a layer norm (Dosovitskiy et al. 2021)."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        self.query_key_value = linear(dim, 3 * dim)
+        self.project = linear(dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        batch, patches, dim = tokens.shape
+        projected = self.query_key_value(self.norm(tokens)).view(batch, patches, 3, self.heads, dim // self.heads)
+        query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, patches, dim)
+        result: Tensor = tokens + self.project(attended)
+        return result
+
+
+class FeedForward(nn.Module):
+    """The second half: two linear layers after a layer norm."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(linear(dim, 4 * dim), nn.GELU(), linear(4 * dim, dim))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        result: Tensor = tokens + self.mlp(self.norm(tokens))
+        return result
+
+
+class TokenHead(nn.Module):
+    """Tokens [batch, patches, dim] to scores [batch, classes], of their mean."""
+
+    def __init__(self, dim: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.linear = linear(dim, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        scores: Tensor = self.linear(self.norm(tokens).mean(1))
+        return scores
+
+
+def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """Without bias, for the norm beside it has one; initialised after He et al. 2015."""
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layer
+
+
+def linear(inputs: int, outputs: int, gain: float = 1) -> nn.Linear:
+    """Weights of variance gain / inputs, which keeps the scale (2 where a ReLU follows: He et al. 2015)."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.normal_(layer.weight, std=(gain / inputs) ** 0.5)
+    nn.init.zeros_(layer.bias)
+    return layer
