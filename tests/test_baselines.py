@@ -114,6 +114,14 @@ def test_with_one_microbatch_batch_norm_makes_no_difference(pool: Pool, precisio
         assert ran.metrics["loss/test"] == expected.metrics["loss/test"]
 
 
+def test_a_piece_may_end_where_a_block_hands_its_input_on(pool: Pool) -> None:
+    """The second one: its shortcut is what the layer before has computed, and what its convolution has saved."""
+    deeper = RESNET | {"depth": 14}
+    (expected,) = distributed(pool, [configured(2, 1, partition=[2], model=deeper)])
+    (ran,) = distributed(pool, [configured(2, 1, method="zero_bubble", partition=[2, 4, 6], model=deeper)])
+    assert_same(ran.state, expected.state)
+
+
 def test_microbatches_make_a_difference_to_batch_norm(pool: Pool) -> None:
     """What the documentation says; or else the tests above could have used it."""
     (expected,) = distributed(pool, [configured(1, 1, model=RESNET)])

@@ -40,8 +40,23 @@ class Layers(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensors:
         outputs = every(self._numerics.apply(self.layers, together(inputs)))
-        # zero_bubble detaches what it has handed on, in place, which autograd refuses for a view (after a flatten).
-        return together([output.clone() if output._is_view() else output for output in outputs])
+        return together([HandedOn.apply(output) for output in outputs])
+
+
+class HandedOn(torch.autograd.Function):
+    """The same tensor by another name, for ``zero_bubble`` detaches in place what it has handed on.
+
+    Autograd refuses that for a view (after a flatten), and for what a layer has saved: the shortcut of a block that is
+    cut in its middle is the input of its convolution.
+    """
+
+    @staticmethod
+    def forward(_: Any, output: Tensor) -> Tensor:
+        return output.detach()
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return gradient
 
 
 class MeteredStage(PipelineStage):
