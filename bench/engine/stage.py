@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+
+# A third of a second, which torch.autograd.grad takes for it, on the clock, when it is first given gradients.
+import torch.fx.experimental.symbolic_shapes
 from torch import nn
 
 from bench.config import RunConfig
