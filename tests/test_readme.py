@@ -104,32 +104,6 @@ def benchmark_table(name: str) -> str:
     return "\n".join(align(lines))
 
 
-OTHERS = {"VGG-11": "benchmark-vgg", "wide ResNet, 16 layers, twice as wide": "benchmark-wide_resnet"}
-SHARED = (
-    *("FDG / one core", "FDG / locked", "FDG / DDP", "FDG / both stages alone", "FDG again / FDG"),
-    *("FDG, K=4 / one core: processor time", "four replicas / one core: processor time", "FDG: efficiency"),
-    *("FDG: locking fraction", "FDG: predicted / measured", "DDP: predicted / measured"),
-)
-
-
-def test_other_networks_have_their_table() -> None:
-    assert others_table() in README
-
-
-def others_table() -> str:
-    measured = {network: pandas.read_csv(ROOT / f"results/{name}.csv") for network, name in OTHERS.items()}
-    lines = [["figure", *OTHERS]]
-    for figure in SHARED:
-        found = [table[table["figure"] == figure].iloc[0] for table in measured.values()]
-        lines.append([figure, *(f"{row['mean']:.3g} ({row['low']:.3g} to {row['high']:.3g})" for row in found)])
-    best = [table[table["figure"].str.fullmatch(r"FDG / .* microbatches")].iloc[0] for table in measured.values()]
-    lines.insert(4, ["FDG / the fastest of torch's pipelines"])
-    for row in best:
-        method = row["figure"].removeprefix("FDG / ").removesuffix(" microbatches").replace(", ", " with ")
-        lines[4].append(f"{row['mean']:.3g} ({row['low']:.3g} to {row['high']:.3g}), {method}")
-    return "\n".join(align(lines))
-
-
 def test_the_table_of_the_network_is_that_of_the_results() -> None:
     assert network_table() in README
 
