@@ -13,7 +13,7 @@ from bench.engine.message import Message
 from bench.engine.overhead import seconds_a_pass
 from bench.engine.profile import Layer
 from bench.engine.speed import Measured, Passes, Speed, mean
-from bench.plan.costs import Handling, Link
+from bench.plan.costs import Link, Pace
 from bench.study.attempt import folder_of
 from bench.study.compose import compose
 from bench.study.elsewhere import Call
@@ -199,7 +199,7 @@ def test_stages_are_sums_of_layers() -> None:
     workload = workload_of(
         (*TINY, "partition=[1]", "stages=2"),
         2,
-        Links(Link(), Link(), Handling(0.5, 0.1), Handling(0.25, 0.1), Handling(1, 0.01)),
+        Links(Link(), Link(), Pace(0.5, 0.1), Pace(0.25, 0.1), Pace(1, 0.01)),
     )
     workload._speeds[4, 1] = workload._speeds[4, 2] = speed_of([(1, 2, 10, 100), (3, 4, 20, 0), (5, 6, 30, 300)])
     first, second = workload.setup(way_of(workload.config)).stages

@@ -20,6 +20,13 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+OTHERS = ("vgg", "wide_resnet")
+FIGURES = (
+    *("FDG / one core", "FDG / locked", "FDG / DDP", "FDG / both stages alone", "FDG again / FDG"),
+    *("FDG: efficiency", "FDG: locking fraction"),
+    *("FDG, K=4 / one core: processor time", "four replicas / one core: processor time"),
+)
+"""Of the benchmark, that the README tells of other networks."""
 BENCH = [command.split("-m bench", 1)[1] for command in COMMANDS if "-m bench" in command]
 
 
@@ -102,6 +109,29 @@ def benchmark_table(name: str) -> str:
             numbers = [f"{row['mean']:.3g}", f"{row['low']:.3g} to {row['high']:.3g}", str(row["n"]), asked]
             lines.append([figure, *numbers])
     return "\n".join(align(lines))
+
+
+def test_the_other_networks_benchmarks_are_those_of_the_results() -> None:
+    assert others_table() in README
+
+
+def others_table() -> str:
+    """A column a network; of the methods but FDG only the best pipeline, of the predictions the least and greatest."""
+    frames = [pandas.read_csv(ROOT / f"results/benchmark-{name}.csv", index_col="figure") for name in OTHERS]
+    lines = [["figure", *OTHERS]]
+    lines += [[figure, *(_mean(frame.loc[figure]) for frame in frames)] for figure in FIGURES]
+    best = [frame.filter(regex=r"^FDG / .* microbatches$", axis=0).iloc[0] for frame in frames]
+    lines.append(["FDG / best pipeline", *map(_mean, best)])
+    lines.append(
+        ["that is, by microbatches", *(str(row.name).split(" ", 2)[2].removesuffix(" microbatches") for row in best)]
+    )
+    predicted = [frame.filter(regex="predicted / measured$", axis=0)["mean"] for frame in frames]
+    lines.append(["methods: predicted / measured", *(f"{means.min():.3g} to {means.max():.3g}" for means in predicted)])
+    return "\n".join(align(lines))
+
+
+def _mean(row: Any) -> str:
+    return f"{row['mean']:.3g} ({row['low']:.3g} to {row['high']:.3g})"
 
 
 def test_the_table_of_the_network_is_that_of_the_results() -> None:

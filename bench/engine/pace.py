@@ -15,6 +15,7 @@ from bench.engine.channels import Receiver, Route, Sender
 from bench.engine.memory import Exchange
 from bench.engine.message import Message
 from bench.engine.world import World
+from bench.plan.costs import Pace
 
 ROUNDS = 40
 """Exchanges of each size between two agents."""
@@ -22,15 +23,6 @@ SIZES = (1 << 10, 1 << 22)
 """Bytes of a small and a large message."""
 PRODUCT = 384
 """Rows of the matrices that an agent multiplies between two exchanges: some milliseconds of computing, as a stage."""
-
-
-class Pace(NamedTuple):
-    """Of what two agents exchange."""
-
-    latency: float
-    """Seconds of a message without bytes."""
-    per_byte: float
-    """Seconds a byte more."""
 
 
 class Paces(NamedTuple):
@@ -57,15 +49,15 @@ def exchange_paces(world: World) -> Paces:
         _pace(world, partial(_one_way, shared=False)),
         _pace(world, partial(_allreduce, clock=time.perf_counter)),
         _pace(world, partial(_allreduce, clock=time.process_time)),
-        Pace(both_ends.latency / 2, both_ends.per_byte / 2),
+        Pace(both_ends.message / 2, both_ends.byte / 2),
     )
 
 
 def _pace(world: World, seconds: Callable[[World, int], list[float]]) -> Pace:
     # The earlier rank also waits for the later one, which waits for the message alone.
     small, large = (statistics.fmean(map(min, zip(*world.gather(seconds(world, size)), strict=True))) for size in SIZES)
-    per_byte = max(large - small, 0.0) / (SIZES[1] - SIZES[0])
-    return Pace(max(small - SIZES[0] * per_byte, 0.0), per_byte)
+    byte = max(large - small, 0.0) / (SIZES[1] - SIZES[0])
+    return Pace(max(small - SIZES[0] * byte, 0.0), byte)
 
 
 def _one_way(world: World, size: int, shared: bool) -> list[float]:

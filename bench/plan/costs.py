@@ -44,8 +44,8 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Handling:
-    """What it costs a core to hand a message over, to take it, or to average it."""
+class Pace:
+    """Seconds that a message takes on its way, or keeps a core busy: that hands it over, takes it, or averages it."""
 
     message: float = 0.0
     """Seconds, whatever its size."""
@@ -57,7 +57,7 @@ class Handling:
         return self.message + self.byte * size
 
 
-FREE = Handling()
+FREE = Pace()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import ConfigError
-from bench.plan.costs import FREE, Handling, Link
+from bench.plan.costs import FREE, Link, Pace
 from bench.study.elsewhere import Call
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ class Links:
 
     stages: Link
     replicas: Link
-    send: Handling = FREE
+    send: Pace = FREE
     """Of the end that hands over."""
-    receive: Handling = FREE
+    receive: Pace = FREE
     """Of the end that takes: nothing where messages lie in memory that both share."""
-    averaging: Handling = FREE
+    averaging: Pace = FREE
     """Of each replica."""
 
 
@@ -39,12 +39,12 @@ def neighbours() -> Links:
     paces = _paces()
     between, among = paces.neighbours, paces.replicas
     # What cannot be told from nothing is nothing.
-    bandwidth = 1 / among.per_byte if among.per_byte else math.inf
+    bandwidth = 1 / among.byte if among.byte else math.inf
     return Links(
-        Link(latency=between.latency, shared=True),
-        Link(bandwidth, among.latency / 2),
-        Handling(byte=between.per_byte),
-        averaging=Handling(*paces.averaging),
+        Link(latency=between.message, shared=True),
+        Link(bandwidth, among.message / 2),
+        Pace(byte=between.byte),
+        averaging=paces.averaging,
     )
 
 
@@ -54,8 +54,8 @@ def across(bandwidth: float) -> Links:
     To send and to receive by TCP keeps its cores busy, and to wake who waits takes a time, as measured now.
     """
     paces = _paces()
-    line, handling = Link(bandwidth, paces.hosts.latency), Handling(*paces.handling)
-    return Links(line, line, handling, handling, Handling(*paces.averaging))
+    line = Link(bandwidth, paces.hosts.message)
+    return Links(line, line, paces.handling, paces.handling, paces.averaging)
 
 
 def _paces() -> Paces:
