@@ -192,10 +192,12 @@ def speed_of(costs: list[tuple[float, float, int, int]]) -> Speed:
         Layer(Message.like(torch.empty(size, dtype=torch.uint8)), forward, back) for forward, back, size, _ in costs
     ]
     passes = [Passes(forward, back, 2 * back, 3 * back) for forward, back, *_ in costs]
-    return Speed(layers, passes, [parameters for *_, parameters in costs], 0.5, 0.01, 0.02, 0.1)
+    held = [Passes(*(10 * seconds for seconds in layer)) for layer in passes]
+    return Speed(layers, passes, held, [parameters for *_, parameters in costs], 0.5, 0.01, 0.02, 0.1)
 
 
 def test_stages_are_sums_of_layers() -> None:
+    """Of layers as they are with other batches in flight, where there is a delay; the last stage has none."""
     workload = workload_of(
         (*TINY, "partition=[1]", "stages=2"),
         2,
@@ -203,7 +205,7 @@ def test_stages_are_sums_of_layers() -> None:
     )
     workload._speeds[4, 1] = workload._speeds[4, 2] = speed_of([(1, 2, 10, 100), (3, 4, 20, 0), (5, 6, 30, 300)])
     first, second = workload.setup(way_of(workload.config)).stages
-    assert (first.forward, first.backward, first.update) == (1, 2 + 1, 2)
+    assert (first.forward, first.backward, first.update) == (10, 20 + 1, 2)
     assert (second.forward, second.backward, second.update) == (8, 10 + 3, 6)
     assert [(part.message_bytes, part.parameter_bytes) for part in (first, second)] == [(10, 100), (0, 300)]
     assert [(part.data, part.send, part.receive) for part in (first, second)] == [(0.5, 1.5, 1.25)] * 2
@@ -224,7 +226,7 @@ def test_jitter_is_measured_where_none_is_asked_for() -> None:
 def test_recomputed_forwards_cost_where_there_is_a_delay() -> None:
     workload = workload_of((*TINY, "partition=[1]", "stages=2", "weights=recomputed"), 2)
     workload._speeds[4, 1] = workload._speeds[4, 2] = speed_of([(1, 2, 10, 0), (3, 4, 20, 0)])
-    assert [stage.backward for stage in workload.setup(way_of(workload.config)).stages] == [3, 4]
+    assert [stage.backward for stage in workload.setup(way_of(workload.config)).stages] == [30, 4]
 
 
 def test_ddp_has_its_buckets() -> None:
@@ -269,10 +271,10 @@ def test_zero_bubble_goes_backward_in_two_passes() -> None:
         workload._speeds[size, 2] = speed_of([(1, 2, 10, 0), (3, 4, 20, 0), (5, 6, 30, 0), (7, 8, 40, 0), (1, 1, 0, 0)])
     stages = workload.setup(Way("zero_bubble", 2, 1, 4, 0, 2)).stages
     assert [(part.forward, part.backward, part.weights) for part in stages] == [
-        (1, 0, 2),
-        (3, 8, 12),
-        (5, 12, 18),
-        (8, 18, 27),
+        (10, 0, 20),
+        (30, 80, 120),
+        (50, 120, 180),
+        (80, 180, 270),
     ]
 
 
@@ -285,6 +287,7 @@ def test_processes_agree_on_the_mean_of_what_they_measured() -> None:
     one, other = speed_of([(1, 2, 10, 100)]), speed_of([(3, 6, 10, 100)])._replace(data=1.5)
     both = mean([one, other])
     assert (both.passes, both.data, both.collect, both.update) == ([Passes(2, 4, 8, 12)], 1.0, 0.01, 0.02)
+    assert both.held == [Passes(20, 40, 80, 120)]
     assert (both.layers, both.parameter_bytes) == (one.layers, [100])
 
 
@@ -293,8 +296,9 @@ def test_a_network_is_measured_layer_by_layer(model: tuple[str, ...]) -> None:
     """The first one's input has no gradient; where it has no weights, it has no backward at all."""
     config = compose(["data=synthetic", "data.train_size=8", "batch_size=4", *model])
     speed = Measured(config, sources.load(config.data)).speed()
-    assert len(speed.passes) == len(speed.layers) == len(speed.parameter_bytes)
-    assert all(min(layer.forward, layer.backward) > 0 for layer in speed.passes)
-    assert (speed.passes[0].input, speed.passes[0].weights) == (0, 0)
-    assert all(min(layer.input, layer.weights) > 0 for layer in speed.passes[1:])
+    assert len(speed.passes) == len(speed.held) == len(speed.layers) == len(speed.parameter_bytes)
+    for passes in (speed.passes, speed.held):
+        assert all(min(layer.forward, layer.backward) > 0 for layer in passes)
+        assert (passes[0].input, passes[0].weights) == (0, 0)
+        assert all(min(layer.input, layer.weights) > 0 for layer in passes[1:])
     assert min(speed.data, speed.collect, speed.update) > 0

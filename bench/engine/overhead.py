@@ -21,19 +21,21 @@ from bench.engine.pipelined import SCHEDULES
 
 MICROBATCHES = 8
 REPEATS = 20
+EMPTYING = 1 << 20
+"""Numbers: four megabytes, more than a core's own caches."""
 
 
 def seconds_a_pass(method: str) -> float:
     """What a schedule and its stages do for each pass of a microbatch, beside the arithmetic.
 
-    By a network that has next to none, all of whose pieces this process holds; what its arithmetic takes is taken off.
-    It makes this process a group of its own.
+    By a network of next to nothing, all of whose pieces this process holds; what it takes in a loop is taken off. Its
+    layers write as much as empties the caches, as layers do. It makes this process a group of its own.
     """
     torch.set_num_threads(1)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
         pieces = 2 if method in LOOPED else 1
-        layers = [nn.Linear(1, 1) for _ in range(pieces)]
+        layers: list[nn.Module] = [nn.Sequential(nn.Linear(1, 1), _Emptying()) for _ in range(pieces)]
         images = torch.zeros(MICROBATCHES, 1)
         schedule = _schedule(method, layers, images)
         scheduled = _seconds(lambda: schedule.step(images, target=images, losses=[], return_outputs=False))
@@ -44,7 +46,7 @@ def seconds_a_pass(method: str) -> float:
     return max(scheduled - bare, 0.0) / passes
 
 
-def _schedule(method: str, layers: list[nn.Linear], images: Tensor) -> Any:
+def _schedule(method: str, layers: list[nn.Module], images: Tensor) -> Any:
     device = torch.device("cpu")
     numerics, message = Numerics(device, images.dtype, False, False), Message.like(images[:1])
     stages = [
@@ -69,13 +71,37 @@ def _schedule(method: str, layers: list[nn.Linear], images: Tensor) -> Any:
     )
 
 
-def _bare(layers: list[nn.Linear], images: Tensor) -> None:
+def _bare(layers: list[nn.Module], images: Tensor) -> None:
     """The same arithmetic in a loop."""
     for part in images.chunk(MICROBATCHES):
         x, target = part, part
         for layer in layers:
             x = layer(x)
         (x - target).sum().backward()  # type: ignore[no-untyped-call]
+
+
+class _Emptying(nn.Module):
+    """Hands on what comes, forward and backward, when the caches hold nothing of before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = torch.zeros(EMPTYING)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = _Empty.apply(x, self._written)
+        return output
+
+
+class _Empty(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, written: Tensor) -> Tensor:
+        ctx.written = written.fill_(1)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        ctx.written.fill_(0)
+        return gradient, None
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -31,6 +31,8 @@ class Paces(NamedTuple):
 
     neighbours: Pace
     """One way between two neighbouring stages, through memory where it can be."""
+    handing: Pace
+    """Of that, until the stage that sends goes on."""
     hosts: Pace
     """One way by TCP."""
     replicas: Pace
@@ -46,6 +48,7 @@ def exchange_paces(world: World) -> Paces:
     both_ends = _pace(world, _busy)
     return Paces(
         _pace(world, partial(_one_way, shared=True)),
+        _pace(world, partial(_one_way, shared=True, handing=True)),
         _pace(world, partial(_one_way, shared=False)),
         _pace(world, partial(_allreduce, clock=time.perf_counter)),
         _pace(world, partial(_allreduce, clock=time.process_time)),
@@ -60,8 +63,12 @@ def _pace(world: World, seconds: Callable[[World, int], list[float]]) -> Pace:
     return Pace(max(small - SIZES[0] * byte, 0.0), byte)
 
 
-def _one_way(world: World, size: int, shared: bool) -> list[float]:
-    """Half the seconds of there and back between two stages: through memory where it can be, or by TCP."""
+def _one_way(world: World, size: int, shared: bool, handing: bool = False) -> list[float]:
+    """Half the seconds of there and back between two stages: through memory where it can be, or by TCP.
+
+    Args:
+        handing: those that the first one's sending takes instead.
+    """
     message = Message.like(torch.empty(size, dtype=torch.uint8))
     exchange = Exchange(world)
     sending = exchange.sender if shared else partial(Sender, world)
@@ -82,13 +89,14 @@ def _one_way(world: World, size: int, shared: bool) -> list[float]:
         started = time.perf_counter()
         if world.rank == 0:
             sender.send(tensor)
+        handed = time.perf_counter() - started
         receiver.receive()
         receiver.release()
         if world.rank == 1:
             sender.send(tensor)
-        times.append((time.perf_counter() - started) / 2)
+        times.append(handed if handing else (time.perf_counter() - started) / 2)
     sender.flush()
-    # The second rank does not see its answer arrive.
+    # The second rank does not see its answer arrive, and hands over late.
     first: list[float] = world.share(times)
     return first
 

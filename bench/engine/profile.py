@@ -93,37 +93,44 @@ def _held(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[tuple[Tenso
 def _seconds(network: nn.Sequential, images: Tensor, numerics: Numerics) -> Iterator[list[float]]:
     """Of all forwards, and of all backwards: of each layer, the least of some passes through all."""
     parameters, targets = list(network.parameters()), torch.zeros(len(images), dtype=torch.long, device=numerics.device)
-    passes = [in_a_row(network, parameters, images, targets, numerics)[:2] for _ in range(REPEATS)]
+    passes = []
+    for _ in range(REPEATS):
+        row = Row(network, images, targets, numerics)
+        passes.append((row.forward, row.backward(parameters)[0]))
     for direction in zip(*passes, strict=True):
         yield [min(times) for times in zip(*direction, strict=True)]
 
 
-def in_a_row(
-    layers: Iterable[nn.Module], parameters: Sequence[Tensor], images: Tensor, targets: Tensor, numerics: Numerics
-) -> tuple[list[float], list[float], tuple[Tensor, ...]]:
-    """Seconds of each layer's forward and of its backward, the last one's with the loss; and the parameters' gradients.
+class Row:
+    """One batch's way through layers in a row, timed layer by layer: forward when it is made, backward when asked.
 
     As in training: a layer's caches, and the layout of the gradient that reaches it, depend on the layers beside it. A
     layer's backward begins where the gradient of its output is there.
     """
-    device = numerics.device
-    output: Any = images
-    marks = [now(device)]
-    arrived: dict[int, float] = {}
-    for number, layer in enumerate(layers):
-        output = numerics.apply(layer, output)
-        # The first is what the layer has computed; a shortcut beside it may be its input.
-        if every(output)[0].requires_grad:
-            every(output)[0].register_hook(partial(_note, arrived, number, device))  # type: ignore[no-untyped-call]
-        marks.append(now(device))
-    loss = numerics.loss(output, targets)
-    marks[-1] = now(device)
-    gradients = torch.autograd.grad(loss, parameters)
-    end = now(device)
-    ends = [end, *(arrived.get(number, end) for number in range(len(marks) - 2)), marks[-1]]
-    forward = [after - before for before, after in pairwise(marks)]
-    backward = [end - start for end, start in pairwise(ends)]
-    return forward, backward, gradients
+
+    def __init__(self, layers: Iterable[nn.Module], images: Tensor, targets: Tensor, numerics: Numerics) -> None:
+        device = self._device = numerics.device
+        output: Any = images
+        marks = [now(device)]
+        self._arrived: dict[int, float] = {}
+        for number, layer in enumerate(layers):
+            output = numerics.apply(layer, output)
+            # The first is what the layer has computed; a shortcut beside it may be its input.
+            if every(output)[0].requires_grad:
+                every(output)[0].register_hook(partial(_note, self._arrived, number, device))  # type: ignore[no-untyped-call]
+            marks.append(now(device))
+        self._loss = numerics.loss(output, targets)
+        marks[-1] = now(device)
+        self.forward = [after - before for before, after in pairwise(marks)]
+        """Seconds of each layer; the last one's with the loss."""
+
+    def backward(self, parameters: Sequence[Tensor]) -> tuple[list[float], tuple[Tensor, ...]]:
+        """Seconds of each layer, the last one's with the loss; and the parameters' gradients."""
+        start = now(self._device)
+        gradients = torch.autograd.grad(self._loss, parameters)
+        end = now(self._device)
+        ends = [end, *(self._arrived.get(number, end) for number in range(len(self.forward) - 1)), start]
+        return [end - start for end, start in pairwise(ends)], gradients
 
 
 def _note(arrived: dict[int, float], number: int, device: torch.device, gradient: Tensor) -> None:  # noqa: ARG001

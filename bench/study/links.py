@@ -37,13 +37,13 @@ class Links:
 def neighbours() -> Links:
     """Of agents on this machine: two of them exchange messages for a second."""
     paces = _paces()
-    between, among = paces.neighbours, paces.replicas
+    handing, among = paces.handing, paces.replicas
     # What cannot be told from nothing is nothing.
     bandwidth = 1 / among.byte if among.byte else math.inf
     return Links(
-        Link(latency=between.message, shared=True),
+        Link(latency=max(paces.neighbours.message - handing.message, 0.0), shared=True),
         Link(bandwidth, among.message / 2),
-        Pace(byte=between.byte),
+        handing,
         averaging=paces.averaging,
     )
 

@@ -103,15 +103,15 @@ class Workload:
         clock = Clock(way.stages, way.staleness, 0)
         recomputes = way.method == "decoupled" and self.config.weights == "recomputed"
         stages = [
-            replace(self._stage(speed, first, end, recomputes and clock.lag(number) > 0), data=whole.data)
-            for number, (first, end) in enumerate(spans)
+            replace(self._stage(speed, way, span, clock.lag(number) > 0, recomputes), data=whole.data)
+            for number, span in enumerate(spans)
         ]
         if way.method == "ddp":
             bundles = buckets(speed)
             averaging = sum(self.links.averaging.seconds(size) for _, size in bundles)
             stages = [replace(stages[0], buckets=bundles, averaging=averaging)]
         if way.method == "zero_bubble":
-            later = [_in_two(stage, speed.passes[slice(*span)]) for stage, span in zip(stages, spans, strict=True)][1:]
+            later = [_in_two(stage, speed.held[slice(*span)]) for stage, span in zip(stages, spans, strict=True)][1:]
             # Where the images come in, nobody wants their gradient, and the second pass is all.
             stages = [replace(stages[0], backward=0.0, weights=stages[0].backward), *later]
         return Setup(
@@ -155,15 +155,18 @@ class Workload:
             return cut(self._operations, pieces)
         return cut([layer.cost for layer in self.speed(way.batch_size // way.microbatches).layers], pieces)
 
-    def _stage(self, speed: Speed, first: int, end: int, recomputed: bool) -> StageCost:
-        passes, parameters = speed.passes[first:end], sum(speed.parameter_bytes[first:end])
+    def _stage(self, speed: Speed, way: Way, span: tuple[int, int], delayed: bool, recomputes: bool) -> StageCost:
+        # A pipeline's microbatches are in flight together, as batches are where gradients are delayed.
+        known = speed.held if delayed or way.method in PIPELINED else speed.passes
+        first, end = span
+        passes, parameters = known[first:end], sum(speed.parameter_bytes[first:end])
         size = speed.layers[end - 1].output.bytes if end < len(speed.layers) else 0
         forward = sum(layer.forward for layer in passes)
         backward = sum(layer.backward for layer in passes) + speed.collect * parameters
         larger = max(size, speed.layers[first - 1].output.bytes if first else 0)
         return StageCost(
             forward,
-            backward + (forward if recomputed else 0.0),
+            backward + (forward if delayed and recomputes else 0.0),
             speed.update * parameters,
             message_bytes=size,
             parameter_bytes=parameters,
