@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -69,7 +69,7 @@ class Call:
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         context = multiprocessing.get_context("forkserver")
-        self._answers, there = context.Pipe(duplex=False)
+        self.answers, there = context.Pipe(duplex=False)
         words = (there, os.getcwd(), dict(os.environ), function, arguments)
         self._process = context.Process(target=_answer, args=words)
         self._process.start()
@@ -86,9 +86,9 @@ class Call:
             KeyboardInterrupt: this process was interrupted; the other one is gone by then.
         """
         try:
-            while watch is not None and not self._answers.poll(WATCH_SECONDS):
+            while watch is not None and not self.answers.poll(WATCH_SECONDS):
                 watch()
-            answer = self._answers.recv()
+            answer = self.answers.recv()
             self._process.join()
         except EOFError:
             self._process.join()
@@ -98,23 +98,42 @@ class Call:
         except KeyboardInterrupt:
             # A terminal's Ctrl-C has reached the process too.
             self._process.join(0.5)
-            self._end()
+            self.end()
             raise
         except BaseException:
-            self._end()
+            self.end()
             raise
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
-    def _end(self) -> None:
-        """It is asked, and in the end forced."""
+    def end(self) -> None:
+        """The process is asked to end, and in the end forced."""
         if self._process.exitcode is None:
             self._process.terminate()
             self._process.join(GRACE_SECONDS)
         if self._process.exitcode is None:
             self._process.kill()
             self._process.join()
+
+
+def results(calls: Sequence[Call]) -> list[Any]:
+    """What calls that wait for each other return, in their order.
+
+    Raises:
+        Killed: a process was; the others are gone by then, as with any error of one of them.
+    """
+    found: dict[Call, Any] = {}
+    try:
+        while len(found) < len(calls):
+            missing = [call for call in calls if call not in found]
+            ready = connection.wait([call.answers for call in missing])
+            found |= {call: call.result() for call in missing if call.answers in ready}
+    except BaseException:
+        for call in calls:
+            call.end()
+        raise
+    return [found[call] for call in calls]
 
 
 def end_with_parent() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.config import ConfigError
 from bench.plan.costs import FREE, Link, Pace
-from bench.study.elsewhere import Call
+from bench.study.elsewhere import Call, results
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
@@ -62,7 +62,7 @@ def _paces() -> Paces:
     server()
     with tempfile.TemporaryDirectory() as temporary:
         asked = [Call(_exchange, rank, Path(temporary, "store")) for rank in range(2)]
-        paces, _ = (process.result() for process in asked)
+        paces, _ = results(asked)
     found: Paces = paces
     return found
 

@@ -14,7 +14,7 @@ from bench.plan.partition import bounds, cut
 from bench.plan.pipeline import Clock
 from bench.plan.rates import updates
 from bench.plan.throughput import predict_sharing, stretches
-from bench.study.elsewhere import Call
+from bench.study.elsewhere import Call, results
 from bench.study.links import Links, server
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ BUCKET_BYTES = (1 << 20, 25 << 20)
 """Of DistributedDataParallel: the first bucket of gradients, and every other one."""
 MICROBATCHES = (2, 4, 8)
 """That the pipelines with a flush are compared with."""
-PATIENCE = 600.0
-"""Seconds for which a process that measures waits for the others."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ def _measure(config: RunConfig, prepared: Path | None, together: int) -> dict[in
 
     meeting = server().Barrier(together)
     processes = [Call(_speeds, config, prepared, number, meeting) for number in range(together)]
-    alone, *others = zip(*(process.result() for process in processes), strict=True)
+    alone, *others = zip(*results(processes), strict=True)
     return {together: mean(others[0])} | {1: alone[0]} if others else {1: alone[0]}
 
 
@@ -209,10 +207,10 @@ def _speeds(config: RunConfig, prepared: Path | None, number: int, together: Bar
     from bench.task import sources
 
     measured = Measured(replace(config, replicas=1), sources.load(config.data, prepared))
-    together.wait(PATIENCE)
+    together.wait()
     found = [measured.speed() if number == 0 else None]
     if together.parties > 1:
-        together.wait(PATIENCE)
+        together.wait()
         found.append(measured.speed())
     return found
 
