@@ -5,17 +5,23 @@ from __future__ import annotations
 import csv
 import math
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench.config import PIPELINED, RunConfig
+from bench.engine import plain
 from bench.engine.alone import cuts_of, stage_alone
-from bench.engine.minimal import minimal_loop
+from bench.engine.minimal import Minimal, minimal_loop
 from bench.study.benchmark import BEST, RATIOS, asked_of, report
 from bench.study.compose import compose
 from bench.study.contenders import CONTENDERS, PREDICTED, WORKLOAD, Measurement, Prediction
+from bench.study.elsewhere import Call, results
 from bench.study.interval import ratio
 
+TINY = ("data.train_size=64", "data.test_size=8", "data.shape=[3,8,8]", "batch_size=4")
+SMALL = ("model.depth=8", "model.width=4")
 MACHINE = {"cpu": "a CPU", "cores": 2, "torch": "2.14.1"}
 
 
@@ -53,7 +59,8 @@ def test_contenders_do_the_same_work(name: str) -> None:
 def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine slows down by half after round 0: the ratios do not see it."""
     monkeypatch.chdir(tmp_path)
-    speeds = dict.fromkeys(CONTENDERS, 100.0) | {"FDG": 195.0, "locked": 97.5, "gpipe, 8 microbatches": 130.0}
+    speeds = dict.fromkeys(CONTENDERS, 100.0) | {"FDG": 195.0, "locked": 97.5}
+    speeds |= {"gpipe, 8 microbatches": 130.0, "plain 1f1b, 4 microbatches": 120.0}
     busy = dict.fromkeys(CONTENDERS, 0.002) | {"FDG, K=4": 0.0021, "four replicas": 0.0022}
     measurements = [
         Measurement(round_number, name, speed / (1 + round_number), 0.98, 0.02, 3.0, 0.001, busy[name])
@@ -81,10 +88,8 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "torch": "2.14.1",
     }
     assert float(rows["FDG / locked"]["mean"]) == 2.0
-    assert (rows["FDG / gpipe, 8 microbatches"]["mean"], rows["FDG / gpipe, 8 microbatches"]["asked"]) == (
-        "1.5",
-        "1.35",
-    )
+    for best, mean in (("gpipe, 8 microbatches", "1.5"), ("plain 1f1b, 4 microbatches", "1.625")):
+        assert (rows[f"FDG / {best}"]["mean"], rows[f"FDG / {best}"]["asked"]) == (mean, "1.35")
     assert float(rows["FDG again / FDG"]["mean"]) == pytest.approx(100 / 195, abs=1e-4)
     assert float(rows["FDG, K=4 / one core: processor time"]["mean"]) == 1.05
     assert float(rows["four replicas / one core: processor time"]["mean"]) == 1.1
@@ -99,22 +104,44 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "asked"),
     [
-        ([], [1.95, 1.9, 1.0, 1.35, 0.97, None]),
-        (["precision=bfloat16"], [1.9, 1.85, 1.0, 1.3, 0.97, None]),
-        (["precision=float64"], [None] * 6),
-        (["model=vgg"], [None] * 6),
+        ([], [1.95, 1.9, 1.0, 1.35, 1.35, 0.97, None]),
+        (["precision=bfloat16"], [1.9, 1.85, 1.0, 1.3, 1.3, 0.97, None]),
+        (["precision=float64"], [None] * 7),
+        (["model=vgg"], [None] * 7),
     ],
 )
 def test_what_is_asked_depends_on_network_and_precision(words: list[str], asked: list[float | None]) -> None:
-    figures = ["FDG / one core", "FDG / locked", "FDG / DDP", f"FDG / {BEST}", "FDG: efficiency", "FDG again / FDG"]
+    others = ["one core", "locked", "DDP", *BEST.values()]
+    figures = [*(f"FDG / {other}" for other in others), "FDG: efficiency", "FDG again / FDG"]
     assert [asked_of(compose(words), figure) for figure in figures] == asked
 
 
 def test_a_minimal_loop_trains() -> None:
-    small = ["data.train_size=64", "data.test_size=8", "data.shape=[3,8,8]", "model.depth=8", "model.width=4"]
     for precision in ("float32", "bfloat16"):
-        config = compose([*WORKLOAD, *small, "stages=1", "max_steps=2", "batch_size=4", f"precision={precision}"])
-        assert minimal_loop(config) > 0
+        config = compose([*WORKLOAD, *TINY, *SMALL, "stages=1", "max_steps=2", f"precision={precision}"])
+        assert minimal_loop(config).images_per_second > 0
+
+
+@pytest.mark.parametrize("method", PIPELINED)
+def test_a_plain_pipeline_trains_as_the_minimal_loop_does(method: str, tmp_path: Path) -> None:
+    """Without batch norm, which would see a microbatch at a time."""
+    network = ["model=mlp", "model.hidden=8", "model.layers=3", "precision=float64"]
+    config = compose([*WORKLOAD, *TINY, *network, f"method={method}", "microbatches=2", "max_steps=2"])
+    first, second = _plain(config, [1, 2, 3] if config.pieces == 4 else [2], tmp_path)
+    whole = minimal_loop(replace(config, stages=1, method="ddp", max_steps=plain.WARM_UP + 2))
+    assert first.images_per_second > 0
+    losses = [stage.loss for stage in (first, second) if stage.loss is not None]
+    assert losses == [pytest.approx(whole.loss, rel=1e-12)]
+
+
+def test_a_plain_pipeline_may_be_cut_inside_residual_blocks(tmp_path: Path) -> None:
+    """Zero bubble detaches in place what a piece hands on, which must be no view and nothing that a layer has saved."""
+    config = compose([*WORKLOAD, *TINY, *SMALL, "method=zero_bubble", "microbatches=2", "max_steps=1"])
+    assert min(stage.images_per_second for stage in _plain(config, [2, 4, 6], tmp_path)) > 0
+
+
+def _plain(config: RunConfig, cuts: list[int], place: Path) -> list[Minimal]:
+    return results([Call(plain.plain_pipeline, config, cuts, rank, place / "store") for rank in range(2)])
 
 
 def test_a_costly_mirror_fails_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,8 +155,7 @@ def test_a_costly_mirror_fails_the_benchmark(tmp_path: Path, monkeypatch: pytest
 
 def test_stages_that_compute_alone_are_as_fast_as_the_slowest() -> None:
     """Of a network whose second stage has almost all of the work, that stage's speed is the ceiling."""
-    small = ["data.train_size=64", "data.test_size=8", "data.shape=[3,8,8]", "model.depth=8", "model.width=4"]
-    config = compose([*WORKLOAD, *small, "partition=counted", "batch_size=16"])
+    config = compose([*WORKLOAD, *TINY, *SMALL, "partition=counted", "batch_size=16"])
     cuts = cuts_of(config)
     assert len(cuts) == 1
     speeds = [stage_alone(config, [1], stage, threading.Barrier(1), steps=20) for stage in range(2)]

@@ -2,50 +2,55 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
-from bench.config import SGD, RunConfig
+from bench.config import RunConfig
+from bench.engine import optimizer as optimizers
+from bench.engine.assembly import batches_of
 from bench.engine.numerics import Numerics
 from bench.engine.profile import now
-from bench.task.data import Batches
 from bench.task.models import build
 from bench.task.sources import load
 
+RATE = 0.1
 WARM_UP = 20
-"""Updates on a GPU before the clock starts: kernels are chosen, compiled and captured in the first ones."""
+"""Updates before the clock starts where the first ones choose, compile or capture kernels."""
 
 
-def minimal_loop(config: RunConfig, compiled: bool = False) -> float:
-    """Images per second of ``max_steps`` updates, or an epoch's, in one process; on a CPU with one thread.
+class Minimal(NamedTuple):
+    """What a script finds."""
+
+    images_per_second: float
+    loss: float | None
+    """Of the last update; None where another process has the network's last layer."""
+
+
+def minimal_loop(config: RunConfig, compiled: bool = False) -> Minimal:
+    """Train in one process for ``max_steps`` updates, or an epoch's; on a CPU with one thread.
 
     Args:
-        compiled: by torch.compile, with CUDA graphs.
+        compiled: by torch.compile; on a GPU with CUDA graphs.
     """
     torch.set_num_threads(1)
     numerics = Numerics.of(config, torch.device(config.device))
     dataset = load(config.data)
-    batches = Batches(
-        dataset,
-        seed=config.seed,
-        batch_size=config.batch_size,
-        channels_last=config.channels_last,
-        device=numerics.device,
-    )
+    batches = batches_of(config, dataset, 0, numerics)
     torch.manual_seed(config.seed)
     network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
-    forward = torch.compile(network, mode="reduce-overhead") if compiled else network
-    assert isinstance(config.optimizer, SGD)
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=0.1, momentum=config.optimizer.momentum, weight_decay=config.optimizer.weight_decay
-    )
-    steps, warm_up = config.max_steps or batches.batches, WARM_UP if config.device == "cuda" else 0
-    started = now(numerics.device)
-    for index in range(steps):
+    on_gpu = config.device == "cuda"
+    forward = torch.compile(network, mode="reduce-overhead" if on_gpu else "default") if compiled else network
+    optimizer = optimizers.build(config.optimizer, list(network.parameters()))
+    optimizers.set_rate(optimizer, RATE)
+    steps, warm_up = config.max_steps or batches.batches, WARM_UP if on_gpu or compiled else 0
+    started, loss = now(numerics.device), torch.zeros(())
+    for index in range(warm_up + steps):
         if index == warm_up:
             started = now(numerics.device)
+        batch = index % batches.batches
         optimizer.zero_grad()
-        with torch.autocast(config.device, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            loss = torch.nn.functional.cross_entropy(forward(batches.inputs(0, index)), batches.targets(0, index))
+        loss = numerics.loss(numerics.apply(forward, batches.inputs(0, batch)), batches.targets(0, batch))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return (steps - warm_up) * config.batch_size / (now(numerics.device) - started)
+    return Minimal(steps * config.batch_size / (now(numerics.device) - started), loss.item())

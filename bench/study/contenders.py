@@ -5,22 +5,30 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.config import PIPELINED, RunConfig
 from bench.study.check import check
+from bench.study.elsewhere import Call, results
 from bench.study.launch import launch
 from bench.study.links import neighbours
 from bench.study.progress import Progress
 from bench.study.record import RunFolder
 from bench.study.workload import MICROBATCHES, Workload, way_of
 
+if TYPE_CHECKING:
+    from bench.engine.minimal import Minimal
+
 WORKLOAD = ("data=synthetic", "data.train_size=10240", "data.test_size=64", "epochs=1")
 """160 updates of 64 images of 32 x 32: to fill and drain two stages at staleness 2 costs about 1% of such an epoch.
 The first update of a looped pipeline costs as much as some, and half as many as here would make it 5% slower."""
+PLAIN = "plain "
+"""Before the names of pipelines whose stages and messages are torch's."""
 CONTENDERS = {
     "one core": ("stages=1", "max_steps=80"),
     "locked": ("stages=2", "staleness=0", "max_steps=40"),
@@ -30,12 +38,19 @@ CONTENDERS = {
     "four replicas": ("stages=1", "replicas=4", "max_steps=20"),
     "DDP": ("stages=1", "replicas=2", "method=ddp", "batch_size=32", "max_steps=40"),
     **{
-        f"{method}, {count} microbatches": ("stages=2", f"method={method}", f"microbatches={count}", "max_steps=40")
+        f"{how}{method}, {count} microbatches": (
+            "stages=2",
+            f"method={method}",
+            f"microbatches={count}",
+            "max_steps=40",
+        )
+        for how in ("", PLAIN)
         for method in PIPELINED
         for count in MICROBATCHES
     },
     "both stages alone": ("stages=2", "staleness=2", "max_steps=40"),
     "minimal loop": ("stages=1", "max_steps=40"),
+    "minimal loop, compiled": ("stages=1", "max_steps=40"),
     "one core, contiguous": ("stages=1", "channels_last=false", "max_steps=20"),
     "whole command": ("stages=2", "staleness=2", "max_steps=8"),
 }
@@ -89,9 +104,11 @@ def measure(number: int, name: str, config: RunConfig, overrides: Sequence[str],
     from bench.engine.minimal import minimal_loop
 
     check(config)
-    if name == "minimal loop":
-        with multiprocessing.get_context("forkserver").Pool(1) as pool:
-            return Measurement(number, name, pool.apply(minimal_loop, (config,)))
+    if name.startswith("minimal loop"):
+        found: Minimal = Call(minimal_loop, config, name.endswith("compiled")).result()
+        return Measurement(number, name, found.images_per_second)
+    if name.startswith(PLAIN):
+        return Measurement(number, name, plain(config, place))
     if name == "both stages alone":
         return Measurement(number, name, ceiling(config))
     folder = RunFolder(place / "runs" / config.hash())
@@ -122,6 +139,20 @@ def whole_command(overrides: Sequence[str], place: Path) -> None:
     """What a user types, from the shell to MLflow's last artifact."""
     command = [sys.executable, "-m", "bench", *overrides, "force=true"]
     subprocess.run(command, cwd=place, check=True, capture_output=True)
+
+
+def plain(config: RunConfig, place: Path) -> float:
+    """Images per second of a pipeline that is all torch's."""
+    from bench.engine.alone import cuts_of
+    from bench.engine.plain import plain_pipeline
+
+    cuts = Call(cuts_of, config).result()
+    with tempfile.TemporaryDirectory(dir=place) as temporary:
+        store = Path(temporary, "store")
+        stages: list[Minimal] = results(
+            [Call(plain_pipeline, config, cuts, rank, store) for rank in range(config.stages)]
+        )
+    return min(stage.images_per_second for stage in stages)
 
 
 def ceiling(config: RunConfig) -> float:

@@ -66,7 +66,7 @@ def _measure(name: str, config: RunConfig, place: Path) -> float:
 
     if name.startswith("minimal loop"):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            return float(pool.apply(minimal_loop, (config, name.endswith("compiled"))))
+            return pool.apply(minimal_loop, (config, name.endswith("compiled"))).images_per_second
     folder = RunFolder(place / config.hash())
     folder.clear()
     with Progress(folder, name):
