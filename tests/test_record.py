@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +113,22 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     assert json.loads(path.read_text()) == {"schema": 1}
 
 
+def test_several_may_write_one_file_at_once(tmp_path: Path) -> None:
+    """Two sweeps in one folder find out the same curvature. With one name for all unfinished files, the second to
+    finish found its own gone."""
+    path = tmp_path / "curvature.json"
+    with ThreadPoolExecutor(8) as writers:
+        list(writers.map(lambda number: write_json_atomic(path, {"number": number}), range(200)))
+    assert json.loads(path.read_text())["number"] in range(200)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_clear_removes_an_earlier_attempt_and_nothing_else(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.append({"event": "started"})
     folder.write_failure("rank 1 was killed", "killed")
     folder.write_record({"schema": 1})
-    left = (folder.timeline, folder.picture, folder.model, tmp_path / "record.json.tmp", tmp_path / "notes.txt")
+    left = (folder.timeline, folder.picture, folder.model, tmp_path / "record.json.1f.tmp", tmp_path / "notes.txt")
     for path in left:
         path.touch()
     folder.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,6 @@ def plain_pipeline(config: RunConfig, cuts: Sequence[int], rank: int, store: Pat
     """
     torch.set_num_threads(1)
     keep_freed_memory()
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     meeting = dist.FileStore(str(store), config.stages)
     dist.init_process_group("gloo", store=meeting, rank=rank, world_size=config.stages)
     try:

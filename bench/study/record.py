@@ -12,6 +12,7 @@ import os
 import platform
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,8 +160,8 @@ class RunFolder:
     def clear(self) -> None:
         """Remove what an earlier attempt left; its result first, so that none stands beside events of another."""
         for file in (self.record, self.failure, self.events_file, self.timeline, self.picture, self.model):
-            file.unlink(missing_ok=True)
-            _temporary(file).unlink(missing_ok=True)
+            for left in (file, *self.path.glob(f"{file.name}.*.tmp")):
+                left.unlink(missing_ok=True)
 
     def set_aside(self) -> Path:
         """Give a record that cannot be read another name, under which nothing looks for it; return that."""
@@ -170,14 +171,17 @@ class RunFolder:
 
 
 def write_json_atomic(path: Path, value: object) -> None:
-    """Write JSON so that the file is, after a crash too, the old one or the whole new one."""
+    """Write JSON so that the file is, after a crash too, the old one or the whole new one; whoever else writes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(finite(value), allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(finite(value), allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def finite(value: object) -> object:
@@ -247,10 +251,6 @@ def git_state() -> tuple[str | None, bool | None]:
     if commit is None or commit == "(initial)":
         return None, None
     return commit, any(not line.startswith("#") for line in lines)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(path.name + ".tmp")
 
 
 def _version(package: str) -> str | None:
