@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from bench.__main__ import main
+from bench.engine.measured import Measured, layers_of
 from bench.engine.message import Message
 from bench.engine.overhead import seconds_a_pass
 from bench.engine.profile import Layer
-from bench.engine.speed import Measured, Passes, Speed, mean
+from bench.engine.speed import Halves, Passes, Speed, joined, mean
 from bench.plan.costs import Link, Pace
 from bench.study.attempt import folder_of
 from bench.study.compose import compose
@@ -191,9 +192,19 @@ def speed_of(costs: list[tuple[float, float, int, int]]) -> Speed:
     layers = [
         Layer(Message.like(torch.empty(size, dtype=torch.uint8)), forward, back) for forward, back, size, _ in costs
     ]
-    passes = [Passes(forward, back, 2 * back, 3 * back) for forward, back, *_ in costs]
-    held = [Passes(*(10 * seconds for seconds in layer)) for layer in passes]
-    return Speed(layers, passes, held, [parameters for *_, parameters in costs], 0.5, 0.01, 0.02, 0.1)
+    passes = [Passes(forward, back) for forward, back, *_ in costs]
+    held = [Passes(10 * forward, 10 * back) for forward, back in passes]
+    halves = [Halves(20 * back, 30 * back) for _, back in passes]
+    return Speed(layers, passes, held, halves, [parameters for *_, parameters in costs], 0.5, 0.01, 0.02, 0.1)
+
+
+def know(workload: Workload, batch_size: int, *speeds: Speed) -> None:
+    """As if it had been measured: of an agent alone, and of two at the same time."""
+    for together, speed in zip((1, 2), (speeds[0], speeds[-1]), strict=True):
+        for pieces in (1, 2):
+            workload._speeds[batch_size, together, pieces] = speed
+    for how in ("measured", "counted"):
+        workload._layers[batch_size, how] = speeds[0].layers
 
 
 def test_stages_are_sums_of_layers() -> None:
@@ -203,7 +214,7 @@ def test_stages_are_sums_of_layers() -> None:
         2,
         Links(Link(), Link(), Pace(0.5, 0.1), Pace(0.25, 0.1), Pace(1, 0.01)),
     )
-    workload._speeds[4, 1] = workload._speeds[4, 2] = speed_of([(1, 2, 10, 100), (3, 4, 20, 0), (5, 6, 30, 300)])
+    know(workload, 4, speed_of([(1, 2, 10, 100), (3, 4, 20, 0), (5, 6, 30, 300)]))
     first, second = workload.setup(way_of(workload.config)).stages
     assert (first.forward, first.backward, first.update) == (10, 20 + 1, 2)
     assert (second.forward, second.backward, second.update) == (8, 10 + 3, 6)
@@ -216,8 +227,8 @@ def test_jitter_is_measured_where_none_is_asked_for() -> None:
     """Of the whole batch, also where microbatches are timed; and it moves with the share of common work."""
     workload = Workload(compose([*TINY, "stages=2", "partition=[1]"]), None, FREE)
     speed = speed_of([(1, 2, 10, 0), (3, 4, 20, 0)])
-    for count, jitter in ((1, 0.1), (2, 0.3)):
-        workload._speeds[4, count], workload._speeds[2, count] = speed._replace(jitter=jitter), speed
+    know(workload, 4, speed._replace(jitter=0.1), speed._replace(jitter=0.3))
+    know(workload, 2, speed)
     way = Way("gpipe", 2, 1, 4, 0, 2)
     alone, together = workload.setup(way, 1), workload.setup(way)
     assert (alone.jitter, together.jitter, alone.towards(together, 0.25).jitter) == pytest.approx((0.1, 0.3, 0.15))
@@ -225,7 +236,7 @@ def test_jitter_is_measured_where_none_is_asked_for() -> None:
 
 def test_recomputed_forwards_cost_where_there_is_a_delay() -> None:
     workload = workload_of((*TINY, "partition=[1]", "stages=2", "weights=recomputed"), 2)
-    workload._speeds[4, 1] = workload._speeds[4, 2] = speed_of([(1, 2, 10, 0), (3, 4, 20, 0)])
+    know(workload, 4, speed_of([(1, 2, 10, 0), (3, 4, 20, 0)]))
     assert [stage.backward for stage in workload.setup(way_of(workload.config)).stages] == [30, 4]
 
 
@@ -240,7 +251,7 @@ def test_ddp_has_its_buckets() -> None:
 def test_speed_ups_are_over_one_agent() -> None:
     """With 64 images and batches of 4, 16 replicas have one update an epoch, and 32 none."""
     workload = workload_of((*TINY, "partition=[1,2]", "stages=3", "replicas=3"), 2)
-    workload._speeds[4, 1] = workload._speeds[4, 2] = speed_of([(1, 1, 0, 0)] * 3)._replace(data=0.0)
+    know(workload, 4, speed_of([(1, 1, 0, 0)] * 3)._replace(data=0.0))
     found = speedups(workload)
     assert (found.stages, found.replicas) == ([1, 2, 3], [1, 2, 3, 4, 8, 16])
     assert [row[0] for row in found.values] == pytest.approx([1, 2, 3 * 5 * 3 / 16 * 16 / 15, 4, 8, 16])
@@ -262,14 +273,14 @@ def test_what_neighbours_exchange_is_measured() -> None:
 def test_microbatches_are_measured_at_their_own_size() -> None:
     workload = workload_of(PAIR, 0)
     workload.setup(Way("gpipe", 2, 1, 4, 0, 2))
-    assert sorted(workload._speeds) == [(2, 1), (2, 2), (4, 1), (4, 2)]
+    assert sorted(workload._speeds) == [(2, 1, 2), (2, 2, 2), (4, 1, 2), (4, 2, 2)]
 
 
 def test_zero_bubble_goes_backward_in_two_passes() -> None:
     """From the images on there is but one."""
     workload = workload_of((*TINY, "stages=4", "partition=[1,2,3]"), 0)
     for size in (2, 4):
-        workload._speeds[size, 2] = speed_of([(1, 2, 10, 0), (3, 4, 20, 0), (5, 6, 30, 0), (7, 8, 40, 0), (1, 1, 0, 0)])
+        know(workload, size, speed_of([(1, 2, 10, 0), (3, 4, 20, 0), (5, 6, 30, 0), (7, 8, 40, 0), (1, 1, 0, 0)]))
     stages = workload.setup(Way("zero_bubble", 2, 1, 4, 0, 2)).stages
     assert [(part.forward, part.backward, part.weights) for part in stages] == [
         (10, 0, 20),
@@ -287,19 +298,45 @@ def test_a_schedule_takes_time_for_itself(method: str) -> None:
 def test_processes_agree_on_the_mean_of_what_they_measured() -> None:
     one, other = speed_of([(1, 2, 10, 100)]), speed_of([(3, 6, 10, 100)])._replace(data=1.5)
     both = mean([one, other])
-    assert (both.passes, both.data, both.collect, both.update) == ([Passes(2, 4, 8, 12)], 1.0, 0.01, 0.02)
-    assert both.held == [Passes(20, 40, 80, 120)]
+    assert (both.passes, both.data, both.collect, both.update) == ([Passes(2, 4)], 1.0, 0.01, 0.02)
+    assert (both.held, both.halves) == ([Passes(20, 40)], [Halves(80, 120)])
     assert (both.layers, both.parameter_bytes) == (one.layers, [100])
 
 
+def test_pieces_join_to_the_network() -> None:
+    """Layers one after the other; seconds a byte weighted by bytes; and the first piece alone prepares data."""
+    first, second = speed_of([(1, 2, 10, 100), (3, 4, 20, 0)]), speed_of([(5, 6, 30, 300)])
+    both = joined([first, second._replace(data=0.0, collect=0.05, update=0.06, jitter=0.3)])
+    assert (both.layers, both.parameter_bytes) == ([*first.layers, *second.layers], [100, 0, 300])
+    assert (both.passes, both.held) == ([*first.passes, *second.passes], [*first.held, *second.held])
+    assert both.halves == [*first.halves, *second.halves]
+    assert both[5:] == pytest.approx((0.5, (0.01 + 3 * 0.05) / 4, (0.02 + 3 * 0.06) / 4, 0.2))
+
+
 @pytest.mark.parametrize("model", [("model.depth=8",), ("model=mlp", "model.layers=2", "model.hidden=4")])
-def test_a_network_is_measured_layer_by_layer(model: tuple[str, ...]) -> None:
-    """The first one's input has no gradient; where it has no weights, it has no backward at all."""
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_network_is_measured_layer_by_layer(model: tuple[str, ...], pieces: int) -> None:
+    """In one piece, or cut inside its first residual block. The first layer's input has no gradient; where it has no
+    weights, it has no backward at all."""
     config = compose(["data=synthetic", "data.train_size=8", "batch_size=4", *model])
-    speed = Measured(config, sources.load(config.data)).speed()
+    dataset = sources.load(config.data)
+    layers = layers_of(config, dataset, "measured")
+    spans = [(0, len(layers))] if pieces == 1 else [(0, 2), (2, len(layers))]
+    speed = joined([Measured(config, dataset, layers, span).speed() for span in spans])
+    assert speed.layers == layers
     assert len(speed.passes) == len(speed.held) == len(speed.layers) == len(speed.parameter_bytes)
     for passes in (speed.passes, speed.held):
-        assert all(min(layer.forward, layer.backward) > 0 for layer in passes)
-        assert (passes[0].input, passes[0].weights) == (0, 0)
-        assert all(min(layer.input, layer.weights) > 0 for layer in passes[1:])
+        assert all(min(layer) > 0 for layer in passes)
+    assert speed.halves[0] == (0, 0)
+    assert all(min(layer) > 0 for layer in speed.halves[1:])
     assert min(speed.data, speed.collect, speed.update) > 0
+    assert speed.parameter_bytes == [layer.held.parameters for layer in layers]
+
+
+def test_agents_are_measured_with_their_own_pieces() -> None:
+    """Three processes for two pieces: the third has the first piece again."""
+    workload = workload_of(PAIR, 0)
+    speed = workload.speed(4, 3, 2)
+    assert sorted(workload._speeds) == [(4, 1, 2), (4, 3, 2)]
+    assert speed.layers == workload.layers(4, "measured")
+    assert workload._speeds[4, 1, 2].parameter_bytes == speed.parameter_bytes == workload.parameter_bytes()

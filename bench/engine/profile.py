@@ -106,11 +106,16 @@ class Row:
 
     As in training: a layer's caches, and the layout of the gradient that reaches it, depend on the layers beside it. A
     layer's backward begins where the gradient of its output is there.
+
+    Args:
+        x: images, or what the layer before the first one hands on; parts that require a gradient get one.
+        targets: None where the network goes on; the gradient of what it takes is made up.
     """
 
-    def __init__(self, layers: Iterable[nn.Module], images: Tensor, targets: Tensor, numerics: Numerics) -> None:
+    def __init__(self, layers: Iterable[nn.Module], x: Tensors, targets: Tensor | None, numerics: Numerics) -> None:
         device = self._device = numerics.device
-        output: Any = images
+        self._inputs = [part for part in every(x) if part.requires_grad]
+        output: Any = x
         marks = [now(device)]
         self._arrived: dict[int, float] = {}
         for number, layer in enumerate(layers):
@@ -119,18 +124,21 @@ class Row:
             if every(output)[0].requires_grad:
                 every(output)[0].register_hook(partial(_note, self._arrived, number, device))  # type: ignore[no-untyped-call]
             marks.append(now(device))
-        self._loss = numerics.loss(output, targets)
-        marks[-1] = now(device)
+        if targets is not None:
+            output = numerics.loss(output, targets)
+            marks[-1] = now(device)
+        self._outputs = [part for part in every(output) if part.requires_grad]
+        self._incoming = [torch.ones_like(part) for part in self._outputs]
         self.forward = [after - before for before, after in pairwise(marks)]
         """Seconds of each layer; the last one's with the loss."""
 
     def backward(self, parameters: Sequence[Tensor]) -> tuple[list[float], tuple[Tensor, ...]]:
         """Seconds of each layer, the last one's with the loss; and the parameters' gradients."""
         start = now(self._device)
-        gradients = torch.autograd.grad(self._loss, parameters)
+        gradients = torch.autograd.grad(self._outputs, [*parameters, *self._inputs], self._incoming)
         end = now(self._device)
         ends = [end, *(self._arrived.get(number, end) for number in range(len(self.forward) - 1)), start]
-        return [end - start for end, start in pairwise(ends)], gradients
+        return [end - start for end, start in pairwise(ends)], gradients[: len(parameters)]
 
 
 def _note(arrived: dict[int, float], number: int, device: torch.device, gradient: Tensor) -> None:  # noqa: ARG001

@@ -102,5 +102,5 @@ def network_link(gigabits: float | None, microseconds: float | None) -> Links | 
 def server() -> ForkServerContext:
     """What the measuring processes are forked from."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.engine.speed", "bench.engine.pace"])
+    context.set_forkserver_preload(["bench.engine.measured", "bench.engine.pace"])
     return context

@@ -73,7 +73,7 @@ def _warn_of_load() -> None:
 def _facts(workload: Workload) -> str:
     """What the prediction stands on."""
     way, links = way_of(workload.config), workload.links
-    speed, setup = workload.speed(workload.config.batch_size), workload.setup(way)
+    setup, parameters = workload.setup(way), sum(workload.parameter_bytes())
     updates = workload.stretches(way)
     passes = [f"{1e3 * seconds:.3g}" for seconds in (setup.table("forward") + setup.table("backward"))[:, 0]]
     between = (
@@ -82,14 +82,14 @@ def _facts(workload: Workload) -> str:
         if links.stages.shared
         else f"a link of {8e-9 * links.stages.bandwidth:g} Gbit/s and {1e6 * links.stages.latency:g} us an agent"
     )
-    averaged = 1e3 * links.replicas.allreduce(sum(speed.parameter_bytes), max(way.replicas, 2))
+    averaged = 1e3 * links.replicas.allreduce(parameters, max(way.replicas, 2))
     return "\n".join(
         [
             f"stages: {', '.join(passes)} ms forward and backward, measured now on this machine",
             f"messages: {', '.join(f'{stage.message_bytes:.3g}' for stage in setup.stages[:-1]) or 'none'} bytes by "
             + between,
             f"jitter: {100 * setup.jitter:.2g}% of these times, from update to update",
-            f"averaging: {sum(speed.parameter_bytes):.3g} bytes, {averaged:.3g} ms alone",
+            f"averaging: {parameters:.3g} bytes, {averaged:.3g} ms alone",
             f"updates: {len(updates)} epochs of {updates[0]}; each ends in a flush",
         ]
     )
@@ -183,7 +183,7 @@ def _error(name: str, predicted: float, measured: float) -> str:
 def replay(record: dict[str, Any], workload: Workload) -> Times:
     """A finished run of ``decoupled`` or ``ddp``, walked with what its own agents took for all but waiting."""
     ends = [0, *(epoch["step"] for epoch in record["epochs"])]
-    sizes = workload.speed(workload.config.batch_size).parameter_bytes
+    sizes = workload.parameter_bytes()
 
     def seconds(stage: int, kind: str, share: int = 1) -> Sequence[float]:
         agents = [agent for agent in record["agents"] if agent["stage"] == stage]

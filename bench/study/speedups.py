@@ -25,7 +25,7 @@ class Speedups:
 def speedups(workload: Workload) -> Speedups:
     """Of the configured method and staleness, over one stage of one replica."""
     config = workload.config
-    layers = len(workload.speed(config.batch_size).layers)
+    layers = len(workload.parameter_bytes())
     stages = _steps(min(layers, max(8, config.stages)), config.stages)
     replicas = _steps(max(LEAST, config.replicas), config.replicas)
     asked = way_of(config)

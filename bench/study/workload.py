@@ -14,13 +14,13 @@ from bench.plan.partition import bounds, cut
 from bench.plan.pipeline import Clock
 from bench.plan.rates import updates
 from bench.plan.throughput import predict_sharing, stretches
-from bench.study.elsewhere import Call, results
-from bench.study.links import Links, server
+from bench.study.elsewhere import Call
+from bench.study.links import Links
+from bench.study.measuring import layers_of, measure
 
 if TYPE_CHECKING:
-    from multiprocessing.synchronize import Barrier
-
-    from bench.engine.speed import Passes, Speed
+    from bench.engine.profile import Layer
+    from bench.engine.speed import Halves, Speed
 
 BUCKET_BYTES = (1 << 20, 25 << 20)
 """Of DistributedDataParallel: the first bucket of gradients, and every other one."""
@@ -58,16 +58,17 @@ def way_of(config: RunConfig) -> Way:
 
 @dataclass
 class Workload:
-    """What trains on what, without how; measured once for each batch size and number of agents that is asked for."""
+    """What trains on what, without how; measured once for each batch size, number of agents, and share of the network
+    that each of them holds."""
 
     config: RunConfig
     prepared: Path | None
     links: Links
     jitter: float | None = None
     """Of every agent, as :class:`~bench.plan.costs.Setup` has it; None: as measured."""
-    _speeds: dict[tuple[int, int], Speed] = field(default_factory=dict)
+    _layers: dict[tuple[int, str], list[Layer]] = field(default_factory=dict)
+    _speeds: dict[tuple[int, int, int], Speed] = field(default_factory=dict)
     _schedules: dict[str, float] = field(default_factory=dict)
-    _operations: list[float] | None = None
 
     def predict(self, way: Way) -> Times:
         """
@@ -93,10 +94,13 @@ class Workload:
 
     def setup(self, way: Way, together: int | None = None) -> Setup:
         """Stages that cost what they do where so many agents compute at the same time; None: all, or one a core."""
-        together = together or min(way.agents, len(os.sched_getaffinity(0)))
-        speed = self.speed(way.batch_size // way.microbatches, together)
+        cores = len(os.sched_getaffinity(0))
+        together = together or min(way.agents, cores)
+        # Each core with as much of the network as an agent has: what it keeps in its caches depends on that.
+        pieces = min(way.stages, cores)
+        speed = self.speed(way.batch_size // way.microbatches, together, pieces)
         # A batch's images are prepared at once.
-        whole = self.speed(way.batch_size, together)
+        whole = self.speed(way.batch_size, together, pieces)
         spans = bounds(self._cuts(way), len(speed.layers))
         clock = Clock(way.stages, way.staleness, 0)
         recomputes = way.method == "decoupled" and self.config.weights == "recomputed"
@@ -109,7 +113,7 @@ class Workload:
             averaging = sum(self.links.averaging.seconds(size) for _, size in bundles)
             stages = [replace(stages[0], buckets=bundles, averaging=averaging)]
         if way.method == "zero_bubble":
-            later = [_in_two(stage, speed.held[slice(*span)]) for stage, span in zip(stages, spans, strict=True)][1:]
+            later = [_in_two(stage, speed.halves[slice(*span)]) for stage, span in zip(stages, spans, strict=True)][1:]
             # Where the images come in, nobody wants their gradient, and the second pass is all.
             stages = [replace(stages[0], backward=0.0, weights=stages[0].backward), *later]
         return Setup(
@@ -126,12 +130,28 @@ class Workload:
             self.config.seed,
         )
 
-    def speed(self, batch_size: int, together: int = 1) -> Speed:
-        """Of each of so many agents that compute at the same time; measured when it is first asked for."""
-        if (batch_size, together) not in self._speeds:
-            found = _measure(replace(self.config, batch_size=batch_size), self.prepared, together)
-            self._speeds |= {(batch_size, count): speed for count, speed in found.items()}
-        return self._speeds[batch_size, together]
+    def speed(self, batch_size: int, together: int, pieces: int) -> Speed:
+        """Of the network's layers where so many agents compute at the same time, each with one of its so many even
+        pieces; measured when it is first asked for."""
+        if (batch_size, together, pieces) not in self._speeds:
+            layers = self.layers(batch_size, "measured")
+            spans = bounds(self._even_cuts([layer.cost for layer in layers], pieces), len(layers))
+            config = replace(self.config, batch_size=batch_size)
+            found = measure(config, self.prepared, layers, spans, max(together, pieces))
+            self._speeds |= {(batch_size, count, pieces): speed for count, speed in found.items()}
+        return self._speeds[batch_size, together, pieces]
+
+    def layers(self, batch_size: int, how: str) -> list[Layer]:
+        """Of the whole network, with what a run would cut it by: ``measured`` or ``counted`` costs; found out when they
+        are first asked for."""
+        if (batch_size, how) not in self._layers:
+            config = replace(self.config, batch_size=batch_size)
+            self._layers[batch_size, how] = layers_of(config, self.prepared, how)
+        return self._layers[batch_size, how]
+
+    def parameter_bytes(self) -> list[int]:
+        """Of each layer."""
+        return [layer.held.parameters for layer in self.layers(self.config.batch_size, "measured")]
 
     def _a_pass(self, way: Way) -> float:
         """Seconds of torch's schedule for each pass; measured when it is first asked for."""
@@ -144,14 +164,15 @@ class Workload:
         return self._schedules[way.method]
 
     def _cuts(self, way: Way) -> list[int]:
-        """Where the run would cut, or as evenly as can be where its own cuts are for another number of pieces."""
-        partition, pieces = self.config.partition, way.stages * way.chunks
-        if isinstance(partition, list) and len(partition) == pieces - 1:
-            return partition
-        if partition == "counted":
-            self._operations = self._operations or _count(self.config, self.prepared)
-            return cut(self._operations, pieces)
-        return cut([layer.cost for layer in self.speed(way.batch_size // way.microbatches).layers], pieces)
+        """Where the run would cut."""
+        how = "counted" if self.config.partition == "counted" else "measured"
+        layers = self.layers(way.batch_size // way.microbatches, how)
+        return self._even_cuts([layer.cost for layer in layers], way.stages * way.chunks)
+
+    def _even_cuts(self, costs: Sequence[float], pieces: int) -> list[int]:
+        """The configuration's own, or as even as can be where it has none for so many pieces."""
+        partition = self.config.partition
+        return partition if isinstance(partition, list) and len(partition) == pieces - 1 else cut(costs, pieces)
 
     def _stage(self, speed: Speed, way: Way, span: tuple[int, int], delayed: bool, recomputes: bool) -> StageCost:
         # A pipeline's microbatches are in flight together, as batches are where gradients are delayed.
@@ -174,9 +195,9 @@ class Workload:
         )
 
 
-def _in_two(stage: StageCost, passes: Sequence[Passes]) -> StageCost:
+def _in_two(stage: StageCost, halves: Sequence[Halves]) -> StageCost:
     """A backward in two passes."""
-    return replace(stage, backward=sum(layer.input for layer in passes), weights=sum(layer.weights for layer in passes))
+    return replace(stage, backward=sum(layer.input for layer in halves), weights=sum(layer.weights for layer in halves))
 
 
 def buckets(speed: Speed) -> tuple[tuple[float, float], ...]:
@@ -189,35 +210,3 @@ def buckets(speed: Speed) -> tuple[tuple[float, float], ...]:
             found.append((done / total, held))
             held = 0
     return (*found, (1.0, held)) if held or not found else tuple(found)
-
-
-def _measure(config: RunConfig, prepared: Path | None, together: int) -> dict[int, Speed]:
-    """Of one agent alone, and of each of so many at the same time."""
-    from bench.engine.speed import mean
-
-    meeting = server().Barrier(together)
-    processes = [Call(_speeds, config, prepared, number, meeting) for number in range(together)]
-    alone, *others = zip(*results(processes), strict=True)
-    return {together: mean(others[0])} | {1: alone[0]} if others else {1: alone[0]}
-
-
-def _speeds(config: RunConfig, prepared: Path | None, number: int, together: Barrier) -> list[Speed | None]:
-    """What each of these processes runs: the first one alone, then all."""
-    from bench.engine.speed import Measured
-    from bench.task import sources
-
-    measured = Measured(replace(config, replicas=1), sources.load(config.data, prepared))
-    together.wait()
-    found = [measured.speed() if number == 0 else None]
-    if together.parties > 1:
-        together.wait()
-        found.append(measured.speed())
-    return found
-
-
-def _count(config: RunConfig, prepared: Path | None) -> list[float]:
-    """Operations of each layer."""
-    from bench.engine.speed import count
-    from bench.task import sources
-
-    return count(replace(config, replicas=1), sources.load(config.data, prepared))

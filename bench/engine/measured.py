@@ -1,0 +1,202 @@
+"""Measures a piece of a network as one agent trains it, layer by layer."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from collections import deque
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+# What torch's schedules run where they put the weights' gradients off.
+from torch.distributed.pipelining._backward import stage_backward_input, stage_backward_weight
+
+from bench.config import RunConfig
+from bench.engine.assembly import batches_of
+from bench.engine.heap import keep_freed_memory
+from bench.engine.metered import Layers
+from bench.engine.numerics import Numerics
+from bench.engine.optimizer import FlatOptimizer
+from bench.engine.profile import Layer, Row, now, profile
+from bench.engine.speed import Halves, Passes, Speed
+from bench.engine.weights import Weights
+from bench.task.data import Dataset
+from bench.task.models import build
+from bench.task.tensors import Tensors, every, together
+
+REPEATS = 10
+"""Updates, whose means are taken: what holds a machine up now and then, training meets too."""
+
+
+def layers_of(config: RunConfig, dataset: Dataset, how: str) -> list[Layer]:
+    """Of the whole network, with what each costs: ``measured`` seconds, or ``counted`` operations."""
+    torch.set_num_threads(1)
+    numerics = Numerics.of(config, torch.device(config.device))
+    images = batches_of(config, dataset, 0, numerics).inputs(0, 0)
+    torch.manual_seed(config.seed)
+    network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+    return profile(network, images, numerics, how)
+
+
+class Measured:
+    """A piece of the network, trained on one and the same batch.
+
+    Args:
+        layers: of the whole network.
+        span: (first layer, last layer + 1) of the piece.
+    """
+
+    def __init__(self, config: RunConfig, dataset: Dataset, layers: Sequence[Layer], span: tuple[int, int]) -> None:
+        torch.set_num_threads(1)
+        keep_freed_memory()
+        numerics = Numerics.of(config, torch.device(config.device))
+        self._device, self._batches = numerics.device, batches_of(config, dataset, 0, numerics)
+        torch.manual_seed(config.seed)
+        network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+        first, end = span
+        self._input = self._arriving(network[:first], numerics) if first else None
+        self._targets = self._batches.targets(0, 0) if end == len(network) else None
+        piece, self._layers = network[first:end], list(layers[first:end])
+        self._sizes = [sum(p.numel() * p.element_size() for p in layer.parameters()) for layer in piece]
+        self._update = _Update(config, numerics, piece)
+        self._split = _Split(Weights(copy.deepcopy(piece).train(), 1), numerics)
+        self._train(0)
+
+    def _arriving(self, before: nn.Sequential, numerics: Numerics) -> Tensors:
+        """What the piece takes."""
+        x: Tensors = self._batches.inputs(0, 0)
+        with torch.no_grad():
+            for layer in before:
+                x = numerics.apply(layer, x)
+        return together([part.requires_grad_() for part in every(x)])
+
+    def speed(self) -> Speed:
+        """Means of some updates."""
+        data, updates = zip(*(self._train(0) for _ in range(REPEATS)), strict=True)
+        forward, backward, collect, step = (_means(rows) for rows in zip(*updates, strict=True))
+        total = max(sum(self._sizes), 1)
+        whole = [sum(map(sum, parts)) for parts in updates]
+        return Speed(
+            self._layers,
+            [Passes(*layer) for layer in zip(forward, backward, strict=True)],
+            *self._held(),
+            self._sizes,
+            statistics.fmean(data),
+            collect[0] / total,
+            step[0] / total,
+            statistics.stdev(whole) / statistics.fmean(whole),
+        )
+
+    def _held(self) -> tuple[list[Passes], list[Halves]]:
+        """With a batch between its forward and its backward."""
+        updates, halves = [], []
+        for number in range(1 + REPEATS):
+            _, seconds = self._train(1)
+            split = self._split(self._x(), self._targets, 1)
+            if number:
+                updates.append(seconds)
+                halves.append(split)
+        self._update.forget()
+        self._split.forget()
+        forward, backward, *_ = (_means(rows) for rows in zip(*updates, strict=True))
+        to_inputs, to_weights = (_means(rows) for rows in zip(*halves, strict=True))
+        passes = [Passes(*layer) for layer in zip(forward, backward, strict=True)]
+        return passes, [Halves(*layer) for layer in zip(to_inputs, to_weights, strict=True)]
+
+    def _train(self, flight: int) -> tuple[float, Sequence[list[float]]]:
+        """Seconds to prepare the images, and of an update's parts, with so many batches in flight."""
+        started = now(self._device)
+        x = self._x()
+        prepared = now(self._device) - started if self._input is None else 0.0
+        return prepared, self._update(x, self._targets, flight)
+
+    def _x(self) -> Tensors:
+        return self._batches.inputs(0, 0) if self._input is None else self._input
+
+
+def _means(rows: Sequence[Sequence[float]]) -> list[float]:
+    return [statistics.fmean(column) for column in zip(*rows, strict=True)]
+
+
+class _Update:
+    """One update of a piece, as a worker makes it."""
+
+    def __init__(self, config: RunConfig, numerics: Numerics, network: nn.Sequential) -> None:
+        self._numerics, self._weights = numerics, Weights(network.train(), 2)
+        self._optimizer = FlatOptimizer(config.optimizer, self._weights.current)
+        self._flight: deque[tuple[Row, list[nn.Parameter]]] = deque()
+
+    def __call__(self, x: Tensors, targets: Tensor | None, flight: int) -> Sequence[list[float]]:
+        """Seconds of each layer's forward and backward, to collect the gradients, and of the optimizer's step.
+
+        The backward is that of the batch that came so many calls before, whose weights one update does not write over.
+        """
+        device, weights = self._numerics.device, self._weights
+        newest = Row(weights.module.children(), x, targets, self._numerics)
+        self._flight.append((newest, weights.parameters))
+        if len(self._flight) <= flight:
+            return ()
+        oldest, parameters = self._flight.popleft()
+        backward, gradients = oldest.backward(parameters)
+        started = now(device)
+        weights.collect(gradients)
+        collected = now(device)
+        self._optimizer.step(weights.advance(), weights.gradient, 0.0)
+        return newest.forward, backward, [collected - started], [now(device) - collected]
+
+    def forget(self) -> None:
+        """Nothing is in flight."""
+        self._flight.clear()
+
+
+class _Split:
+    """A piece's backward in two, as ``zero_bubble`` makes it."""
+
+    def __init__(self, weights: Weights, numerics: Numerics) -> None:
+        self._numerics, self._weights = numerics, weights
+        self._layers = list(weights.module.children())
+        for parameter, view in zip(weights.parameters, weights.views(weights.gradient), strict=True):
+            parameter.grad = view
+        self._flight: deque[tuple[list[list[Tensor]], list[list[Tensor]]]] = deque()
+
+    def __call__(self, x: Tensors, targets: Tensor | None, flight: int) -> Sequence[list[float]]:
+        """Seconds of each layer's backward to its input, and then to its weights; 0 of one that has images."""
+        self._flight.append(self._forward(x, targets))
+        return self._backward(*self._flight.popleft()) if len(self._flight) > flight else ()
+
+    def forget(self) -> None:
+        """Nothing is in flight."""
+        self._flight.clear()
+
+    def _forward(self, x: Tensors, targets: Tensor | None) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
+        """Inputs and outputs of each layer."""
+        inputs: list[list[Tensor]] = [[part.detach().requires_grad_(part.requires_grad) for part in every(x)]]
+        outputs: list[list[Tensor]] = []
+        for layer in self._layers:
+            outputs.append([*every(Layers(layer, self._numerics)(*inputs[-1]))])
+            inputs.append([output.detach().requires_grad_() for output in outputs[-1]])
+        if targets is not None:
+            (logits,) = outputs.pop()
+            outputs.append([self._numerics.loss(logits, targets)])
+        return inputs, outputs
+
+    def _backward(self, inputs: list[list[Tensor]], outputs: list[list[Tensor]]) -> Sequence[list[float]]:
+        device = self._numerics.device
+        incoming = [torch.ones_like(output) for output in outputs[-1]]
+        spent: list[tuple[float, float]] = []
+        for layer, x, output in reversed(list(zip(self._layers, inputs, outputs, strict=False))):
+            if not x[0].requires_grad:
+                spent.insert(0, (0.0, 0.0))
+                break
+            started = now(device)
+            gradients, groups = stage_backward_input(output, incoming, x, layer.parameters())
+            between = now(device)
+            stage_backward_weight(layer.parameters(), groups)
+            spent.insert(0, (between - started, now(device) - between))
+            incoming = [gradient for gradient in gradients if gradient is not None]
+            assert len(incoming) == len(x)
+        self._weights.gradient.zero_()
+        to_inputs, to_weights = zip(*spent, strict=True)
+        return list(to_inputs), list(to_weights)
