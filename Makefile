@@ -2,7 +2,8 @@
 # make test   the whole test suite
 # make check  formatter, linter and type checker alone
 # make results  the committed tables of the embedded data, by DVC; what is there already is kept
-# make benchmark   the figures of results/benchmark.csv, on an idle machine
+# make benchmark   every method on ResNet-20 in both precisions, a VGG and a wide ResNet: results/benchmark*.csv, about two hours of an
+#                  idle machine; python -m bench benchmark measures the first alone
 # make gpu-check   the engine on a GPU: equality, and results/gpu/; without one it says so and writes nothing
 
 PYTHON ?= python3
@@ -26,7 +27,10 @@ results: $(VENV)/installed
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" dvc repro
 
 benchmark: $(VENV)/installed
-	$(RUN) -m bench benchmark
+	$(RUN) -m bench benchmark --rounds 3
+	$(RUN) -m bench benchmark --rounds 3 precision=bfloat16
+	$(RUN) -m bench benchmark --rounds 3 model=vgg data.train_size=5120
+	$(RUN) -m bench benchmark --rounds 3 model=wide_resnet model.widen=2 data.train_size=5120
 
 gpu-check: $(VENV)/installed
 	$(RUN) -m pytest -n 0 tests/test_gpu.py

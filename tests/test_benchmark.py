@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.__main__ import main
 from bench.config import PIPELINED, RunConfig
 from bench.engine import plain
 from bench.engine.alone import cuts_of, stage_alone
@@ -45,6 +46,12 @@ def test_one_pair_has_no_interval() -> None:
     assert (interval.mean, interval.n) == (1.5, 1)
     assert math.isnan(interval.low)
     assert math.isnan(interval.high)
+
+
+@pytest.mark.parametrize("verb", ["benchmark", "gpu"])
+def test_no_rounds_are_no_benchmark(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--rounds=0"]) == 2
+    assert capsys.readouterr().err == "bench: --rounds=0: must be at least 1\n"
 
 
 @pytest.mark.parametrize("name", CONTENDERS)

@@ -16,7 +16,7 @@ from bench.__main__ import main
 from bench.config import ConfigError
 from bench.plan.traffic import allreduce_bytes, boundary_bytes
 from bench.study.compose import compose
-from bench.study.link import NAMESPACES, linked
+from bench.study.link import DEVICE, LEAST_BURST, NAMESPACES, linked
 from bench.study.network import METHODS, MODELS, Forecast, Trial, contenders, crossing_bytes, parse_rates, report
 from bench.study.nodes import between, run_across
 from tests.commands import BENCH, await_that, command
@@ -50,6 +50,10 @@ def test_messages_cross_the_shaped_line_and_nothing_stays(tmp_path: Path) -> Non
     words = [*SMALL, *CUT, "staleness=2"]
     with linked() as link:
         link.shape(100)
+        # The bucket cut up segments of 64 KiB, and its timers took a quarter of the cores that were to compute.
+        show = ["ip", "-n", link.names[0], "-details", "link", "show", DEVICE]
+        shown = subprocess.run(show, check=True, capture_output=True, text=True).stdout
+        assert f" gso_max_size {round(0.9 * LEAST_BURST)} " in shown
         assert link.measured(100) == pytest.approx(95.7, abs=5)  # 1,448 of 1,514 bytes are the message's
         crossing = run_across(link, words, tmp_path)
         assert link.processes() == []

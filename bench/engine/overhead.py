@@ -38,12 +38,16 @@ def seconds_a_pass(method: str) -> float:
         layers: list[nn.Module] = [nn.Sequential(nn.Linear(1, 1), _Emptying()) for _ in range(pieces)]
         images = torch.zeros(MICROBATCHES, 1)
         schedule = _schedule(method, layers, images)
-        scheduled = _seconds(lambda: schedule.step(images, target=images, losses=[], return_outputs=False))
-        bare = _seconds(lambda: _bare(layers, images))
+        # By turns, as a machine's speed drifts; the first calls apart.
+        more = [
+            _seconds(lambda: schedule.step(images, target=images, losses=[], return_outputs=False))
+            - _seconds(lambda: _bare(layers, images))
+            for _ in range(REPEATS + 1)
+        ][1:]
     finally:
         dist.destroy_process_group()
     passes = (3 if method == "zero_bubble" else 2) * pieces * MICROBATCHES
-    return max(scheduled - bare, 0.0) / passes
+    return max(statistics.median(more), 0.0) / passes
 
 
 def _schedule(method: str, layers: list[nn.Module], images: Tensor) -> Any:
@@ -105,10 +109,6 @@ class _Empty(torch.autograd.Function):
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    """Median, the first call apart."""
-    times = []
-    for _ in range(REPEATS + 1):
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started

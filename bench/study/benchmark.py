@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import PIPELINED, RunConfig
-from bench.study.check import oversubscribed
+from bench.study.check import check_rounds, oversubscribed
 from bench.study.compose import compose
 from bench.study.contenders import (
     CONTENDERS,
@@ -75,8 +75,9 @@ def main(arguments: argparse.Namespace) -> int:
     """Measure, print the ratios, write them to ``results/benchmark.csv``, or that of another model or precision.
 
     Raises:
-        ConfigError: an override is wrong.
+        ConfigError: an argument is wrong.
     """
+    check_rounds(arguments.rounds)
     contenders = {name: [*WORKLOAD, *overrides, *arguments.overrides] for name, overrides in CONTENDERS.items()}
     configs = {name: compose(overrides) for name, overrides in contenders.items()}
     warm_up()

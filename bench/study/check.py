@@ -78,6 +78,16 @@ def make_folder(key: str, path: str) -> Path:
     return Path(path)
 
 
+def check_rounds(rounds: int) -> None:
+    """Of a benchmark.
+
+    Raises:
+        ConfigError: there would be none.
+    """
+    if rounds < 1:
+        raise ConfigError(f"--rounds={rounds}: must be at least 1")
+
+
 def oversubscribed(config: RunConfig) -> bool:
     """Whether agents have to share a core, or a GPU."""
     if config.engine == "reference":

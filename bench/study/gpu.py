@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from bench.config import RunConfig
+from bench.study.check import check_rounds
 from bench.study.compose import compose
 from bench.study.elsewhere import Call, warm_up
 from bench.study.interval import ratio
@@ -35,7 +36,12 @@ CONTENDERS = {
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Measure, and write ``results/gpu/throughput.csv``; without a GPU say so, and write nothing."""
+    """Measure, and write ``results/gpu/throughput.csv``; without a GPU say so, and write nothing.
+
+    Raises:
+        ConfigError: an argument is wrong.
+    """
+    check_rounds(arguments.rounds)
     warm_up()
     device: str | None = Call(gpu_name).result()
     if device is None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.config import ConfigError, RunConfig
 from bench.plan.traffic import allreduce_bytes, boundary_bytes
+from bench.study.check import check_rounds
 from bench.study.compose import compose
 from bench.study.elsewhere import Call, terminable, warm_up
 from bench.study.interval import Interval, mean, ratio
@@ -87,8 +88,7 @@ def main(arguments: argparse.Namespace) -> int:
         Interrupted: the user wants the end; nothing is left of the hosts.
     """
     rates = parse_rates(arguments.rates)
-    if arguments.rounds < 1:
-        raise ConfigError(f"--rounds={arguments.rounds}: must be at least 1")
+    check_rounds(arguments.rounds)
     points = {model: contenders(model, arguments.overrides) for model in MODELS}
     trials: list[Trial] = []
     forecasts: list[Forecast] = []
