@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.config import RunConfig
-from bench.engine.assembly import batches_of, piece, plan_of
+from bench.engine.assembly import batches_of, network_of, piece, plan_of
 from bench.engine.heap import keep_freed_memory
 from bench.engine.numerics import Numerics
 from bench.engine.optimizer import FlatOptimizer
@@ -45,13 +45,10 @@ def stage_alone(config: RunConfig, cuts: Sequence[int], stage: int, together: Ba
     dataset = load(config.data)
     numerics = Numerics.of(config, torch.device("cpu"))
     batches = batches_of(config, dataset, 0, numerics)
-    torch.manual_seed(config.seed)
-    network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+    network = network_of(config, dataset, numerics)
     first, last = bounds(cuts, len(network))[stage]
     with torch.no_grad():
-        x: Tensors = batches.inputs(0, 0)
-        for layer in network[:first]:
-            x = numerics.apply(layer, x)
+        x: Tensors = numerics.apply(network[:first], batches.inputs(0, 0))
     update = _Update(config, numerics, Weights(piece(network, first, last), 1), x, stage > 0)
     targets = batches.targets(0, 0) if last == len(network) else None
     for _ in range(WARM_UP):

@@ -111,6 +111,12 @@ def batches_of(config: RunConfig, dataset: Dataset, replica: int, numerics: Nume
     )
 
 
+def network_of(config: RunConfig, dataset: Dataset, numerics: Numerics) -> nn.Sequential:
+    """The whole network, placed, with the weights that the seed draws."""
+    torch.manual_seed(config.seed)
+    return numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+
+
 def plan_of(config: RunConfig, network: nn.Sequential, batches: Batches, numerics: Numerics) -> Plan:
     """Rank 0 walks through the network once and cuts it; the others take its word."""
     layers = profile(numerics.place(copy.deepcopy(network)), _images(config, batches), numerics, _how(config))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.pipelining._backward import stage_backward_input, stage_backward_weight
 
 from bench.config import RunConfig
-from bench.engine.assembly import batches_of
+from bench.engine.assembly import batches_of, network_of
 from bench.engine.heap import keep_freed_memory
 from bench.engine.metered import Layers
 from bench.engine.numerics import Numerics
@@ -23,7 +23,6 @@ from bench.engine.profile import Layer, Row, now, profile
 from bench.engine.speed import Halves, Passes, Speed
 from bench.engine.weights import Weights
 from bench.task.data import Dataset
-from bench.task.models import build
 from bench.task.tensors import Tensors, every, together
 
 REPEATS = 10
@@ -35,9 +34,7 @@ def layers_of(config: RunConfig, dataset: Dataset, how: str) -> list[Layer]:
     torch.set_num_threads(1)
     numerics = Numerics.of(config, torch.device(config.device))
     images = batches_of(config, dataset, 0, numerics).inputs(0, 0)
-    torch.manual_seed(config.seed)
-    network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
-    return profile(network, images, numerics, how)
+    return profile(network_of(config, dataset, numerics), images, numerics, how)
 
 
 class Measured:
@@ -53,8 +50,7 @@ class Measured:
         keep_freed_memory()
         numerics = Numerics.of(config, torch.device(config.device))
         self._device, self._batches = numerics.device, batches_of(config, dataset, 0, numerics)
-        torch.manual_seed(config.seed)
-        network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+        network = network_of(config, dataset, numerics)
         first, end = span
         self._input = self._arriving(network[:first], numerics) if first else None
         self._targets = self._batches.targets(0, 0) if end == len(network) else None
@@ -66,10 +62,8 @@ class Measured:
 
     def _arriving(self, before: nn.Sequential, numerics: Numerics) -> Tensors:
         """What the piece takes."""
-        x: Tensors = self._batches.inputs(0, 0)
         with torch.no_grad():
-            for layer in before:
-                x = numerics.apply(layer, x)
+            x: Tensors = numerics.apply(before, self._batches.inputs(0, 0))
         return together([part.requires_grad_() for part in every(x)])
 
     def speed(self) -> Speed:

@@ -8,10 +8,9 @@ import torch
 
 from bench.config import RunConfig
 from bench.engine import optimizer as optimizers
-from bench.engine.assembly import batches_of
+from bench.engine.assembly import batches_of, network_of
 from bench.engine.numerics import Numerics
 from bench.engine.profile import now
-from bench.task.models import build
 from bench.task.sources import load
 
 RATE = 0.1
@@ -37,8 +36,7 @@ def minimal_loop(config: RunConfig, compiled: bool = False) -> Minimal:
     numerics = Numerics.of(config, torch.device(config.device))
     dataset = load(config.data)
     batches = batches_of(config, dataset, 0, numerics)
-    torch.manual_seed(config.seed)
-    network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+    network = network_of(config, dataset, numerics)
     on_gpu = config.device == "cuda"
     forward = torch.compile(network, mode="reduce-overhead" if on_gpu else "default") if compiled else network
     optimizer = optimizers.build(config.optimizer, list(network.parameters()))

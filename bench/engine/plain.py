@@ -13,7 +13,7 @@ from torch.distributed.pipelining import PipelineStage
 
 from bench.config import LOOPED, RunConfig
 from bench.engine import optimizer as optimizers
-from bench.engine.assembly import batches_of
+from bench.engine.assembly import batches_of, network_of
 from bench.engine.heap import keep_freed_memory
 from bench.engine.metered import HandedOn
 from bench.engine.minimal import RATE, Minimal
@@ -22,7 +22,6 @@ from bench.engine.pipelined import SCHEDULES
 from bench.engine.profile import now
 from bench.plan.partition import bounds
 from bench.plan.placement import held
-from bench.task.models import build
 from bench.task.sources import load
 from bench.task.tensors import every, together
 
@@ -56,8 +55,7 @@ def _train(config: RunConfig, cuts: Sequence[int], rank: int) -> Minimal:
     device = torch.device("cpu")
     numerics, dataset = Numerics.of(config, device), load(config.data)
     batches = batches_of(config, dataset, 0, numerics)
-    torch.manual_seed(config.seed)
-    network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+    network = network_of(config, dataset, numerics)
     spans = bounds(cuts, len(network))
     mine, last = held(config.method, config.stages, len(spans), rank), len(spans) - 1
     pieces = [_Piece(network[slice(*spans[number])], numerics, number == 0, number == last) for number in mine]
