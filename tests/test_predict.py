@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from bench.__main__ import main
-from bench.engine.measured import Measured, layers_of
+from bench.engine.assembly import layers_of
+from bench.engine.measured import Measured
 from bench.engine.message import Message
 from bench.engine.overhead import seconds_a_pass
 from bench.engine.profile import Layer

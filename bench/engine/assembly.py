@@ -14,7 +14,7 @@ from bench.engine.message import Message
 from bench.engine.meter import Meter
 from bench.engine.method import Method
 from bench.engine.numerics import Numerics
-from bench.engine.profile import profile
+from bench.engine.profile import Layer, profile
 from bench.engine.reference import Reference
 from bench.engine.stage import Stage
 from bench.engine.world import World
@@ -115,6 +115,14 @@ def network_of(config: RunConfig, dataset: Dataset, numerics: Numerics) -> nn.Se
     """The whole network, placed, with the weights that the seed draws."""
     torch.manual_seed(config.seed)
     return numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+
+
+def layers_of(config: RunConfig, dataset: Dataset, how: str) -> list[Layer]:
+    """Of the whole network, with what each costs: ``measured`` seconds, or ``counted`` operations."""
+    torch.set_num_threads(1)
+    numerics = Numerics.of(config, torch.device(config.device))
+    images = batches_of(config, dataset, 0, numerics).inputs(0, 0)
+    return profile(network_of(config, dataset, numerics), images, numerics, how)
 
 
 def plan_of(config: RunConfig, network: nn.Sequential, batches: Batches, numerics: Numerics) -> Plan:

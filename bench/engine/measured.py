@@ -19,7 +19,7 @@ from bench.engine.heap import keep_freed_memory
 from bench.engine.metered import Layers
 from bench.engine.numerics import Numerics
 from bench.engine.optimizer import FlatOptimizer
-from bench.engine.profile import Layer, Row, now, profile
+from bench.engine.profile import Layer, Row, now
 from bench.engine.speed import Halves, Passes, Speed
 from bench.engine.weights import Weights
 from bench.task.data import Dataset
@@ -27,14 +27,6 @@ from bench.task.tensors import Tensors, every, together
 
 REPEATS = 10
 """Updates, whose means are taken: what holds a machine up now and then, training meets too."""
-
-
-def layers_of(config: RunConfig, dataset: Dataset, how: str) -> list[Layer]:
-    """Of the whole network, with what each costs: ``measured`` seconds, or ``counted`` operations."""
-    torch.set_num_threads(1)
-    numerics = Numerics.of(config, torch.device(config.device))
-    images = batches_of(config, dataset, 0, numerics).inputs(0, 0)
-    return profile(network_of(config, dataset, numerics), images, numerics, how)
 
 
 class Measured:

@@ -26,22 +26,12 @@ def estimate(configs: Sequence[RunConfig]) -> list[float]:
 
 def _layers(config: RunConfig, known: dict[str, list[float]]) -> list[float]:
     """Seconds of forward and backward of each layer, for a batch."""
-    import torch
-
-    from bench.engine.assembly import batches_of
-    from bench.engine.numerics import Numerics
-    from bench.engine.profile import profile
-    from bench.task.models import build
+    from bench.engine.assembly import layers_of
     from bench.task.sources import load
 
     key = repr((config.model, config.data, config.batch_size, config.precision, config.channels_last, config.device))
     if key not in known:
-        torch.set_num_threads(1)
-        dataset = load(config.data)
-        numerics = Numerics.of(config, torch.device(config.device))
-        network = numerics.place(build(config.model, dataset.image_shape, dataset.classes))
-        images = batches_of(config, dataset, 0, numerics).inputs(0, 0)
-        known[key] = [layer.cost for layer in profile(network, images, numerics, "measured")]
+        known[key] = [layer.cost for layer in layers_of(config, load(config.data), "measured")]
     return known[key]
 
 

@@ -75,7 +75,7 @@ def _speeds(
 
 
 def _layers(config: RunConfig, prepared: Path | None, how: str) -> list[Layer]:
-    from bench.engine.measured import layers_of
+    from bench.engine.assembly import layers_of
     from bench.task import sources
 
     return layers_of(replace(config, replicas=1), sources.load(config.data, prepared), how)
