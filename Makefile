@@ -28,7 +28,7 @@ results: $(VENV)/installed
 
 benchmark: $(VENV)/installed
 	$(RUN) -m bench benchmark --rounds 3
-	$(RUN) -m bench benchmark --rounds 3 precision=bfloat16
+	$(RUN) -m bench benchmark --rounds 4 precision=bfloat16
 	$(RUN) -m bench benchmark --rounds 3 model=vgg data.train_size=5120
 	$(RUN) -m bench benchmark --rounds 3 model=wide_resnet model.widen=2 data.train_size=5120
 

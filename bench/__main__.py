@@ -38,6 +38,8 @@ examples:
   python -m bench engine=reference weights=latest          the oracle: all agents in this process, no messages
   python -m bench -m method=decoupled,1f1b,zero_bubble     delayed gradients against torch.distributed.pipelining
   python -m bench stages=1 replicas=2 method=ddp           torch's DistributedDataParallel
+  python -m bench -m +contender=fdg,locked,ddp,1f1b        committed points of as many images an update
+  python -m bench -m +experiment=throughput                all of these, five times each, as ratios with intervals
   python -m bench download data=cifar10                    fetch a data set that torchvision knows
   python -m bench data data=imagefolder data.folder=mine   decode and check your own; say what it is
   python -m bench benchmark                                the engine's speed, as interleaved ratios

@@ -14,7 +14,9 @@ from bench.study.compose import CONF, RUN, compose, sweep
 from bench.study.tuning import TUNE, study_of
 from tests.commands import RATES
 
-GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "experiment")
+SETS = {"experiment", "contender"}
+"""Folders of whole points, which are added to a run and are no keys of it."""
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in SETS)
 EXPERIMENTS = sorted((CONF / "experiment").glob("*.yaml"))
 
 
@@ -116,17 +118,22 @@ def test_every_experiment_composes_and_says_how_it_is_run(file: Path) -> None:
     assert len(set(names)) == len(names) > 0
 
 
-def test_methods_are_swept_beside_the_locked_and_the_decoupled_pipeline() -> None:
-    """Five repeats of each once, whatever means nothing to it; but the first, in orders of their own."""
-    points = sweep(["+experiment=methods"])
-    assert {(p.config.stages, p.config.replicas, p.config.data.name) for p in points} == {(2, 1, "synthetic")}
-    ways = [(p.config.method, p.config.microbatches, p.config.staleness) for p in points]
-    repeats = [ways[first : first + 14] for first in range(0, len(ways), 14)]
-    assert [{p.config.seed for p in points[n * 14 : n * 14 + 14]} for n in range(5)] == [{n} for n in range(5)]
-    pipelines = itertools.product(("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"), (2, 4, 8), (0,))
-    assert repeats[0] == [("decoupled", 1, 0), ("decoupled", 1, 2), *pipelines]
+def test_throughput_sweeps_every_contender() -> None:
+    """Five repeats of each once, whatever means nothing to it, with as many images an update; but the first, in orders
+    of their own."""
+    points = sweep(["+experiment=throughput"])
+    ways = [(p.config.stages, p.config.method, p.config.microbatches, p.config.staleness) for p in points]
+    repeats = [ways[first : first + 16] for first in range(0, len(ways), 16)]
+    assert [{p.config.seed for p in points[n * 16 : n * 16 + 16]} for n in range(5)] == [{n} for n in range(5)]
+    pipelines = itertools.product((2,), ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"), (2, 4, 8), (0,))
+    others = [(1, "decoupled", 1, 0), (2, "decoupled", 1, 0), (2, "decoupled", 1, 2), (1, "ddp", 1, 0)]
+    assert repeats[0] == [*others, *pipelines]
     assert all(sorted(repeat) == sorted(repeats[0]) for repeat in repeats)
     assert len({tuple(repeat) for repeat in repeats}) == 5
+    assert {p.config.batch_size * p.config.replicas for p in points} == {64}
+    assert {(p.config.data.name, p.config.precision, p.config.partition) for p in points} == {
+        ("synthetic", "float32", "measured")
+    }
 
 
 def test_the_default_is_two_stages_of_fdg() -> None:

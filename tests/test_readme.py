@@ -71,7 +71,7 @@ def test_every_make_target_exists() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("experiment", ["grid", "throughput", "cifar10_throughput"])
+@pytest.mark.parametrize("experiment", ["grid", "staleness", "cifar10_throughput"])
 def test_tables_of_throughput_are_those_of_the_results(experiment: str) -> None:
     """On a failure, pytest shows the table that the README ought to have."""
     columns = ["K", "S", "staleness", "img/s", "over K=S=1", "over locked", "efficiency"]

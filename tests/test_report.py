@@ -228,6 +228,17 @@ def test_methods_are_told_apart_by_their_microbatches() -> None:
     assert sorted(group.label for group in groups_of(found)) == sorted(labels)
 
 
+def test_halves_of_a_batch_are_compared_with_the_whole_of_it() -> None:
+    """Two replicas with 32 images each: over K=S=1 with 32, which also does the same work an image, or else with 64."""
+    whole, half = record(100.0, [0.1], batch_size=64), record(80.0, [0.1], batch_size=32)
+    shared = record(180.0, [0.1], method="ddp", replicas=2, batch_size=32)
+    for others, over in (([whole], 1.8), ([half, whole], 2.25), ([record(90.0, [0.1], batch_size=16)], math.nan)):
+        (row,) = (row for row in rows(throughput_table(runs(shared, *others))) if row["S"] == 2)
+        assert (row["over_single"], row["over_single_n"]) == (near(over), 1 - math.isnan(over))
+    (row,) = (row for row in rows(accuracy_table(runs(shared, whole))) if row["S"] == 2)
+    assert row["backpropagation_runs"] == ""
+
+
 def test_a_label_says_what_else_differs() -> None:
     """And nothing of keys that have no bearing on a run."""
     found = runs(*(record(1.0, [0.1], stages=2, staleness=c, weights=w) for c, w in ((2, "latest"), (2, "stashed"))))

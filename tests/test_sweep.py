@@ -112,6 +112,19 @@ def test_nothing_is_mirrored_while_a_run_trains(tmp_path: Path, monkeypatch: pyt
     assert words == [line for n in (0, 1) for line in (f"start {n}", "  started", "  finished", f"deliver {n}")]
 
 
+def test_repeats_end_in_means_with_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that a report of the same runs prints; a sweep without repeats has nothing to average."""
+    words = [*TINY, "-m", "engine=reference", "stages=1,2", f"runs_dir={tmp_path}"]
+    assert main(words) == 0
+    assert "accuracy_low" not in capsys.readouterr().out
+    assert main([*words, "seed=0,1"]) == 0
+    said = capsys.readouterr().out
+    assert main(["report", *words, "seed=0,1", "--results", str(tmp_path / "results")]) == 0
+    tables = capsys.readouterr().out.partition("4 runs: ")[0].strip().split("\n\n")
+    assert [table.split("\n")[0] for table in tables] == ["accuracy", "throughput"]
+    assert [table for table in tables if table not in said] == []
+
+
 def test_a_mirror_that_goes_away_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,6 +55,11 @@ def test_without_a_baseline_there_is_no_speed_up() -> None:
     assert (row["img/s"], row["speed-up"]) == ("540", "-")
 
 
+def test_halves_of_a_batch_are_compared_with_the_whole_of_it() -> None:
+    rows = _cells(summary([_record(1, 1, 0, 280.0), _record(1, 2, 0, 560.0, batch_size=32, method="ddp")]))
+    assert [(row["batch_size"], row["speed-up"]) for row in rows] == [("64", "1.00"), ("32", "2.00")]
+
+
 def test_a_baseline_is_the_mean_over_seeds_of_the_same_model_only() -> None:
     wide = {"name": "resnet", "depth": 110}
     records = [_record(1, 1, 0, 200.0), _record(1, 1, 0, 300.0, seed=1), _record(2, 1, 2, 500.0)]

@@ -202,9 +202,9 @@ TRACKED = ("tracking=mlflow", "tracking.uri=sqlite:///mlflow.db", "runs_dir=runs
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A copy of the project, that what is found may be written to."""
+    """A copy of the project, that what is found may be written to; with its bytecode, but for what is being written."""
     for name in ("bench", "conf"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.pyc.*"))
     return tmp_path
 
 

@@ -252,7 +252,7 @@ def _one_line(error: Exception, primary: Primary) -> str:
     if unknown:
         *path, last = unknown[1].split(".")
         allowed = _keys(path, primary)
-        close = ["+experiment"] if last == "experiment" else difflib.get_close_matches(last, allowed, 1)
+        close = [f"+{last}"] if _choices(unknown[1]) else difflib.get_close_matches(last, allowed, 1)
         hint = f"did you mean {'.'.join([*path, *close])}? " if close else ""
         return f"{unknown[1]}: there is no such key; {hint}allowed are {', '.join(allowed)}"
     choice = re.match(r"In '.*': Could not find '([^']+)/([^'/]+)'", text)

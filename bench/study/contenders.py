@@ -31,29 +31,24 @@ The first update of a looped pipeline costs as much as some, and half as many as
 PLAIN = "plain "
 """Before the names of pipelines whose stages and messages are torch's."""
 CONTENDERS = {
-    "one core": ("stages=1", "max_steps=80"),
-    "locked": ("stages=2", "staleness=0", "max_steps=40"),
-    "FDG": ("stages=2", "staleness=2"),
-    "FDG again": ("stages=2", "staleness=2"),
-    "FDG, K=4": ("stages=4", "staleness=2", "max_steps=80"),
-    "four replicas": ("stages=1", "replicas=4", "max_steps=20"),
-    "DDP": ("stages=1", "replicas=2", "method=ddp", "batch_size=32", "max_steps=40"),
+    "one core": ("+contender=one_core", "max_steps=80"),
+    "locked": ("+contender=locked", "max_steps=40"),
+    "FDG": ("+contender=fdg",),
+    "FDG again": ("+contender=fdg",),
+    "FDG, K=4": ("+contender=fdg", "stages=4", "max_steps=80"),
+    "four replicas": ("+contender=one_core", "replicas=4", "max_steps=20"),
+    "DDP": ("+contender=ddp", "max_steps=40"),
     **{
-        f"{how}{method}, {count} microbatches": (
-            "stages=2",
-            f"method={method}",
-            f"microbatches={count}",
-            "max_steps=40",
-        )
+        f"{how}{method}, {count} microbatches": (f"+contender={method}", f"microbatches={count}", "max_steps=40")
         for how in ("", PLAIN)
         for method in PIPELINED
         for count in MICROBATCHES
     },
-    "both stages alone": ("stages=2", "staleness=2", "max_steps=40"),
-    "minimal loop": ("stages=1", "max_steps=40"),
-    "minimal loop, compiled": ("stages=1", "max_steps=40"),
-    "one core, contiguous": ("stages=1", "channels_last=false", "max_steps=20"),
-    "whole command": ("stages=2", "staleness=2", "max_steps=8"),
+    "both stages alone": ("+contender=fdg", "max_steps=40"),
+    "minimal loop": ("+contender=one_core", "max_steps=40"),
+    "minimal loop, compiled": ("+contender=one_core", "max_steps=40"),
+    "one core, contiguous": ("+contender=one_core", "channels_last=false", "max_steps=20"),
+    "whole command": ("+contender=fdg", "max_steps=8"),
 }
 PREDICTED = ("one core", "locked", "FDG", "DDP", *(name for name in CONTENDERS if name.partition(",")[0] in PIPELINED))
 """Runs with a core an agent, once each."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,28 +17,10 @@ from bench.study.pictures import draw_all
 from bench.study.record import finite
 from bench.study.runs import Run, read_run
 from bench.study.shelf import Shelf, read_shelf
-from bench.study.tables import accuracy_table, runs_table, throughput_table
+from bench.study.tables import SHOWN, accuracy_table, runs_table, shown, throughput_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-PRINTED = {
-    "accuracy": ("n", "accuracy", "accuracy_low", "accuracy_high", "difference", "difference_low", "difference_high"),
-    "throughput": (
-        "oversubscribed",
-        "n",
-        "images_per_second",
-        "over_single",
-        "over_single_low",
-        "over_single_high",
-        "over_locked",
-        "over_locked_low",
-        "over_locked_high",
-        "efficiency",
-        "total_locking",
-    ),
-}
-"""Columns that are printed too, after those that tell the rows apart."""
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -63,8 +44,8 @@ def main(arguments: argparse.Namespace) -> int:
     }
     folder = make_folder("--results", arguments.results)
     _write(folder, tables, shelf, _missing(asked, shelf))
-    for name, columns in PRINTED.items():
-        print(f"{name}\n{_markdown(tables[name], columns)}\n")
+    for name in SHOWN:
+        print(f"{shown(name, tables[name])}\n")
     print(f"{len(shelf.runs)} runs: {folder}/report.html, runs.csv, accuracy.csv, throughput.csv and pictures")
     return 0
 
@@ -127,19 +108,3 @@ def _metrics(runs: Sequence[Run], tables: dict[str, DataFrame]) -> dict[str, Any
             name = labels[first] if len(set(labels.values())) == len(tables["accuracy"]) else f"{labels[first]} {first}"
             metrics.setdefault(name, {}).update({column: row[column] for column in columns})
     return metrics
-
-
-def _markdown(table: DataFrame, columns: Sequence[str]) -> str:
-    from bench.study.table import align
-
-    axes = list(table.columns[: list(table.columns).index(columns[0])])
-    shown = table[[*axes, *columns]]
-    return "\n".join(
-        align([list(shown.columns), *([_short(cell) for cell in row] for row in shown.itertuples(index=False))])
-    )
-
-
-def _short(cell: object) -> str:
-    if isinstance(cell, float):
-        return "-" if math.isnan(cell) else f"{cell:.4g}"
-    return str(cell)

@@ -61,7 +61,12 @@ class Run:
     @cached_property
     def workload(self) -> str:
         """Runs of one workload learn the same thing, however."""
-        return self._text([key for key in self.keys if key.partition(".")[0] not in (*METHOD, "seed")])
+        return self._text(self._work())
+
+    @cached_property
+    def network(self) -> str:
+        """Runs of one network compute the same for an image, in batches of whatever size."""
+        return self._text([key for key in self._work() if key != "batch_size"])
 
     @property
     def host(self) -> dict[str, str]:
@@ -81,6 +86,9 @@ class Run:
 
     def number(self, metric: str) -> float | None:
         return self.metrics.get(metric)
+
+    def _work(self) -> list[str]:
+        return [key for key in self.keys if key.partition(".")[0] not in (*METHOD, "seed")]
 
     def _text(self, keys: Sequence[str]) -> str:
         return json.dumps({key: self.keys[key] for key in keys}, sort_keys=True)

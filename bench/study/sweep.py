@@ -18,9 +18,11 @@ from bench.study.jobs import Task
 from bench.study.launch import imports, launch, under_torchrun
 from bench.study.record import RecordError, RunFolder
 from bench.study.runner import Runner
+from bench.study.runs import read_run
 from bench.study.shelf import Sweep
 from bench.study.standing import standings, warning
 from bench.study.table import summary
+from bench.study.tables import accuracy_table, shown, throughput_table
 from bench.study.tracking import Tracker, tracker
 
 
@@ -94,10 +96,19 @@ class _Running:
         self._runner.tell(lambda: self._tracker.end(table, len(self._runner.failures)))
         if table:
             print(table)
+        if len({task.config.seed for task in self._tasks}) > 1:
+            print(_over_repeats(records))
         print(f"\nrecords and timelines: {Path(self._first.runs_dir)}/<hash>/")
         if isinstance(self._first.tracking, MLflow):
             print(f"compare the runs:      mlflow ui --backend-store-uri {self._first.tracking.uri}")
         self._runner.print_failures(self._first.runs_dir)
+
+
+def _over_repeats(records: Sequence[dict[str, Any]]) -> str:
+    """Means, differences and ratios with their intervals, as ``python -m bench report`` prints them."""
+    runs = [read_run(record) for record in records]
+    tables = {"accuracy": accuracy_table(runs), "throughput": throughput_table(runs)}
+    return "\n".join(f"\n{shown(name, table)}" for name, table in tables.items()) if runs else ""
 
 
 def _warn(tasks: Sequence[Task]) -> None:
@@ -107,7 +118,7 @@ def _warn(tasks: Sequence[Task]) -> None:
             print(f"outside the conditions of convergence: {words}", file=sys.stderr)
 
 
-def _record(folder: RunFolder) -> dict[str, object] | None:
+def _record(folder: RunFolder) -> dict[str, Any] | None:
     try:
         return folder.read_record()
     except RecordError:

@@ -14,8 +14,8 @@ MARK = "*"
 FOOTNOTE = "* more agents than cores: throughput is not comparable"
 NOTHING = "-"
 
-# What two runs must share for the ratio of their throughputs to be a speed-up.
-WORKLOAD = ("model", "data", "batch_size", "device", "precision", "channels_last", "engine")
+# What two runs must share, beside the size of a batch, for the ratio of their throughputs to be a speed-up.
+WORKLOAD = ("model", "data", "device", "precision", "channels_last", "engine")
 # In every table, or without a bearing on the result.
 NOT_A_COLUMN = ("stages", "replicas", "staleness", "method", "partition", "tracking", "runs_dir", "force")
 
@@ -24,7 +24,8 @@ def summary(records: Sequence[Mapping[str, Any]]) -> str:
     """The records as a Markdown table, ordered by K, S and staleness.
 
     Keys of the configuration that differ between the runs (weights, model, seed, ...) get a column each. The speed-up
-    is over the mean of the records with K=S=1 of the same workload.
+    is over the mean of the records with K=S=1 of the same workload, with as large batches as each replica has, or else
+    as all of them have.
     """
     if not records:
         return "no runs"
@@ -43,7 +44,9 @@ def summary(records: Sequence[Mapping[str, Any]]) -> str:
 def _row(record: Mapping[str, Any], varying: Sequence[str], baselines: Mapping[str, float]) -> dict[str, Any]:
     config, metrics = record["config"], record.get("metrics", {})
     mark = MARK if _oversubscribed(record) else ""
-    speed, baseline = metrics.get("throughput/images_per_second"), baselines.get(_workload(config))
+    sizes = (config["batch_size"], config["batch_size"] * config["replicas"])
+    baseline = next((found for size in sizes if (found := baselines.get(_workload(config, size)))), None)
+    speed = metrics.get("throughput/images_per_second")
     ratio = speed / baseline if speed and baseline else None
     row = {"K": config["stages"], "S": config["replicas"], "staleness": canonical(config)["staleness"]}
     row |= {"method": config["method"]}
@@ -62,12 +65,12 @@ def _baselines(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     for record in records:
         config, speed = record["config"], record.get("metrics", {}).get("throughput/images_per_second")
         if config["stages"] == config["replicas"] == 1 and speed:
-            speeds.setdefault(_workload(config), []).append(speed)
+            speeds.setdefault(_workload(config, config["batch_size"]), []).append(speed)
     return {workload: fmean(values) for workload, values in speeds.items()}
 
 
-def _workload(config: Mapping[str, Any]) -> str:
-    return json.dumps([config.get(key) for key in WORKLOAD], sort_keys=True)
+def _workload(config: Mapping[str, Any], batch_size: int) -> str:
+    return json.dumps([batch_size, *(config.get(key) for key in WORKLOAD)], sort_keys=True)
 
 
 def _varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.study.interval import Interval, difference, mean, ratio
 from bench.study.runs import TITLES, Run, order, setting, varying
+from bench.study.table import align
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -21,6 +22,23 @@ TARGET_SHARE = 0.99
 DIGITS = 6
 """Significant ones of what a clock has measured; accuracies keep all of theirs."""
 NOTHING = float("nan")
+SHOWN = {
+    "accuracy": ("n", "accuracy", "accuracy_low", "accuracy_high", "difference", "difference_low", "difference_high"),
+    "throughput": (
+        "oversubscribed",
+        "n",
+        "images_per_second",
+        "over_single",
+        "over_single_low",
+        "over_single_high",
+        "over_locked",
+        "over_locked_low",
+        "over_locked_high",
+        "efficiency",
+        "total_locking",
+    ),
+}
+"""Columns that a terminal shows, after those that tell the rows apart."""
 ENVIRONMENT = ("host", "cpu", "cores", "oversubscribed", "gpu", "git_commit", "git_dirty", "torch")
 
 
@@ -38,6 +56,14 @@ def runs_table(runs: Sequence[Run]) -> DataFrame:
     return pandas.DataFrame(rows)
 
 
+def shown(name: str, table: DataFrame) -> str:
+    """A table of accuracies or throughputs in the terminal, the columns that are looked at first."""
+    axes = list(table.columns[: list(table.columns).index(SHOWN[name][0])])
+    part = table[[*axes, *SHOWN[name]]]
+    rows = ([_short(cell) for cell in row] for row in part.itertuples(index=False))
+    return "\n".join([name, *align([list(part.columns), *rows])])
+
+
 def accuracy_table(runs: Sequence[Run], target: float | None = None) -> DataFrame:
     """One row a group: final test accuracy over seeds, against back-propagation of the same workload and replicas.
 
@@ -52,7 +78,7 @@ def accuracy_table(runs: Sequence[Run], target: float | None = None) -> DataFram
 
     groups = _grouped(runs, lambda run: run.group)
     keys = varying(runs)
-    alike = _by_workload(groups)
+    alike = _alike(groups, lambda run: run.workload)
     rows = ((group, _backpropagation(group, alike[group[0].workload])) for group in groups)
     return pandas.DataFrame([_accuracy_row(group, baseline, keys, target) for group, baseline in rows])
 
@@ -60,8 +86,9 @@ def accuracy_table(runs: Sequence[Run], target: float | None = None) -> DataFram
 def throughput_table(runs: Sequence[Run], mix_hosts: bool = False) -> DataFrame:
     """One row a group and host: images per second, and geometric mean ratios to other runs of the same seed.
 
-    ``over_single`` is over the run at K=S=1, ``over_locked`` over the one at staleness 0 of the same K and S. There is
-    no ratio where agents shared cores, nor for the oracle, whose throughput says nothing.
+    ``over_single`` is over the run at K=S=1, ``over_locked`` over the one at staleness 0 of the same K and S; of K=S=1
+    that with as large batches as each replica has, or else as all of them have. There is no ratio where agents shared
+    cores, nor for the oracle, whose throughput says nothing.
 
     Args:
         mix_hosts: compare runs of different machines too.
@@ -70,8 +97,8 @@ def throughput_table(runs: Sequence[Run], mix_hosts: bool = False) -> DataFrame:
 
     groups = _grouped(runs, lambda run: run.group + ("" if mix_hosts else "".join(run.host.values())))
     keys = varying(runs)
-    alike = _by_workload(groups)
-    return pandas.DataFrame([_throughput_row(group, alike[group[0].workload], keys, mix_hosts) for group in groups])
+    alike = _alike(groups, lambda run: run.network)
+    return pandas.DataFrame([_throughput_row(group, alike[group[0].network], keys, mix_hosts) for group in groups])
 
 
 # ------------------------------------------------------------------------------------------------------------- accuracy
@@ -146,14 +173,20 @@ LOCKS = ("forward", "backward", "update", "total")
 def _counterpart(
     group: Sequence[Run], groups: Sequence[Sequence[Run]], wanted: Mapping[str, Any], mix_hosts: bool
 ) -> Sequence[Run]:
-    """Of groups of its workload, that of the same engine and host with the wanted keys; none if it has them itself."""
+    """Of groups of its network, that of the same engine and host with the wanted keys; none if it has them itself.
+
+    A replica's batch may be as large there, or as large as those of all replicas are here: either way an image is the
+    same work.
+    """
     run = group[0]
     if run.keys.items() >= wanted.items():
         return []
-    for other in groups:
-        here = mix_hosts or other[0].host == run.host
-        if here and other[0].keys["engine"] == run.keys["engine"] and other[0].keys.items() >= wanted.items():
-            return other
+    batch = run.keys["batch_size"]
+    for size in (batch, batch * run.keys["replicas"]):
+        asked = {**wanted, "engine": run.keys["engine"], "batch_size": size}
+        for other in groups:
+            if other[0].keys.items() >= asked.items() and (mix_hosts or other[0].host == run.host):
+                return other
     return []
 
 
@@ -186,10 +219,10 @@ def _grouped(runs: Sequence[Run], key: Callable[[Run], str]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def _by_workload(groups: Sequence[list[Run]]) -> dict[str, list[list[Run]]]:
+def _alike(groups: Sequence[list[Run]], work: Callable[[Run], str]) -> dict[str, list[list[Run]]]:
     found: dict[str, list[list[Run]]] = {}
     for group in groups:
-        found.setdefault(group[0].workload, []).append(group)
+        found.setdefault(work(group[0]), []).append(group)
     return found
 
 
@@ -210,6 +243,12 @@ def columns(name: str, interval: Interval | None, digits: int | None = None) -> 
 
 def _round(number: float, digits: int = DIGITS) -> float:
     return float(f"{number:.{digits}g}")
+
+
+def _short(cell: object) -> str:
+    if isinstance(cell, float):
+        return "-" if math.isnan(cell) else f"{cell:.4g}"
+    return str(cell)
 
 
 def _names(runs: Sequence[Run]) -> str:
