@@ -84,6 +84,22 @@ def test_tables_of_throughput_are_those_of_the_results(experiment: str) -> None:
     assert "\n".join(align(lines)) in README
 
 
+def test_the_table_of_methods_is_that_of_the_results() -> None:
+    assert methods_table() in README
+
+
+def methods_table() -> str:
+    """Of the throughput experiment: one core, DDP, the locked and the decoupled pipeline, and torch's pipelines."""
+    lines = [["K", "S", "method", "staleness", "microbatches", "img/s", "over K=S=1", "over locked", "efficiency"]]
+    lines[0].append("locking %")
+    for row in _rows("throughput", "throughput"):
+        cells = [str(row[key]) for key in ("K", "S", "method", "staleness")]
+        cells += [f"{row['microbatches']:.0f}" if row["microbatches"] > 0 else "-", f"{row['images_per_second']:.0f}"]
+        cells += [_interval(row, "over_single", 1, 2), _interval(row, "over_locked", 1, 2)]
+        lines.append([*cells, f"{row['efficiency']:.2f}", f"{100 * row['total_locking']:.1f}"])
+    return "\n".join(align(lines))
+
+
 @pytest.mark.parametrize("experiment", ["accuracy", "cifar10"])
 def test_tables_of_accuracy_are_those_of_the_results(experiment: str) -> None:
     lines = [["K", "staleness", "n", "test accuracy %", "less back-propagation's"]]

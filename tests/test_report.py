@@ -18,7 +18,7 @@ from scipy import stats
 
 from bench.__main__ import main
 from bench.study.interval import difference, mean
-from bench.study.pictures import groups_of, pareto_front
+from bench.study.pictures import _panels, draw_all, groups_of, pareto_front
 from bench.study.record import RunFolder
 from bench.study.runs import Run, read_run
 from bench.study.shelf import read_shelf
@@ -237,6 +237,18 @@ def test_halves_of_a_batch_are_compared_with_the_whole_of_it() -> None:
         assert (row["over_single"], row["over_single_n"]) == (near(over), 1 - math.isnan(over))
     (row,) = (row for row in rows(accuracy_table(runs(shared, whole))) if row["S"] == 2)
     assert row["backpropagation_runs"] == ""
+
+
+def test_methods_are_drawn_beside_one_another(tmp_path: Path) -> None:
+    """DDP with half the batch had a picture of its own, and one without a line to explain warned of it."""
+    halves = record(180.0, [0.1], method="ddp", replicas=2, batch_size=32)
+    found = runs(record(100.0, [0.1], batch_size=64), halves)
+    panels = _panels(found, lambda run: run.network)
+    assert [(title, [group.label for group in groups]) for title, groups in panels] == [
+        ("resnet on synthetic", ["K1 S2 ddp 32", "K1 S1 c0 64"])
+    ]
+    assert [title for title, _ in _panels(found, lambda run: run.workload)] == ["batch_size=32", "batch_size=64"]
+    assert all(path.stat().st_size for path in draw_all(found, tmp_path))
 
 
 def test_a_label_says_what_else_differs() -> None:

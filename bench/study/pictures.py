@@ -52,22 +52,26 @@ class Group:
 
 
 def draw_all(runs: Sequence[Run], folder: Path) -> list[Path]:
-    """Draw every picture into ``folder``; a column of panels, one for each workload."""
-    workloads: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=order):
-        workloads.setdefault(run.workload, []).append(run)
-    drawn = list(workloads.values())[:WORKLOADS_DRAWN]
-    pictures: dict[str, tuple[Callable[[Any, list[Group]], None], int]] = {
-        "pareto.png": (_pareto, 1),
-        "locking.png": (_locking, 1),
-        "curves.png": (_curves, 2),
-        "staleness.png": (_staleness, 1),
+    """Draw every picture into ``folder``; a column of panels, one for each workload, or network where time is shown."""
+    pictures: dict[str, tuple[Callable[[Any, list[Group]], None], int, Callable[[Run], str]]] = {
+        "pareto.png": (_pareto, 1, lambda run: run.workload),
+        "locking.png": (_locking, 1, lambda run: run.network),
+        "curves.png": (_curves, 2, lambda run: run.workload),
+        "staleness.png": (_staleness, 1, lambda run: run.workload),
     }
-    titles = _titles([members[0] for members in drawn], len(workloads))
     return [
-        _picture(folder / name, draw, panels, list(zip(titles, map(groups_of, drawn), strict=True)))
-        for name, (draw, panels) in pictures.items()
+        _picture(folder / name, draw, panels, _panels(runs, work)) for name, (draw, panels, work) in pictures.items()
     ]
+
+
+def _panels(runs: Sequence[Run], work: Callable[[Run], str]) -> list[tuple[str, list[Group]]]:
+    """Titles, and what is drawn under each."""
+    found: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=order):
+        found.setdefault(work(run), []).append(run)
+    drawn = list(found.values())[:WORKLOADS_DRAWN]
+    titles = _titles([members[0] for members in drawn], len(found))
+    return list(zip(titles, map(groups_of, drawn), strict=True))
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -161,7 +165,8 @@ def _staleness(axes: Sequence[Any], groups: list[Group]) -> None:
     axis.set_xlabel("staleness of the first stage: c (K - 1) updates")
     axis.set_ylabel("test accuracy (95% interval over seeds)")
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.legend(fontsize=8, frameon=False)
+    if lines:
+        axis.legend(fontsize=8, frameon=False)
 
 
 # --------------------------------------------------------------------------------------------------------- their parts
@@ -201,7 +206,7 @@ def _rest(run: Run, keys: Sequence[str]) -> str:
 
 def _titles(firsts: Sequence[Run], workloads: int) -> list[str]:
     """What tells the workloads apart, and at the end how many are not drawn."""
-    keys = varying(firsts)
+    keys = varying(firsts) if len(firsts) > 1 else []
     common = f"{firsts[0].keys.get('model.name')} on {firsts[0].keys.get('data.name')}"
     titles = [" ".join(f"{key}={setting(run, key)}" for key in keys) or common for run in firsts]
     if workloads > len(firsts):
