@@ -45,7 +45,7 @@ class Speed(NamedTuple):
     update: float
     """Seconds a parameter byte: of the optimizer's step."""
     jitter: float
-    """Standard deviation of an update's time, over its mean."""
+    """Deviation of an update's time from most others', over its mean."""
 
 
 def mean(speeds: Sequence[Speed]) -> Speed:
