@@ -105,9 +105,9 @@ class Measured:
 def spread(seconds: Sequence[float]) -> float:
     """Half of what the middle two thirds of some times span, over their mean.
 
-    Of a normal distribution that is the standard deviation. The standard deviation of ten updates is mostly that of the
-    one which the machine held up: it was 0.26 where most updates differed by 0.05, and as every update's it predicts
-    stages that wait for one another all the time.
+    Of a normal distribution that is 0.97 of the standard deviation. That of ten updates is mostly due to
+    the one which the machine held up: it was 0.26 where most updates differed by 0.05, and as every update's it
+    predicts stages that wait for one another all the time.
     """
     low, *_, high = statistics.quantiles(seconds, n=6, method="inclusive")
     return (high - low) / 2 / statistics.fmean(seconds)

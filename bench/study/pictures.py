@@ -206,7 +206,7 @@ def _rest(run: Run, keys: Sequence[str]) -> str:
 
 def _titles(firsts: Sequence[Run], workloads: int) -> list[str]:
     """What tells the workloads apart, and at the end how many are not drawn."""
-    keys = varying(firsts) if len(firsts) > 1 else []
+    keys = varying(firsts)
     common = f"{firsts[0].keys.get('model.name')} on {firsts[0].keys.get('data.name')}"
     titles = [" ".join(f"{key}={setting(run, key)}" for key in keys) or common for run in firsts]
     if workloads > len(firsts):

@@ -96,8 +96,8 @@ class _Running:
         self._runner.tell(lambda: self._tracker.end(table, len(self._runner.failures)))
         if table:
             print(table)
-        if len({task.config.seed for task in self._tasks}) > 1:
-            print(_over_repeats(records))
+            if len({task.config.seed for task in self._tasks}) > 1:
+                print(_over_repeats(records))
         print(f"\nrecords and timelines: {Path(self._first.runs_dir)}/<hash>/")
         if isinstance(self._first.tracking, MLflow):
             print(f"compare the runs:      mlflow ui --backend-store-uri {self._first.tracking.uri}")
@@ -108,7 +108,7 @@ def _over_repeats(records: Sequence[dict[str, Any]]) -> str:
     """Means, differences and ratios with their intervals, as ``python -m bench report`` prints them."""
     runs = [read_run(record) for record in records]
     tables = {"accuracy": accuracy_table(runs), "throughput": throughput_table(runs)}
-    return "\n".join(f"\n{shown(name, table)}" for name, table in tables.items()) if runs else ""
+    return "\n".join(f"\n{shown(name, table)}" for name, table in tables.items())
 
 
 def _warn(tasks: Sequence[Task]) -> None:

@@ -44,8 +44,8 @@ def summary(records: Sequence[Mapping[str, Any]]) -> str:
 def _row(record: Mapping[str, Any], varying: Sequence[str], baselines: Mapping[str, float]) -> dict[str, Any]:
     config, metrics = record["config"], record.get("metrics", {})
     mark = MARK if _oversubscribed(record) else ""
-    sizes = (config["batch_size"], config["batch_size"] * config["replicas"])
-    baseline = next((found for size in sizes if (found := baselines.get(_workload(config, size)))), None)
+    known = (baselines.get(_workload(config, size)) for size in alike_batches(config))
+    baseline = next(filter(None, known), None)
     speed = metrics.get("throughput/images_per_second")
     ratio = speed / baseline if speed and baseline else None
     row = {"K": config["stages"], "S": config["replicas"], "staleness": canonical(config)["staleness"]}
@@ -57,6 +57,12 @@ def _row(record: Mapping[str, Any], varying: Sequence[str], baselines: Mapping[s
         row[f"{lock} lock %"] = _percent(metrics.get(f"locking/{lock}_fraction"))
     row["test accuracy %"] = _percent(metrics.get("accuracy/test"))
     return row | {"status": record["status"]}
+
+
+def alike_batches(keys: Mapping[str, Any]) -> tuple[int, int]:
+    """Sizes of a batch at K=S=1 that a run is compared with, the first that there is: as large as each replica's, or as
+    those of all replicas are together. Either way an image is the same work."""
+    return keys["batch_size"], keys["batch_size"] * keys["replicas"]
 
 
 def _baselines(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.study.interval import Interval, difference, mean, ratio
 from bench.study.runs import TITLES, Run, order, setting, varying
-from bench.study.table import align
+from bench.study.table import align, alike_batches
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -173,16 +173,11 @@ LOCKS = ("forward", "backward", "update", "total")
 def _counterpart(
     group: Sequence[Run], groups: Sequence[Sequence[Run]], wanted: Mapping[str, Any], mix_hosts: bool
 ) -> Sequence[Run]:
-    """Of groups of its network, that of the same engine and host with the wanted keys; none if it has them itself.
-
-    A replica's batch may be as large there, or as large as those of all replicas are here: either way an image is the
-    same work.
-    """
+    """Of groups of its network, that of the same engine and host with the wanted keys; none if it has them itself."""
     run = group[0]
     if run.keys.items() >= wanted.items():
         return []
-    batch = run.keys["batch_size"]
-    for size in (batch, batch * run.keys["replicas"]):
+    for size in alike_batches(run.keys):
         asked = {**wanted, "engine": run.keys["engine"], "batch_size": size}
         for other in groups:
             if other[0].keys.items() >= asked.items() and (mix_hosts or other[0].host == run.host):
