@@ -239,6 +239,17 @@ def test_halves_of_a_batch_are_compared_with_the_whole_of_it() -> None:
     assert row["backpropagation_runs"] == ""
 
 
+def test_replicas_are_not_compared_with_as_many_that_have_larger_batches() -> None:
+    """The locked run has as many replicas, and so twice as many images an update."""
+    locked = record(100.0, [0.1], stages=2, replicas=2, batch_size=64)
+    (row,) = (
+        row
+        for row in rows(throughput_table(runs(locked, record(190.0, [0.1], None, **FOUR, batch_size=32))))
+        if row["staleness"]
+    )
+    assert row["over_locked_n"] == 0
+
+
 def test_methods_are_drawn_beside_one_another(tmp_path: Path) -> None:
     """DDP with half the batch had a picture of its own, and one without a line to explain warned of it."""
     halves = record(180.0, [0.1], method="ddp", replicas=2, batch_size=32)

@@ -44,7 +44,7 @@ def summary(records: Sequence[Mapping[str, Any]]) -> str:
 def _row(record: Mapping[str, Any], varying: Sequence[str], baselines: Mapping[str, float]) -> dict[str, Any]:
     config, metrics = record["config"], record.get("metrics", {})
     mark = MARK if _oversubscribed(record) else ""
-    known = (baselines.get(_workload(config, size)) for size in alike_batches(config))
+    known = (baselines.get(_workload(config, size)) for size in alike_batches(config, 1))
     baseline = next(filter(None, known), None)
     speed = metrics.get("throughput/images_per_second")
     ratio = speed / baseline if speed and baseline else None
@@ -59,10 +59,12 @@ def _row(record: Mapping[str, Any], varying: Sequence[str], baselines: Mapping[s
     return row | {"status": record["status"]}
 
 
-def alike_batches(keys: Mapping[str, Any]) -> tuple[int, int]:
-    """Sizes of a batch at K=S=1 that a run is compared with, the first that there is: as large as each replica's, or as
-    those of all replicas are together. Either way an image is the same work."""
-    return keys["batch_size"], keys["batch_size"] * keys["replicas"]
+def alike_batches(keys: Mapping[str, Any], replicas: int) -> tuple[int, int]:
+    """Sizes of a replica's batch in a run of so many replicas that one may be compared with, the first that there is.
+
+    They are as large as its own, or make as many images an update: either way an image is the same work.
+    """
+    return keys["batch_size"], keys["batch_size"] * keys["replicas"] // replicas
 
 
 def _baselines(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -177,7 +177,7 @@ def _counterpart(
     run = group[0]
     if run.keys.items() >= wanted.items():
         return []
-    for size in alike_batches(run.keys):
+    for size in alike_batches(run.keys, wanted["replicas"]):
         asked = {**wanted, "engine": run.keys["engine"], "batch_size": size}
         for other in groups:
             if other[0].keys.items() >= asked.items() and (mix_hosts or other[0].host == run.host):
