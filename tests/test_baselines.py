@@ -114,11 +114,13 @@ def test_with_one_microbatch_batch_norm_makes_no_difference(pool: Pool, precisio
         assert ran.metrics["loss/test"] == expected.metrics["loss/test"]
 
 
-def test_a_piece_may_end_where_a_block_hands_its_input_on(pool: Pool) -> None:
-    """The second one: its shortcut is what the layer before has computed, and what its convolution has saved."""
+@pytest.mark.parametrize("partition", [[2, 6, 10], [6, 7, 8]])
+def test_a_piece_may_end_where_a_block_hands_its_input_on(pool: Pool, partition: list[int]) -> None:
+    """At 6 its shortcut is what the layer before has computed, and what its convolution has saved; from 6 to 7, and on
+    to 8, it passes beside a norm and a convolution."""
     deeper = RESNET | {"depth": 14}
     (expected,) = distributed(pool, [configured(2, 1, partition=[2], model=deeper)])
-    (ran,) = distributed(pool, [configured(2, 1, method="zero_bubble", partition=[2, 4, 6], model=deeper)])
+    (ran,) = distributed(pool, [configured(2, 1, method="zero_bubble", partition=partition, model=deeper)])
     assert_same(ran.state, expected.state)
 
 

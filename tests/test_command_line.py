@@ -64,9 +64,9 @@ WRONG = {
     "--multi-run": "unrecognized arguments: --multi-run; python -m bench --help shows what is allowed",
     "-m stages=2,0": "stages=0: must be greater than or equal to 1",
     # What only this machine and its data can tell.
-    "stages=9": "stages=9: may be at most 8, the layers of model=resnet",
-    "stages=5 method=zero_bubble": "stages=5: may be at most 4, half the layers of model=resnet: method=zero_bubble",
-    "partition=[9]": "partition=[9] must lie in 1..7: the network has 8 layers",
+    "stages=15": "stages=15: may be at most 14, the layers of model=resnet",
+    "stages=8 method=zero_bubble": "stages=8: may be at most 7, half the layers of model=resnet: method=zero_bubble",
+    "partition=[15]": "partition=[15] must lie in 1..13: the network has 14 layers",
     "batch_size=65": "batch_size=65: may be at most 64; the data has 64 training images for replicas=1",
     "batch_size=64 replicas=2": "batch_size=64: may be at most 32; the data has 64 training images for replicas=2",
     "-m batch_size=4,65": "batch_size=65: may be at most 64",
@@ -238,7 +238,7 @@ def test_a_record_has_the_keys_of_the_contract(record: dict[str, Any], ran: Ran)
     assert (record["config"]["stages"], record["config"]["model"]["depth"]) == (2, 8)
     machine = {"git_commit", "git_dirty", "python", "torch", "torchvision", "mlflow", "host", "cpu", "cores", "gpu"}
     assert set(record["environment"]) == machine | {"oversubscribed"}
-    assert [(part["first_layer"], part["last_layer"]) for part in record["partition"]] == [(0, 2), (3, 7)]
+    assert [(part["first_layer"], part["last_layer"]) for part in record["partition"]] == [(0, 6), (7, 13)]
 
 
 def test_a_record_has_the_public_metrics(record: dict[str, Any]) -> None:

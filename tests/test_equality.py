@@ -28,8 +28,8 @@ OPTIMIZERS = pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["sgd", "ada
 GRID = [(stages, replicas) for stages in (1, 2, 3) for replicas in (1, 2)]
 LAGS = [(0, "stashed"), *itertools.product((1, 2, 3), ("stashed", "latest", "recomputed"))]
 CUTS: dict[int, list[int]] = {1: [], 2: [2], 3: [1, 3]}
-"""Of ResNet-8's eight entries (convolution, two halves of three residual blocks, linear layer), the first in the middle
-of a block; or of a small network's four."""
+"""Of ResNet-8's fourteen entries (convolution, four of each of three residual blocks, linear layer), in the middle of a
+block but for the first of two; or of a small network's four."""
 
 
 def configured(stages: int, replicas: int, **changes: Any) -> RunConfig:
@@ -101,6 +101,18 @@ def test_every_precision_and_layout_equals_the_oracle(pool: Pool, numbers: dict[
     runs = [configured(2, 2, staleness=staleness, weights=weights, **numbers) for weights in modes]
     for run, (ran, expected) in zip(runs, both(pool, runs), strict=True):
         assert_same(ran.state, expected.state, f"weights={run.weights}")
+
+
+def test_a_stage_may_hand_a_shortcut_on_as_it_came(pool: Pool) -> None:
+    """The middle one of three holds one norm, beside which the shortcut passes: what it sends is what it was sent."""
+    runs = [
+        configured(3, 2, partition=[6, 7], staleness=c, weights=weights, precision=precision, max_steps=12)
+        for c, weights in LAGS
+        for precision in ("float64", "bfloat16")
+        if (weights, precision) != ("latest", "bfloat16")
+    ]
+    for run, (ran, expected) in zip(runs, both(pool, runs), strict=True):
+        assert_same(ran.state, expected.state, f"staleness={run.staleness} weights={run.weights} {run.precision}")
 
 
 def test_the_modes_and_delays_differ(pool: Pool) -> None:

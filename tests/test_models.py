@@ -21,9 +21,9 @@ GROUPS = Path(__file__).parents[1] / "conf" / "model"
 
 # Small enough to run in moments, each with every kind of entry: (model, image shape, entries).
 SMALL: list[tuple[Model, tuple[int, int, int], int]] = [
-    (ResNet("resnet", 8, 4), (3, 9, 9), 8),
-    (ResNet("resnet", 14, 4), (1, 8, 8), 14),
-    (WideResNet("wide_resnet", 10, 1), (3, 8, 8), 8),
+    (ResNet("resnet", 8, 4), (3, 9, 9), 14),
+    (ResNet("resnet", 14, 4), (1, 8, 8), 26),
+    (WideResNet("wide_resnet", 10, 1), (3, 8, 8), 14),
     (VGG("vgg", 11), (1, 8, 8), 9),
     (MLP("mlp", 16, 3), (1, 8, 8), 4),
     (MLP("mlp", 16, 1), (3, 4, 6), 2),
@@ -138,11 +138,11 @@ def test_initialisation_follows_the_seed(model: Model, shape: tuple[int, int, in
     ("model", "expected", "entries"),
     [
         # He et al. 2016: 0.27 M and 0.85 M. With option B's 1 x 1 shortcuts ResNet-20 would have 272,474.
-        (ResNet("resnet", 20, 16), 269_722, 20),
-        (ResNet("resnet", 56, 16), 853_018, 56),
+        (ResNet("resnet", 20, 16), 269_722, 38),
+        (ResNet("resnet", 56, 16), 853_018, 110),
         # Zagoruyko and Komodakis 2016: 36.5 M and 2.7 M.
-        (WideResNet("wide_resnet", 28, 10), 36_479_194, 26),
-        (WideResNet("wide_resnet", 16, 4), 2_748_890, 14),
+        (WideResNet("wide_resnet", 28, 10), 36_479_194, 50),
+        (WideResNet("wide_resnet", 16, 4), 2_748_890, 26),
         # VGG's convolutions, the scale and shift of their norms, and one linear layer.
         (VGG("vgg", 11), 9_217_728 + 2 * 2752 + 5130, 9),
         (VGG("vgg", 16), 14_710_464 + 2 * 4224 + 5130, 14),
@@ -181,11 +181,11 @@ def test_vgg_stops_pooling_at_one_pixel() -> None:
 
 def test_shortcut_subsamples_and_pads_with_zeros() -> None:
     network: Any = build(ResNet("resnet", 8, 4), CIFAR_SHAPE, 10)
-    branch, total = network[3], network[4]
+    branch, between, total = network[5], network[6:8], network[8]
     nn.init.zeros_(total.norm.weight)
     features = torch.rand(2, 4, 6, 6)
     assert torch.equal(branch(features)[1], features[:, :, ::2, ::2])
-    result = total(branch(features))
+    result = total(between(branch(features)))
     assert torch.equal(result[:, 2:6], features[:, :, ::2, ::2])
     assert result[:, :2].eq(0).all()
     assert result[:, 6:].eq(0).all()

@@ -18,11 +18,11 @@ def stage_costs(costs: list[float], cuts: list[int]) -> list[float]:
 
 
 def brute_force(costs: list[float], stages: int) -> list[int]:
-    """The best of all cuts: slowest stage, then sum of squares, then lexicographic order."""
+    """The best of all cuts: slowest stage, then sum of squares, then lexicographic order, the last one."""
 
     def merit(cuts: list[int]) -> tuple[float, float, list[int]]:
         sums = stage_costs(costs, cuts)
-        return max(sums), sum(cost * cost for cost in sums), cuts
+        return max(sums), sum(cost * cost for cost in sums), [-position for position in cuts]
 
     return min((list(cuts) for cuts in combinations(range(1, len(costs)), stages - 1)), key=merit)
 
@@ -63,7 +63,7 @@ def test_cuts_have_bounds(problem: tuple[list[float], int]) -> None:
         ([1, 2, 3, 4], 2, [3]),
         ([4, 3, 2, 1], 2, [1]),
         ([9, 1, 1, 1, 1, 1, 1, 1, 1, 1], 2, [1]),
-        ([2, 3, 4, 5, 6], 3, [2, 4]),
+        ([2, 3, 4, 5, 6], 3, [3, 4]),
         ([1e7, 1, 1, 1, 1], 3, [1, 3]),
         ([0.25, 0.125, 0.125, 0.5], 2, [3]),
     ],
@@ -77,12 +77,12 @@ def test_cuts_by_hand(costs: list[float], stages: int, expected: list[int]) -> N
     [
         ([1, 1, 1, 1, 10], 3, [2, 4]),
         ([10, 1, 1, 1, 1], 3, [1, 3]),
-        ([1, 1, 1], 2, [1]),
-        ([3, 0, 0, 3], 2, [1]),
-        ([0, 0, 0, 0], 3, [1, 2]),
+        ([1, 1, 1], 2, [2]),
+        ([3, 0, 0, 3], 2, [3]),
+        ([0, 0, 0, 0], 3, [2, 3]),
     ],
 )
-def test_ties_go_to_the_most_even_and_then_the_first_cut(costs: list[float], stages: int, expected: list[int]) -> None:
+def test_ties_go_to_the_most_even_and_then_the_last_cut(costs: list[float], stages: int, expected: list[int]) -> None:
     assert cut(costs, stages) == expected
 
 

@@ -42,7 +42,7 @@ WRONG = {
     "-m stages=1,2": "--multirun: predict takes one configuration",
     "engine=reference": "engine='reference': predicted is distributed, agents with a core or GPU each",
     "averaging=gossip replicas=2": "averaging='gossip': predicted is allreduce",
-    "stages=9": "stages=9: may be at most 8, the layers of model=resnet",
+    "stages=15": "stages=15: may be at most 14, the layers of model=resnet",
     "--results=a_file": "--results='a_file': must be a folder that can be written (File exists)",
 }
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.config import ResNet
 from bench.engine.message import Layout, Message, flat
 from bench.engine.meter import Meter
 from bench.engine.numerics import Numerics, seed_stage
@@ -19,7 +20,9 @@ from bench.engine.stage import Stage
 from bench.engine.weights import Weights
 from bench.engine.world import World
 from bench.plan.grid import Grid
+from bench.plan.partition import cut
 from bench.plan.pipeline import Clock
+from bench.task.models import build
 from tests.both import Ran, both
 from tests.pool import Pool
 from tests.test_equality import configured, plain_batches, small_network
@@ -199,8 +202,16 @@ def test_counted_operations_are_those_of_a_forward_and_a_backward() -> None:
     with FlopCounterMode(display=False) as counter:
         uncut(torch.randn(4, 5, dtype=torch.float64))
     assert counter.get_total_flops() == 2 * 4 * (5 * 7 + 7 * 2)
-    assert first.cost == 2 * (2 * 4 * 5 * 7 + 4 * 7)
-    assert second.cost == 3 * (2 * 4 * 7 * 2 + 4 * 2)
+    assert first.cost == 2 * 2 * 4 * 5 * 7
+    assert second.cost == 3 * 2 * 4 * 7 * 2
+
+
+@pytest.mark.parametrize(("stages", "cuts"), [(2, [19]), (4, [9, 19, 29])])
+def test_a_norm_without_operations_stays_with_its_convolution(stages: int, cuts: list[int]) -> None:
+    """The committed accuracies are those of these cuts, from when a convolution and its norm were one entry."""
+    network = build(ResNet("resnet", 20, 16), (1, 8, 8), 10).double()
+    layers = profile(network, torch.randn(2, 1, 8, 8, dtype=torch.float64), NUMERICS, "counted")
+    assert cut([layer.cost for layer in layers], stages) == cuts
 
 
 # ------------------------------------------------------------------------------------------------------- random numbers

@@ -147,14 +147,14 @@ def _note(arrived: dict[int, float], number: int, device: torch.device, gradient
 
 
 def _operations(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[float, float]:
-    """Operations of matrix products and convolutions, and one for each number handed on, forward and backward.
+    """Operations of matrix products and convolutions, forward and backward; norms and activations have none.
 
     A backward has a product for each product of its forward and factor: the weights, and the input unless it is data.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         # A view of a leaf under no_grad breaks the counter.
-        output = numerics.apply(layer, detached(x))
-    forward = float(counter.get_total_flops() + sum(part.numel() for part in every(output)))
+        numerics.apply(layer, detached(x))
+    forward = float(counter.get_total_flops())
     return forward, forward * (2 if every(x)[0].requires_grad else 1)
 
 

@@ -15,7 +15,8 @@ def cut(costs: Sequence[float], stages: int) -> list[int]:
     """Cut layers into ``stages`` runs of at least one layer each, such that the slowest stage is as fast as can be.
 
     The slowest stage sets the pace of a pipeline. Among the cuts that leave the same slowest stage, the most even one
-    wins (least sum of squared stage costs), and among equally even ones the lexicographically first.
+    wins (least sum of squared stage costs), and among equally even ones the lexicographically last: a layer that costs
+    nothing stays with the one before it.
 
     Args:
         costs: of each layer, at least 0, in any unit (seconds, operations).
@@ -55,7 +56,7 @@ def bounds(cuts: Sequence[int], layers: int) -> list[tuple[int, int]]:
 def _best(
     prices: Sequence[Sequence[float]], stages: int, join: Callable[[float, float], float]
 ) -> tuple[float, list[int]]:
-    """The least total price and its lexicographically first cuts; ``prices[first][end]`` is that of one stage.
+    """The least total price and its lexicographically last cuts; ``prices[first][end]`` is that of one stage.
 
     Bellman's recursion over stages: the best way to cut the layers before ``end`` into one stage more ends in a stage
     ``first .. end - 1`` behind the best way to cut the layers before ``first``.
@@ -65,11 +66,20 @@ def _best(
     for count in range(2, stages + 1):
         best = {
             end: min(
-                (join(best[first][0], prices[first][end]), [*best[first][1], first]) for first in range(count - 1, end)
+                (
+                    (join(best[first][0], prices[first][end]), [*best[first][1], first])
+                    for first in range(count - 1, end)
+                ),
+                key=_cheapest_then_last,
             )
             for end in range(count, layers + 1)
         }
     return best[layers]
+
+
+def _cheapest_then_last(option: tuple[float, list[int]]) -> tuple[float, list[int]]:
+    price, cuts = option
+    return price, [-position for position in cuts]
 
 
 def _check(costs: Sequence[float], stages: int) -> None:

@@ -1,4 +1,4 @@
-"""What networks are made of: halves of residual and transformer blocks, and layers with their initialisation.
+"""What networks are made of: parts of residual and transformer blocks, and layers with their initialisation.
 
 None writes to its input, which may be a leaf that requires a gradient or a message still being sent; inside, ReLU and
 residual sums work in place.
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Branch(nn.Module):
-    """The first half of a residual block with a parameter-free shortcut (He et al. 2016, option A).
+    """Where a residual block with a parameter-free shortcut begins (He et al. 2016, option A).
 
     [batch, inputs, height, width] to features [batch, outputs, height / stride, width / stride], and the shortcut,
     which is the input subsampled to the same size.
@@ -21,62 +21,80 @@ class Branch(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.conv = convolution(inputs, outputs, 3, stride)
-        self.norm = nn.BatchNorm2d(outputs)
         self.stride = stride
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = F.relu(self.norm(self.conv(images)), inplace=True)
         # A window of one pixel subsamples, into a tensor that is dense and can be sent.
-        return features, images if self.stride == 1 else F.avg_pool2d(images, 1, self.stride)
+        return self.conv(images), images if self.stride == 1 else F.avg_pool2d(images, 1, self.stride)
+
+
+class Beside(nn.Module):
+    """In the middle of a block: a layer takes the features, and the shortcut beside them is handed on."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        features, shortcut = pair
+        return self.layer(features), shortcut
 
 
 class Sum(nn.Module):
-    """The second half: features [batch, channels, height, width] and their shortcut, padded with zeros, are summed."""
+    """Where it ends: features [batch, channels, height, width] and their shortcut, padded with zeros, are summed."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = convolution(channels, channels, 3)
         self.norm = nn.BatchNorm2d(channels)
 
-    def forward(self, halves: tuple[Tensor, Tensor]) -> Tensor:
-        features, shortcut = halves
-        features = self.norm(self.conv(features))
+    def forward(self, pair: tuple[Tensor, Tensor]) -> Tensor:
+        features, shortcut = pair
+        features = self.norm(features)
         added = features.shape[1] - shortcut.shape[1]
         if added:
             shortcut = F.pad(shortcut, (0, 0, 0, 0, added // 2, added - added // 2))
         return F.relu(features.add_(shortcut), inplace=True)
 
 
-class PreActivationBranch(nn.Module):
-    """The first half of a block with norm and ReLU before each 3 x 3 convolution (Zagoruyko and Komodakis 2016).
+class PreActivation(nn.Module):
+    """Where a block begins that has norm and ReLU before each convolution (Zagoruyko and Komodakis 2016).
 
-    [batch, inputs, height, width] to features [batch, outputs, height / stride, width / stride], and the shortcut, a
-    1 x 1 convolution where shapes change.
+    [batch, channels, height, width] to features of that shape, and the shortcut, which is the input.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.active = norm_and_relu(channels)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.active(images), images
+
+
+class Projection(nn.Module):
+    """The first convolution of such a block whose shape changes, with that of its shortcut, 1 x 1.
+
+    [batch, inputs, height, width] to features and shortcut, both [batch, outputs, height / stride, width / stride].
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(inputs)
         self.conv = convolution(inputs, outputs, 3, stride)
-        changes = stride > 1 or inputs != outputs
-        self.shortcut = convolution(inputs, outputs, 1, stride) if changes else None
+        self.shortcut = convolution(inputs, outputs, 1, stride)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        active = F.relu(self.norm(images), inplace=True)
-        return self.conv(active), images if self.shortcut is None else self.shortcut(active)
+    def forward(self, active: Tensor) -> tuple[Tensor, Tensor]:
+        return self.conv(active), self.shortcut(active)
 
 
 class PreActivationSum(nn.Module):
-    """The second half: features and their shortcut, both [batch, channels, height, width], to their sum."""
+    """Where it ends: features and their shortcut, both [batch, channels, height, width], to their sum."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels)
         self.conv = convolution(channels, channels, 3)
 
-    def forward(self, halves: tuple[Tensor, Tensor]) -> Tensor:
-        features, shortcut = halves
-        result: Tensor = self.conv(F.relu(self.norm(features), inplace=True))
+    def forward(self, pair: tuple[Tensor, Tensor]) -> Tensor:
+        features, shortcut = pair
+        result: Tensor = self.conv(features)
         return result.add_(shortcut)
 
 
@@ -146,6 +164,11 @@ def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.C
     layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer
+
+
+def norm_and_relu(channels: int) -> nn.Sequential:
+    """Of images [batch, channels, height, width], whose norm alone is a tensor more."""
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 def linear(inputs: int, outputs: int, gain: float = 1) -> nn.Linear:

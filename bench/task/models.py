@@ -1,9 +1,9 @@
 """Networks as a flat ``nn.Sequential``, one entry per layer between which a network may be cut; none knows of stages.
 
 An entry takes what the one before it gives: one tensor, or inside a residual block two, the block's features and its
-shortcut. So a block may be cut in its middle, and stages come out more even. An entry never writes to its input, which
-may be a leaf that requires a gradient or a message still being sent; inside an entry, ReLU and residual sums work in
-place.
+shortcut. Such a block has an entry for each convolution and each norm, so that it may be cut between any two of them,
+and stages come out even. An entry never writes to its input, which may be a leaf that requires a gradient or a message
+still being sent; inside an entry, ReLU and residual sums work in place.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from bench import config
 from bench.config import ConfigError
 from bench.task.blocks import (
     Attention,
+    Beside,
     Branch,
     FeedForward,
     PatchEmbedding,
-    PreActivationBranch,
+    PreActivation,
     PreActivationSum,
+    Projection,
     Sum,
     TokenHead,
     convolution,
     linear,
+    norm_and_relu,
 )
 from bench.task.zoo import torchvision_entries
 
@@ -65,6 +68,8 @@ def _resnet(model: config.ResNet, channels: int, classes: int) -> Iterator[nn.Mo
         for _ in range((model.depth - 2) // 6):
             # The width doubles exactly where the side halves.
             yield Branch(inputs, outputs, stride=2 if outputs > inputs else 1)
+            yield Beside(norm_and_relu(outputs))
+            yield Beside(convolution(outputs, outputs, 3))
             yield Sum(outputs)
             inputs = outputs
     yield nn.Sequential(*_head(inputs, classes))
@@ -75,11 +80,17 @@ def _wide_resnet(model: config.WideResNet, channels: int, classes: int) -> Itera
     yield convolution(channels, inputs, 3)
     for group, width in enumerate((16, 32, 64)):
         for block in range((model.depth - 4) // 6):
-            outputs = width * model.widen
-            yield PreActivationBranch(inputs, outputs, stride=2 if group and not block else 1)
+            outputs, stride = width * model.widen, 2 if group and not block else 1
+            if stride > 1 or inputs != outputs:
+                yield norm_and_relu(inputs)
+                yield Projection(inputs, outputs, stride)
+            else:
+                yield PreActivation(inputs)
+                yield Beside(convolution(inputs, outputs, 3))
+            yield Beside(norm_and_relu(outputs))
             yield PreActivationSum(outputs)
             inputs = outputs
-    yield nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), *_head(inputs, classes))
+    yield nn.Sequential(*norm_and_relu(inputs), *_head(inputs, classes))
 
 
 def _vgg(model: config.VGG, image_shape: tuple[int, int, int], classes: int) -> Iterator[nn.Module]:
@@ -116,7 +127,7 @@ def _vit(model: config.ViT, image_shape: tuple[int, int, int], classes: int) -> 
 
 
 def _convolution_entry(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(convolution(inputs, outputs, 3), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    return nn.Sequential(convolution(inputs, outputs, 3), *norm_and_relu(outputs))
 
 
 def _head(channels: int, classes: int) -> tuple[nn.Module, ...]:
