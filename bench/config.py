@@ -439,7 +439,8 @@ class RunConfig:
     max_steps: Count | None
     """Ends the run after so many updates, whatever ``epochs`` says."""
     loss_limit: Positive
-    """Ends the run as diverged at the first flush at which an epoch's mean training loss is above it, or not finite."""
+    """Ends the run as diverged at the first flush at which an epoch's mean training loss is above it, or a loss (that
+    of the test images too) is not finite."""
     batch_size: Count
     """Images per replica and tick."""
     seed: Seed

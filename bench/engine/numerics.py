@@ -50,11 +50,11 @@ class Numerics:
         return nn.functional.cross_entropy(logits.to(self.dtype), targets, reduction=reduction)
 
     def score(self, logits: Tensor, batches: Batches, index: int) -> Evaluation:
-        """Loss and hits of one test batch, its padding left out."""
+        """Loss and hits of one test batch, its padding left out. Logits that are not finite name no class."""
         valid = batches.test_valid(index)
-        targets = batches.test_targets(index)[:valid]
-        hits = logits[:valid].argmax(1) == targets
-        return Evaluation(float(self.loss(logits[:valid], targets, "sum")), int(hits.sum()), valid)
+        targets, logits = batches.test_targets(index)[:valid], logits[:valid]
+        hits = (logits.argmax(1) == targets) & logits.isfinite().all(1)
+        return Evaluation(float(self.loss(logits, targets, "sum")), int(hits.sum()), valid)
 
 
 def seed_stage(seed: int, step: int, replica: int, stage: int) -> None:

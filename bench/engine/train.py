@@ -34,7 +34,7 @@ class Outcome:
     """What a run leaves."""
 
     status: str
-    """``done``, or ``diverged``: an epoch's training loss is not finite, or over ``loss_limit``."""
+    """``done``, or ``diverged``: an epoch's training loss is over ``loss_limit``, or a loss is not finite."""
     partition: list[dict[str, Any]]
     epochs: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -79,8 +79,7 @@ class _Run:
             summary = self._epoch(epoch)
             self._outcome.epochs.append(summary)
             self._announce(event="epoch", **summary)
-            if not summary["loss/train"] <= self._config.loss_limit:
-                self._outcome.status = "diverged"
+            if self._outcome.status == "diverged":
                 break
         self._conclude()
         return self._outcome
@@ -99,20 +98,28 @@ class _Run:
         reports = self._world.gather(EpochReport(wall, loss, distance, self._method.evaluate()))
         wall = max(report.wall_seconds for report in reports)
         losses = [report.loss for report in reports if report.loss is not None]
+        loss_train = sum(losses) / len(losses)
         tested = sum((report.evaluation for report in reports), Evaluation())
+        quality = self._judge(loss_train, tested)
         before = self._outcome.epochs[-1]["time/train_seconds"] if self._outcome.epochs else 0.0
         squares = sum(report.squared_distance for report in reports)
         return {
             "epoch": epoch,
             "step": done + count,
             "time/train_seconds": before + wall,
-            "loss/train": sum(losses) / len(losses),
-            "loss/test": tested.loss / tested.images,
-            "accuracy/test": tested.correct / tested.images,
+            "loss/train": loss_train,
+            **quality,
             "throughput/images_per_second": count * self._images_per_step / wall,
             "lr": rates[-1],
             "consensus/distance": math.sqrt(squares / self._config.replicas),
         }
+
+    def _judge(self, loss_train: float, tested: Evaluation) -> dict[str, float]:
+        """What the network is worth at a flush point: NaN if the run has diverged, which is noted."""
+        if loss_train <= self._config.loss_limit and math.isfinite(tested.loss):
+            return {"loss/test": tested.loss / tested.images, "accuracy/test": tested.correct / tested.images}
+        self._outcome.status = "diverged"
+        return {"loss/test": math.nan, "accuracy/test": math.nan}
 
     def _of_stage(self, stage: int, done: int, rates: Sequence[float]) -> list[float]:
         """What a stage makes of the learning rates of the updates from ``done`` on."""

@@ -132,7 +132,8 @@ class Search:
         except KeyboardInterrupt:
             self.trials.fail(claim)
             raise
-        self._say(claim, f"test accuracy {record['metrics']['accuracy/test'] or 0.0:.1%}")
+        accuracy = record["metrics"]["accuracy/test"]
+        self._say(claim, "diverged" if accuracy is None else f"test accuracy {accuracy:.1%}")
 
     def _end(self, claim: Claim, config: RunConfig, failure: Exception | None) -> None:
         """A trial has ended without values."""
