@@ -204,7 +204,7 @@ TRACKED = ("tracking=mlflow", "tracking.uri=sqlite:///mlflow.db", "runs_dir=runs
 def home(tmp_path: Path) -> Path:
     """A copy of the project, that what is found may be written to; with its bytecode, but for what is being written."""
     for name in ("bench", "conf"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.pyc.*"))
+        shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("*.pyc.*"))
     return tmp_path
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import bench
 from bench.config import ConfigError, RunConfig, parse
 
-CONF = Path(bench.__file__).parent.parent / "conf"
+CONF = Path(bench.__file__).parent / "conf"
+"""Of a checkout, a link to the folder beside the package."""
 
 GRAMMAR = (
     "is no verb, and no override in Hydra's grammar; allowed are key=value, group=choice and +experiment=name, "
