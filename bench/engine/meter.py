@@ -1,7 +1,8 @@
 """Where an agent's time goes.
 
-An agent is always in exactly one section, so the sections of an epoch add up to its wall time by construction. Entering
-a section costs one timestamp and one append; everything else happens at the flush, when the clock stands still.
+An agent is always in exactly one section. Entering a section costs one timestamp and one append; everything else
+happens at the flush, when the clock stands still. What the system takes of the wall time before the first section and
+after the last one counts as ``other``, so that an agent's seconds add up to its wall time by construction.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ class Meter:
         self._sections.clear()
         for span in spans:
             self.seconds[span.kind] += span.stop - span.start
+        self.seconds["other"] += wall - spans[-1].stop
         if not self.spans:
             first = max((self._tick + 1 - self.window) // 2, 0)
             self.spans = [span for span in spans if first <= span.tick < first + self.window]
