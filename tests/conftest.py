@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -30,8 +31,12 @@ LONGEST = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have xdist hand out the files in the order of the tests, and not those with the most tests first."""
+    """Have xdist hand out the files in the order of the tests, and not those with the most tests first.
+
+    A shell's background job ignores Ctrl-C, and so would the commands that tests start and interrupt.
+    """
     config.option.loadscopereorder = False
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
