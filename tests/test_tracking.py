@@ -5,21 +5,30 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import math
 import os
 import platform
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 
+from bench.__main__ import main
 from bench.config import ConfigError, MLflow, NoTracking, RunConfig
 from bench.study.process import is_alive, own_name
 from bench.study.record import KEYS, RecordError, RunFolder, WithoutResult
+from bench.study.runner import Runner
 from bench.study.shelf import Sweep
 from bench.study.tracking import MLflowTracker, TrackingError, tracker
+from tests.commands import TINY, read_json
 from tests.tiny import config
 
 EXPERIMENT = "staleness-bench"
@@ -130,7 +139,8 @@ def test_a_delivered_run_has_the_history_of_its_metrics(uri: str, point: RunConf
         (22, 0.5, 1010_000),
         (44, 0.6, 1011_000),
     ]
-    assert [entry.value for entry in client_of(uri).get_metric_history(run.info.run_id, "loss/train")] == [1.5]
+    losses = client_of(uri).get_metric_history(run.info.run_id, "loss/train")
+    assert [(entry.step, str(entry.value)) for entry in losses] == [(22, "1.5"), (44, "nan")]
     assert run.info.status == "FINISHED"
     assert run.data.metrics["throughput/images_per_second"] == 540
     assert run.data.metrics["time/train_seconds"] == 4
@@ -138,6 +148,43 @@ def test_a_delivered_run_has_the_history_of_its_metrics(uri: str, point: RunConf
     assert run.data.tags["status"] == "done"
     assert run.data.tags["environment.torch"] == "2.14.0"
     assert run.data.tags["environment.oversubscribed"] == "false"
+
+
+WRITTEN = 1767225660
+"""The second at which the record of :func:`_record` says that the run finished."""
+
+
+@pytest.mark.parametrize("speed", [100.0, 540.0, 900.0])
+@pytest.mark.parametrize("time", [WRITTEN - 5, WRITTEN + 0.7, WRITTEN + 9000])
+@pytest.mark.parametrize("accuracy", [0.6, 0.4, None])
+def test_mlflow_shows_what_the_record_holds(
+    uri: str, point: RunConfig, tmp_path: Path, speed: float, time: float, accuracy: float | None
+) -> None:
+    """Whatever the last epoch had, and whenever its word was written: a record's time is cut to seconds."""
+    folder = RunFolder(tmp_path / point.hash())
+    names = {"throughput/images_per_second": speed, "accuracy/test": 0.6, "loss/train": 0.2, "time/train_seconds": 2.0}
+    folder.append({"event": "epoch", "time": time, "epoch": 0, "step": 22, **names})
+    metrics = {**names, "throughput/images_per_second": 540.0, "accuracy/test": accuracy, "lr/cap": None, "lr/max": 0.1}
+    folder.write_record(_record(point, metrics=metrics, epochs=[{"epoch": 0, "step": 22, **names}]))
+    begun(uri, point).deliver(folder)
+    shown = run_of(uri, point).data.metrics
+    assert shown.pop("epoch/images_per_second") == speed
+    expected = {key: math.nan if value is None else value for key, value in metrics.items() if key != "lr/cap"}
+    assert shown == pytest.approx(expected, abs=0, rel=0, nan_ok=True)
+
+
+def test_mlflow_shows_what_a_real_runs_record_holds(tmp_path: Path) -> None:
+    """Each number of it under its name, and beside these only what an epoch has of its own."""
+    uri, runs_dir = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "runs"
+    words = ["engine=reference", "tracking=mlflow", f"tracking.uri={uri}", f"runs_dir={runs_dir}"]
+    assert main([*(word for word in TINY if word != "tracking=none"), *words]) == 0
+    (run,) = runs_in(uri)
+    record = read_json(runs_dir / run.data.tags["config_hash"] / "record.json")
+    assert {
+        key: value for key, value in record["metrics"].items() if value is not None
+    }.items() <= run.data.metrics.items()
+    assert set(run.data.metrics) - set(record["metrics"]) == {"epoch/images_per_second", "lr"}
+    assert len(client_of(uri).get_metric_history(run.info.run_id, "epoch/images_per_second")) == 2
 
 
 def test_a_delivered_run_has_its_files_and_its_data(uri: str, point: RunConfig, folder: RunFolder) -> None:
@@ -295,6 +342,86 @@ def test_a_mirror_that_breaks_says_so(uri: str, point: RunConfig, folder: RunFol
     client_of(uri).delete_run(run_of(uri, point).info.run_id)
     with pytest.raises(TrackingError, match=r"tracking\.uri="):
         opened.deliver(folder)
+
+
+def test_of_an_outage_one_line_tells(
+    uri: str, point: RunConfig, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another program locks the database, lets go of it, and locks it again."""
+    monkeypatch.setattr("bench.study.store.LOCK_SECONDS", 0.05)
+    opened = begun(uri, point)
+    runner = Runner(opened)
+    for _ in range(2):
+        with locked(uri):
+            with pytest.raises(TrackingError):
+                opened.start(point)
+            assert not any(runner.tell(lambda: opened.deliver(folder)) for _ in range(3))
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said == f"MLflow is away, training goes on: tracking.uri='{uri}': database is locked"
+        assert runner.tell(lambda: opened.start(point))
+    assert runner.tell(lambda: opened.deliver(folder))
+    assert capsys.readouterr().err == ""
+
+
+@contextmanager
+def locked(uri: str) -> Iterator[None]:
+    """Another program is at the database."""
+    other = sqlite3.connect(uri.removeprefix("sqlite:///"))
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+def test_a_full_disk_is_one_line(
+    uri: str, point: RunConfig, folder: RunFolder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """SQLite says so itself, here of a database that may not grow; MLflow would log a screenful of SQL beside."""
+    database = shutil.copy(uri.removeprefix("sqlite:///"), tmp_path / "full.db")
+    with full_disk():
+        opened = begun(f"sqlite:///{database}", point)
+        assert not Runner(opened).tell(lambda: opened.deliver(write_long(folder, point)))
+    (said,) = capfd.readouterr().err.splitlines()
+    reason = "database or disk is full"
+    assert said == f"MLflow is away, training goes on: tracking.uri='sqlite:///{database}': {reason}"
+
+
+def write_long(folder: RunFolder, point: RunConfig) -> RunFolder:
+    """A record that takes more pages than a database has free."""
+    epochs = [{"epoch": epoch, "step": epoch + 1, "loss/test": 1.0, "lr": 0.1} for epoch in range(900)]
+    folder.write_record(_record(point, epochs=epochs))
+    return folder
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No database that is opened meanwhile may grow."""
+
+    def hold(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hold)
+    try:
+        yield
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "connect", hold)
+
+
+def test_what_a_record_holds_is_delivered_without_its_log(
+    uri: str, point: RunConfig, folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line of it is torn. A record that cannot be read makes ``sync`` fail, and leaves no run in MLflow."""
+    lines = folder.events_file.read_bytes().splitlines(keepends=True)
+    folder.events_file.write_bytes(b"".join([*lines[:1], b'{"event": "epo\xff\n', *lines[1:]]))
+    broken = config(seed=next(SEEDS))
+    write_run(folder.path.parent, broken).record.write_text("{")
+    assert main(["sync", f"runs_dir={folder.path.parent}", f"tracking.uri={uri}"]) == 1
+    assert capsys.readouterr().out == "delivered 1 runs; 0 were there already; 1 cannot be read\n"
+    run = run_of(uri, point)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["accuracy/test"] == 0.6
+    assert runs_in(uri, f"tags.config_hash = '{broken.hash()}'") == []
 
 
 def test_a_deleted_experiment_is_a_wrong_configuration(uri: str) -> None:

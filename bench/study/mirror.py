@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import platform
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from bench.config import RunConfig, grid_label
 from bench.study.record import RunFolder, flatten, git_state
@@ -13,6 +16,9 @@ from bench.study.shelf import Sweep
 
 PARAMETER_LENGTH = 500
 TAG_LENGTH = 5000
+OF_AN_EPOCH = {"throughput/images_per_second": "epoch/images_per_second"}
+"""What an epoch has of its own, under the name that the record has for the whole run, and its name in MLflow's charts:
+of one name, MLflow's tables show the latest value alone."""
 
 
 def name(config: RunConfig) -> str:
@@ -61,32 +67,71 @@ def parameters(config: RunConfig) -> list[Any]:
     return [Param(key, _text(value)) for key, value in flatten(keys).items()]
 
 
-def result_tags(record: dict[str, Any]) -> dict[str, str]:
+class Content(NamedTuple):
+    """All that MLflow is told of a run that has ended, as its own entities."""
+
+    metrics: list[Any]
+    tags: list[Any]
+    inputs: list[Any]
+    files: list[Path]
+
+
+def content(record: dict[str, Any], folder: RunFolder) -> Content:
+    """What a run's folder holds for MLflow."""
+    files = [folder.record, folder.events_file, folder.timeline, folder.picture, folder.model]
+    there = [file for file in files if file.exists()]
+    return Content(metrics(record, folder), _result_tags(record), _inputs(record), there)
+
+
+def _result_tags(record: dict[str, Any]) -> list[Any]:
     """What is known when a run has ended."""
-    environment = {f"environment.{key}": _text(value) for key, value in record["environment"].items()}
-    return environment | {"status": record["status"], "lr/verdict": _text(record.get("rates", {}).get("verdict"))}
+    from mlflow.entities import RunTag
+
+    found = {f"environment.{key}": _text(value) for key, value in record["environment"].items()}
+    found |= {"status": record["status"], "lr/verdict": _text(record.get("rates", {}).get("verdict"))}
+    return [RunTag(key, value) for key, value in found.items()]
 
 
 def metrics(record: dict[str, Any], folder: RunFolder) -> list[Any]:
-    """Every number that a run has, with its time and step (updates)."""
+    """Every number that a run has, with its time and step (updates). The latest of each name is the record's.
+
+    Where the record has null for what epochs have told of, that is NaN: the run has no such number in the end.
+    """
     from mlflow.entities import Metric
 
-    finished = milliseconds(record["finished"])
-    times = {event["epoch"]: int(event["time"] * 1000) for event in folder.events() if event["event"] == "epoch"}
-    found = []
-    last: dict[str, Any] = {"step": 0}
-    for last in record["epochs"]:
-        for key, value in last.items():
+    finished, times = milliseconds(record["finished"]), _times(folder)
+    found: dict[str, list[Any]] = {}
+    for epoch in record["epochs"]:
+        time, step = times.get(epoch["epoch"], finished), epoch["step"]
+        for key, value in epoch.items():
             if key not in ("epoch", "step") and value is not None:
-                found.append(Metric(key, float(value), times.get(last["epoch"], finished), last["step"]))
+                name = OF_AN_EPOCH.get(key, key)
+                found.setdefault(name, []).append(Metric(name, float(value), time, step))
+    # MLflow's latest is that of the highest step and then of the latest time, and ``finished`` is cut to seconds.
+    after, last_step = (
+        max([finished, *times.values()]) + 1,
+        max((epoch["step"] for epoch in record["epochs"]), default=0),
+    )
     for key, value in record["metrics"].items():
+        last = found.setdefault(key, [])[-1:]
         # Where the last epoch has said the same already, a second point would only draw a second dot.
-        if value is not None and value != last.get(key):
-            found.append(Metric(key, float(value), finished, last["step"]))
-    return found
+        said = [(metric.value, metric.step) for metric in last] == [(value, last_step)]
+        if not said and (last or value is not None):
+            found[key].append(Metric(key, math.nan if value is None else float(value), after, last_step))
+    return [metric for history in found.values() for metric in history]
 
 
-def inputs(record: dict[str, Any]) -> list[Any]:
+def _times(folder: RunFolder) -> dict[int, int]:
+    """When each epoch ended, milliseconds; without those behind a line of the log that cannot be read."""
+    times: dict[int, int] = {}
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        for event in folder.events():
+            if event["event"] == "epoch":
+                times[event["epoch"]] = int(event["time"] * 1000)
+    return times
+
+
+def _inputs(record: dict[str, Any]) -> list[Any]:
     """The data set that a run trained on."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 

@@ -21,6 +21,8 @@ class Runner:
         self.undelivered = 0
         """Records that MLflow did not take."""
         self._tracker = tracker
+        self._told = 0
+        """The number of the last outage of MLflow that the user has been told of."""
 
     def is_due(self, task: Task) -> bool:
         """Whether a point has to run; what is known of it already is said in one line."""
@@ -78,11 +80,13 @@ class Runner:
         self.undelivered += not self.tell(lambda: self._tracker.deliver(folder))
 
     def tell(self, report: Callable[[], object]) -> bool:
-        """Tell MLflow; if it is gone by now, the runs' folders know all the same."""
+        """Tell MLflow; if it is gone by now, the runs' folders know all the same. Of each outage one line tells."""
         try:
             report()
         except TrackingError as error:
-            print(f"MLflow is away, training goes on: {error}", file=sys.stderr)
+            if error.outage != self._told:
+                print(f"MLflow is away, training goes on: {error}", file=sys.stderr)
+            self._told = error.outage
             return False
         except RecordError as error:
             print(f"not in MLflow: {error}", file=sys.stderr)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import re
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,11 @@ from typing import Any
 from bench.config import ConfigError, MLflow
 from bench.study import sqlite
 
-QUIET = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR}
+QUIET = ("mlflow", "alembic", "urllib3")
+"""Whatever these log of an error, with tracebacks of SQL, they raise too."""
+LOCK_SECONDS = 2.0
+"""For which another program may lock a database before it counts as away; MLflow would wait ten times as long, and for
+each of a dozen questions anew."""
 
 
 def open_store(tracking: MLflow) -> tuple[Any, str]:
@@ -59,6 +64,23 @@ def alone(tracking: MLflow) -> Iterator[None]:
         raise wrong_uri(tracking.uri, error) from None
     with lock:
         yield
+
+
+def await_writers(tracking: MLflow) -> None:
+    """Wait, a little, until no other program locks the SQLite database.
+
+    Raises:
+        OSError: it is locked still, or cannot be used.
+    """
+    database = _sqlite_file(tracking.uri)
+    if database is None or not database.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=LOCK_SECONDS)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+    except sqlite3.Error as error:
+        raise OSError(str(error)) from None
 
 
 def _is_database(uri: str) -> bool:
@@ -115,6 +137,9 @@ def wrong_uri(uri: str, error: Exception) -> ConfigError:
 
 
 def first_line(error: Exception) -> str:
+    """An error in a line; of a database, what its driver said, without SQLAlchemy's statements around it."""
+    origins = [getattr(cause, "orig", None) for cause in (error, error.__cause__)]
+    error = next(filter(None, origins), error)
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
@@ -132,14 +157,14 @@ def settled(settings: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Keep MLflow's and its libraries' deprecation warnings and migration logs from the user."""
+    """Keep from the user what MLflow and its libraries log and warn of."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import mlflow.tracking  # noqa: F401  (importing sets the log levels that are raised below)
 
         before = {name: logging.getLogger(name).level for name in QUIET}
-        for name, level in QUIET.items():
-            logging.getLogger(name).setLevel(level)
+        for name in QUIET:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             yield
         finally:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from bench.config import ConfigError, MLflow, RunConfig
 from bench.study.attempt import Busy, alone
@@ -14,9 +16,12 @@ from bench.study.record import RecordError, RunFolder
 from bench.study.shelf import Sweep, read_sweeps, run_folders
 from bench.study.tracking import Tracker, TrackingError, tracker
 
+Outcome = Literal["delivered", "there", "unreadable", "unfinished"]
+"""What becomes of a run: MLflow has it now, or had it already; or its record cannot be read; or it has none yet."""
+
 
 def main(arguments: argparse.Namespace) -> int:
-    """Deliver every record of ``runs_dir`` that MLflow lacks; 1 if it goes away meanwhile.
+    """Deliver every record of ``runs_dir`` that MLflow lacks; 1 if one of them could not be.
 
     Raises:
         ConfigError: an override is wrong, there is nothing to deliver, or no MLflow at ``tracking.uri``.
@@ -28,29 +33,30 @@ def main(arguments: argparse.Namespace) -> int:
     if not folders:
         raise ConfigError(f"runs_dir={config.runs_dir!r}: holds no runs")
     try:
-        delivered, there = _deliver_all(config, folders)
+        found = _deliver_all(config, folders)
     except TrackingError as error:
         print(f"bench: MLflow is away; the same command goes on later: {error}", file=sys.stderr)
         return 1
-    print(f"delivered {delivered} runs; {there} were there already")
-    return 0
+    unreadable = f"; {found['unreadable']} cannot be read" if found["unreadable"] else ""
+    print(f"delivered {found['delivered']} runs; {found['there']} were there already{unreadable}")
+    return 1 if unreadable else 0
 
 
-def _deliver_all(config: RunConfig, folders: dict[str, RunFolder]) -> tuple[int, int]:
-    """How many were delivered, and how many MLflow had. A run that several sweeps asked for is the first one's."""
+def _deliver_all(config: RunConfig, folders: dict[str, RunFolder]) -> Counter[Outcome]:
+    """What became of how many. A run that several sweeps asked for is the first one's."""
     from tqdm import tqdm
 
-    delivered = there = 0
+    found: Counter[Outcome] = Counter()
     with tqdm(total=len(folders), desc="delivering", unit=" runs", disable=not sys.stderr.isatty()) as bar:
         for sweep, names in _by_sweep(config, list(folders)):
             follower = tracker(config.tracking)
             follower.begin(sweep)
             news = [_deliver(follower, folders[name]) for name in names]
             bar.update(len(names))
-            delivered, there = delivered + news.count(True), there + news.count(False)
-            if True in news:
+            found.update(news)
+            if "delivered" in news:
                 follower.end("", failed=sum(not folders[name].record.exists() for name in names))
-    return delivered, there
+    return found
 
 
 def _by_sweep(config: RunConfig, names: Sequence[str]) -> list[tuple[Sweep, list[str]]]:
@@ -63,15 +69,15 @@ def _by_sweep(config: RunConfig, names: Sequence[str]) -> list[tuple[Sweep, list
     return [(sweep, own) for sweep, own in groups if own]
 
 
-def _deliver(follower: Tracker, folder: RunFolder) -> bool | None:
-    """Whether it was news to MLflow; None for a run without an end, or one that cannot be read, which is named."""
+def _deliver(follower: Tracker, folder: RunFolder) -> Outcome:
+    """What becomes of one run; a record that cannot be read is named."""
     try:
         with alone(folder):
-            if folder.record.exists():
-                return follower.deliver(folder)
-            return None
+            if not folder.record.exists():
+                return "unfinished"
+            return "delivered" if follower.deliver(folder) else "there"
     except Busy:
-        return None
+        return "unfinished"
     except RecordError as error:
         print(f"set aside: {error}", file=sys.stderr)
-        return None
+        return "unreadable"

@@ -19,7 +19,7 @@ from bench.study import mirror
 from bench.study.process import is_alive, own_name
 from bench.study.record import RecordError, RunFolder, WithoutResult
 from bench.study.shelf import Sweep
-from bench.study.store import alone, first_line, open_store, settled, silenced, wrong_uri
+from bench.study.store import alone, await_writers, first_line, open_store, settled, silenced, wrong_uri
 
 METRICS_A_CALL = 1000
 RUNS_A_PAGE = 1000
@@ -28,7 +28,14 @@ IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEO
 
 
 class TrackingError(RuntimeError):
-    """MLflow did not take what was sent. The run's folder is complete all the same."""
+    """MLflow did not take what was sent. The run's folder is complete all the same.
+
+    ``outage`` counts how often it has gone away so far: of one outage, people want to hear once.
+    """
+
+    def __init__(self, message: str, outage: int) -> None:
+        super().__init__(message)
+        self.outage = outage
 
 
 class Tracker(Protocol):
@@ -105,6 +112,8 @@ class MLflowTracker:
         self._owned = False
         """Whether the parent is this process's to end: another one may be at the same sweep."""
         self._outcomes: Counter[str] = Counter()
+        self._outages = 0
+        self._is_away = False
 
     def prepare(self) -> None:
         with settled(SETTINGS), silenced():
@@ -144,8 +153,10 @@ class MLflowTracker:
             if config.hash() not in self._started and not all(map(self._is_free, known)):
                 # Whoever has made the run is about to deliver it.
                 return False
+            # Before there is a run: what cannot be read must not leave one that never ends.
+            content = mirror.content(record, folder)
             run_id = self._started.pop(config.hash(), None) or self._open(config)
-            self._send(run_id, folder, record)
+            self._send(run_id, content)
             self._client.set_tag(run_id, "record", digest)
             self._client.set_terminated(run_id, "FINISHED", end_time=mirror.milliseconds(record["finished"]))
         return True
@@ -219,18 +230,13 @@ class MLflowTracker:
                 self._reopen(found[0], None)
         return self._parent
 
-    def _send(self, run_id: str, folder: RunFolder, record: dict[str, Any]) -> None:
-        from mlflow.entities import RunTag
-
-        metrics = mirror.metrics(record, folder)
-        for first in range(0, len(metrics), METRICS_A_CALL):
-            self._client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_CALL])
-        results = [RunTag(key, value) for key, value in mirror.result_tags(record).items()]
-        self._client.log_batch(run_id, tags=results)
-        self._client.log_inputs(run_id, mirror.inputs(record))
-        for file in (folder.record, folder.events_file, folder.timeline, folder.picture, folder.model):
-            if file.exists():
-                self._client.log_artifact(run_id, str(file))
+    def _send(self, run_id: str, content: mirror.Content) -> None:
+        for first in range(0, len(content.metrics), METRICS_A_CALL):
+            self._client.log_batch(run_id, metrics=content.metrics[first : first + METRICS_A_CALL])
+        self._client.log_batch(run_id, tags=content.tags)
+        self._client.log_inputs(run_id, content.inputs)
+        for file in content.files:
+            self._client.log_artifact(run_id, str(file))
 
     def _runs_of(self, config: RunConfig) -> list[Any]:
         return self._search(f"tags.config_hash = '{config.hash()}'")
@@ -266,9 +272,14 @@ class MLflowTracker:
 
             try:
                 with alone(self._tracking):
+                    await_writers(self._tracking)
                     yield
             except (MlflowException, ConfigError, OSError) as error:
-                raise TrackingError(f"tracking.uri={self._tracking.uri!r}: {first_line(error)}") from None
+                self._outages += not self._is_away
+                self._is_away = True
+                message = f"tracking.uri={self._tracking.uri!r}: {first_line(error)}"
+                raise TrackingError(message, self._outages) from None
+            self._is_away = False
 
 
 def _tag(run: Any, key: str) -> str:
