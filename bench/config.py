@@ -164,7 +164,7 @@ class Synthetic:
     name: Literal["synthetic"]
     shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
     """Channels, height, width."""
-    classes: Count
+    classes: Annotated[int, Field(ge=2)]
     train_size: Count
     test_size: Count
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +25,14 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from bench.config import CIFAR, ConfigError, Data, Digits, ImageFolder, Synthetic
+from bench.study.launch import RunFailed, launch
+from bench.study.record import RunFolder
 from bench.task import sources
 from bench.task.data import BORDER, Batches, Dataset, assemble, check_batch_size, crop_and_flip
 from bench.task.sources import download, load, prepare
+from tests import tiny
 
+DIGITS = json.loads((Path(__file__).parents[1] / "results" / "digits.json").read_text())["digest"]
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -238,6 +245,73 @@ def test_cache_of_another_layout_is_made_again() -> None:
     assert load(Digits("digits"), path).classes == 10
 
 
+def overwritten(path: Path, **changes: Any) -> None:
+    """A file that claims to be what it was, and says something else."""
+    content = io.BytesIO()
+    torch.save({**torch.load(path, weights_only=True), **changes}, content)
+    path.write_bytes(content.getvalue())
+
+
+def another_pixel(path: Path) -> None:
+    images = load(Digits("digits"), path).train_images.clone()
+    images[700, 3, 3] ^= 1
+    overwritten(path, train_images=images)
+
+
+def other_statistics(path: Path) -> None:
+    overwritten(path, mean=(0.25,))
+
+
+def classes_that_there_are_not(path: Path) -> None:
+    """All of it right, digest included, but that an agent would fail on the labels."""
+    dataset = load(Digits("digits"), path)
+    labels = dataset.test_labels.clone()
+    labels[5] = 10
+    overwritten(path, **vars(assemble(dataset.train, (dataset.test_images, labels), dataset.class_names)))
+
+
+def zeros_in_the_middle(path: Path) -> None:
+    """As a machine leaves a file that lost its power while it was written: as long as it should be."""
+    content = path.read_bytes()
+    path.write_bytes(content[:40_000] + bytes(4096) + content[44_096:])
+
+
+PLANTED = [another_pixel, other_statistics, classes_that_there_are_not, zeros_in_the_middle]
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+def test_what_a_file_claims_is_checked(plant: Callable[[Path], None]) -> None:
+    """By whoever maps it; who prepares it makes it again."""
+    path = prepare(Digits("digits"))
+    assert path is not None
+    assert load(Digits("digits"), path).digest == DIGITS
+    plant(path)
+    with pytest.raises(ConfigError, match=f"^data.name='digits': {path}: is damaged \\(.*\\); the next command makes"):
+        load(Digits("digits"), path)
+    assert prepare(Digits("digits")) == path
+    assert load(Digits("digits"), path).digest == DIGITS
+
+
+def test_other_images_have_another_digest() -> None:
+    """A file that is right in itself is believed, and recorded as what it is."""
+    path = prepare(Digits("digits"))
+    assert path is not None
+    dataset = load(Digits("digits"), path)
+    train = (255 - dataset.train_images, dataset.train_labels)
+    overwritten(path, **vars(assemble(train, dataset.test, dataset.class_names)))
+    assert load(Digits("digits")).digest != DIGITS
+
+
+def test_a_file_that_was_overwritten_since_is_not_trained_on(tmp_path: Path) -> None:
+    run = tiny.config(data={"name": "digits"})
+    path = prepare(run.data)
+    assert path is not None
+    another_pixel(path)
+    with pytest.raises(RunFailed, match=r"^data\.name='digits': .* is damaged"):
+        launch(run, path, RunFolder(tmp_path), {})
+    assert not list(tmp_path.glob("*.json*"))
+
+
 def test_nowhere_to_keep_the_cache(cache: Path) -> None:
     cache.parent.mkdir()
     cache.write_text("a file where the folder should be")
@@ -331,6 +405,10 @@ def broken(folder: Path, defect: str) -> None:
     elif defect == "empty class":
         for file in (folder / "train" / "blue").iterdir():
             file.unlink()
+        (folder / "train" / "blue" / "0.heic").touch()
+    elif defect == "one class":
+        for split in ("train", "test"):
+            shutil.rmtree(folder / split / "red")
     elif defect == "classes":
         (folder / "test" / "red").rename(folder / "test" / "green")
     elif defect == "truncated":
@@ -349,7 +427,8 @@ def broken(folder: Path, defect: str) -> None:
         ("train", r"has no train/; it must hold train/<class>/"),
         ("test", r"has no test/; it must hold train/<class>/"),
         ("no classes", r"test/ has no class folders; it must hold"),
-        ("empty class", r"train/blue/ holds no images; allowed are \.jpg \.jpeg \.png"),
+        ("empty class", r"train/blue/ holds no images; allowed are \.jpg .* \.tiff; 1 file is left out: 1 \.heic$"),
+        ("one class", r"has one class, blue/; allowed are two or more$"),
         ("classes", r"train/ and test/ must have the same classes; only one of them has green, red$"),
         ("truncated", r"train/blue/1\.jpg is not a readable image \(.*\)$"),
         ("no image", r"test/blue/0\.png is not a readable image \(.*\)$"),

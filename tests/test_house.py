@@ -107,7 +107,7 @@ def named(node: ast.AST) -> str:
 
 def test_arguments_and_environment_are_read_at_the_edges() -> None:
     """The command line's words in __main__, the ranks in the engine's world; below it only where the cache lies."""
-    allowed = {"bench.engine.world": WORLD_READS, "bench.task.sources": {"XDG_CACHE_HOME"}}
+    allowed = {"bench.engine.world": WORLD_READS, "bench.task.cache": {"XDG_CACHE_HOME"}}
     for path in SOURCES:
         name = name_of(path)
         if name != "bench.__main__":

@@ -89,6 +89,16 @@ def test_smoothness_is_estimated_once_a_workload(tmp_path: Path, monkeypatch: py
     assert len(asked) == 3
 
 
+def test_a_flat_loss_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is estimated, and when it is known."""
+    monkeypatch.setattr("bench.engine.smoothness.curvatures", lambda *_: [0.0, 0.0])
+    for _ in range(2):
+        with pytest.raises(
+            ConfigError, match=r"^model=resnet: the loss is flat at the initial weights; allowed is one"
+        ):
+            standing(tiny.config(runs_dir=str(tmp_path)), None)
+
+
 def test_a_run_says_where_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One warning for a sweep whose points stand alike, and none where all holds."""
     words = [*TINY, "engine=reference", "stages=1", f"runs_dir={tmp_path}", "epochs=1", "lr=constant"]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.config import LOOPED, ConfigError, RunConfig
 from bench.plan.rates import verdict
 from bench.study.standing import require
+
+if TYPE_CHECKING:
+    from bench.task.data import Dataset
 
 
 def check(config: RunConfig) -> Path | None:
@@ -20,15 +24,34 @@ def check(config: RunConfig) -> Path | None:
     Raises:
         ConfigError: something that it asks for is not there.
     """
-    from bench.plan.partition import bounds
+    return check_all([config])[0]
+
+
+def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
+    """:func:`check` for each; data that several have in common is prepared and loaded once."""
     from bench.task import sources
+
+    known: dict[str, tuple[Path | None, Dataset]] = {}
+    files = []
+    for config in configs:
+        require(verdict(config.lr), config)
+        _check_devices(config)
+        data = repr(config.data)
+        if data not in known:
+            prepared = sources.prepare(config.data)
+            known[data] = prepared, sources.load(config.data, prepared)
+        file, dataset = known[data]
+        _check_cuts(config, dataset)
+        files.append(file)
+    return files
+
+
+def _check_cuts(config: RunConfig, dataset: Dataset) -> None:
+    """Of the images into batches, and of the network into stages."""
+    from bench.plan.partition import bounds
     from bench.task.data import check_batch_size
     from bench.task.models import build
 
-    require(verdict(config.lr), config)
-    _check_devices(config)
-    prepared = sources.prepare(config.data)
-    dataset = sources.load(config.data, prepared)
     check_batch_size(len(dataset.train_labels), config.batch_size, config.replicas)
     layers = len(build(config.model, dataset.image_shape, dataset.classes))
     if config.pieces > layers:
@@ -42,12 +65,6 @@ def check(config: RunConfig) -> Path | None:
             bounds(config.partition, layers)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-    return prepared
-
-
-def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
-    """:func:`check` for each."""
-    return [check(config) for config in configs]
 
 
 def make_runs_dir(runs_dir: str) -> None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.config import PIPELINED, RunConfig
+
+if TYPE_CHECKING:
+    from bench.task.data import Dataset
 
 START_SECONDS = 8.0
 """Of a run beyond its training and evaluation: to start processes and to write what it leaves."""
@@ -14,34 +19,36 @@ FORWARD_SHARE = 1 / 3
 """Of a forward pass in the time of forward and backward."""
 
 
-def estimate(configs: Sequence[RunConfig]) -> list[float]:
-    """Seconds that each run will take; every different network is timed once, on this machine.
+def estimate(configs: Sequence[RunConfig], prepared: Sequence[Path | None]) -> list[float]:
+    """Seconds that each run will take, on its prepared data; every different network is timed once, on this machine.
 
     The pace of decoupled stages is that of the slowest one; at staleness 0 they work in turns. Microbatches fill and
     drain the stages at every update. Agents that share cores take turns as well, and so do all those of the oracle.
     """
+    from bench.task.sources import load
+
     known: dict[str, list[float]] = {}
-    return [_seconds(config, _layers(config, known)) for config in configs]
+    files = zip(configs, prepared, strict=True)
+    return [_seconds(config, load(config.data, file), known) for config, file in files]
 
 
-def _layers(config: RunConfig, known: dict[str, list[float]]) -> list[float]:
+def _layers(config: RunConfig, dataset: Dataset, known: dict[str, list[float]]) -> list[float]:
     """Seconds of forward and backward of each layer, for a batch."""
     from bench.engine.assembly import layers_of
-    from bench.task.sources import load
 
     key = repr((config.model, config.data, config.batch_size, config.precision, config.channels_last, config.device))
     if key not in known:
-        known[key] = [layer.cost for layer in layers_of(config, load(config.data), "measured")]
+        known[key] = [layer.cost for layer in layers_of(config, dataset, "measured")]
     return known[key]
 
 
-def _seconds(config: RunConfig, layers: Sequence[float]) -> float:
+def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[float]]) -> float:
     from bench.plan.partition import bounds, cut
     from bench.plan.placement import holder
     from bench.plan.rates import updates
     from bench.task.data import Batches
-    from bench.task.sources import load
 
+    layers = _layers(config, dataset, known)
     cuts = config.partition if isinstance(config.partition, list) else cut(layers, config.pieces)
     stages = [0.0] * config.stages
     for piece, (first, last) in enumerate(bounds(cuts, len(layers))):
@@ -53,7 +60,6 @@ def _seconds(config: RunConfig, layers: Sequence[float]) -> float:
     elif config.staleness == 0:
         pace = sum(stages)
     pace = max(pace, sum(stages) * config.replicas / cores)
-    dataset = load(config.data)
     per_epoch = Batches(dataset, seed=0, batch_size=config.batch_size, replicas=config.replicas).batches
     steps = updates(config.epochs, config.max_steps, per_epoch)
     tests = math.ceil(steps / per_epoch) * len(dataset.test_labels) / config.batch_size

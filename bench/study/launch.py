@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.config import RunConfig
+from bench.config import ConfigError, RunConfig
 from bench.study.elsewhere import Call, Interrupted, Killed, end_with_parent
 from bench.study.record import SCHEMA, RunFolder, describe_data, write_json_atomic
 
@@ -102,6 +102,7 @@ def _elastic(config: RunConfig, prepared: Path | None, folder: RunFolder, known:
     # Each of its modules has set a level of its own.
     for name in ("torch.multiprocessing", *filter(_is_elastic, logging.root.manager.loggerDict)):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    _check_data(config, prepared)
     with tempfile.TemporaryDirectory() as temporary:
         launch_config = LaunchConfig(
             min_nodes=1,
@@ -127,6 +128,21 @@ def _elastic(config: RunConfig, prepared: Path | None, folder: RunFolder, known:
             if failure.exitcode == -signal.SIGINT:
                 raise Interrupted from None
             raise RunFailed(_describe(rank, failure)) from None
+
+
+def _check_data(config: RunConfig, prepared: Path | None) -> None:
+    """Once for the agents that this process forks: the data's file may have been overwritten since the command began.
+
+    Raises:
+        RunFailed: it was.
+    """
+    from bench.task.sources import load
+
+    if prepared:
+        try:
+            load(config.data, prepared)
+        except ConfigError as error:
+            raise RunFailed(str(error)) from None
 
 
 def _is_elastic(name: str) -> bool:

@@ -20,8 +20,7 @@ def preview(points: Sequence[Point]) -> int:
     """
     warm_up()
     configs = [point.config for point in points]
-    Call(check_all, configs).result()
-    seconds: list[float] = Call(estimate, configs).result()
+    seconds: list[float] = Call(estimate, configs, Call(check_all, configs).result()).result()
     due = [point.config.force or not folder_of(point.config).record.exists() for point in points]
     for number, (point, wanted, duration) in enumerate(zip(points, due, seconds, strict=True), start=1):
         words = f"about {_duration(duration)}" if wanted else "has a record"

@@ -119,18 +119,24 @@ def _smoothness(config: RunConfig, prepared: Path | None) -> list[float]:
     from bench.engine.smoothness import curvatures
     from bench.task import sources
 
-    size = min(config.batch_size, BATCH_SIZE)
+    size, dataset = min(config.batch_size, BATCH_SIZE), sources.load(config.data, prepared)
     # Second derivatives of convolutions are a quarter faster in the plain layout.
     asked = replace(config, seed=0, batch_size=size, replicas=1, precision="float32", channels_last=False)
-    keys = {"model": asked.resolved()["model"], "data": asked.resolved()["data"], "batch_size": size}
+    keys = {name: asked.resolved()[name] for name in ("model", "data", "batch_size")} | {"digest": dataset.digest}
     name = hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:12]
     file = Path(config.runs_dir, FOLDER, f"{name}.json")
     try:
-        return [float(value) for value in json.loads(file.read_text())["curvatures"]]
+        values = [float(value) for value in json.loads(file.read_text())["curvatures"]]
     except (OSError, ValueError, KeyError, TypeError):
         try:
-            values = curvatures(asked, sources.load(config.data, prepared), BATCHES)
+            values = curvatures(asked, dataset, BATCHES)
         except ValueError as error:
-            raise ConfigError(f"model={config.model.name}: {error}; allowed is one that can be trained") from None
+            raise _untrainable(config, str(error)) from None
         write_json_atomic(file, {**keys, "curvatures": values})
-        return values
+    if not any(values):
+        raise _untrainable(config, "the loss is flat at the initial weights")
+    return values
+
+
+def _untrainable(config: RunConfig, why: str) -> ConfigError:
+    return ConfigError(f"model={config.model.name}: {why}; allowed is one that can be trained")

@@ -6,27 +6,28 @@ The parent process calls :func:`prepare`, which decodes the images, checks them 
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import math
 import os
-import uuid
+import sys
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from bench.config import CIFAR, ConfigError, Data, Digits, ImageFolder, Synthetic
+from bench.task.cache import Damaged, kept, opened
 from bench.task.data import Dataset, assemble
+from bench.task.images import left_out, list_images, read_images
+from bench.task.memory import require
 
-FORMAT = 1
-"""Part of a cached file's name: raise it when :class:`~bench.task.data.Dataset` changes."""
-
+LABEL_BYTES = 40
+"""Of an image: its label, and where an epoch has it, crops it and mirrors it."""
+NAME_BYTES = 64
+"""Of a class's name."""
 CIFAR_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff", ".gif")
-SPLITS = ("train", "test")
-LAYOUT = "it must hold train/<class>/ and test/<class>/ folders of images"
 
 
 def prepare(data: Data) -> Path | None:
@@ -36,33 +37,46 @@ def prepare(data: Data) -> Path | None:
     named after what it was made from and replaced atomically, so processes may prepare the same data at once.
 
     Raises:
-        ConfigError: the data is missing, incomplete or damaged, or there is nowhere to keep the file.
+        ConfigError: the data is missing, incomplete, damaged or larger than the memory, or there is nowhere to keep the
+            file.
     """
     match data:
         case Synthetic():
+            _require_memory(data)
             return None
         case Digits():
-            return _cached("digits", None, _read_digits)
+            return kept("digits", None, _read_digits)
         case CIFAR():
             files = _list_cifar(data)
-            return _cached(f"{data.name}-{_key(files)}", Path(data.folder), lambda: _read_cifar(data))
+            return kept(f"{data.name}-{_key(files)}", Path(data.folder), lambda: _read_cifar(data))
         case ImageFolder():
-            files = _list_images(data)
-            name = f"imagefolder-{_key((data.image_size, files))}"
-            return _cached(name, Path(data.folder), lambda: _read_images(data, [path for path, *_ in files]))
+            listing = list_images(data)
+            if listing.left_out:
+                _say(f"data.folder={data.folder!r}: {left_out(listing.left_out)}")
+            name = f"imagefolder-{_key((data.image_size, listing.files))}"
+            return kept(name, Path(data.folder), lambda: read_images(data, listing))
 
 
 def load(data: Data, prepared: Path | None = None) -> Dataset:
     """The images, mapped from the file that :func:`prepare` returned (and without one, from what it returns now).
 
     Raises:
-        ConfigError: as :func:`prepare`, if no file is given.
+        ConfigError: the file is damaged by now; without one, as :func:`prepare`.
     """
+    path = prepared or prepare(data)
     if isinstance(data, Synthetic):
         return _synthesise(data)
-    path = prepared or prepare(data)
     assert path is not None
-    return _open(path)
+    try:
+        return opened(path)
+    except Damaged as error:
+        raise ConfigError(f"data.name={data.name!r}: {error}") from None
+
+
+@functools.cache
+def _say(line: str) -> None:
+    """To the user, once."""
+    print(line, file=sys.stderr)
 
 
 def download(data: Data) -> None:
@@ -80,58 +94,23 @@ def download(data: Data) -> None:
     kind(data.folder, download=True)
 
 
-# ------------------------------------------------------------------------------------------------------------ the cache
-def _cached(name: str, folder: Path | None, read: Callable[[], Dataset]) -> Path:
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "staleness-bench"
-    places = [user] if folder is None else [folder / ".staleness-bench", user]
-    paths = [place / f"{name}-v{FORMAT}.pt" for place in places]
-    for path in paths:
-        if _is_whole(path):
-            return path
-    dataset = read()
-    reasons = []
-    for path in paths:
-        try:
-            _write(dataset, path)
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-            reasons.append(f"{path.parent} ({error})")
-        else:
-            return path
-    raise ConfigError(
-        f"XDG_CACHE_HOME={str(user.parent)!r}: decoded images can be kept neither in {' nor in '.join(reasons)}"
-    )
-
-
-def _open(path: Path) -> Dataset:
-    return Dataset(**torch.load(path, mmap=True, weights_only=True))
-
-
-def _is_whole(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    try:
-        _open(path)
-    except Exception:  # a damaged file fails anywhere in the unpickler; it is simply made again
-        return False
-    return True
-
-
-def _write(dataset: Dataset, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            torch.save(vars(dataset), file)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def _key(content: object) -> str:
     return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 # ---------------------------------------------------------------------------------------------------------- the sources
+def synthetic_bytes(data: Synthetic) -> int:
+    """Of its images, with their labels and what an epoch draws of them, and of its classes' names."""
+    return (data.train_size + data.test_size) * (math.prod(data.shape) + LABEL_BYTES) + data.classes * NAME_BYTES
+
+
+def _require_memory(data: Synthetic) -> None:
+    sizes = {"shape": max(data.shape), **{name: getattr(data, name) for name in ("classes", "train_size", "test_size")}}
+    largest = max(sizes, key=lambda name: sizes[name])
+    what = f"{data.train_size + data.test_size} images of {' x '.join(map(str, data.shape))} in {data.classes} classes"
+    require(f"data.{largest}", getattr(data, largest), synthetic_bytes(data), what)
+
+
 def _synthesise(data: Synthetic) -> Dataset:
     generator = torch.Generator().manual_seed(0)
     channels, height, width = data.shape
@@ -185,79 +164,3 @@ def _read_cifar(data: CIFAR) -> Dataset:
 
 def _fetch(data: CIFAR) -> str:
     return f"fetch it: python -m bench download data={data.name} data.folder={data.folder}"
-
-
-def _list_images(data: ImageFolder) -> list[tuple[str, int, int]]:
-    """Path relative to the folder, bytes and time of change of every image, in order."""
-    if not os.path.isdir(data.folder):
-        raise ConfigError(f"data.folder={data.folder!r}: there is no such folder; make it, {LAYOUT}")
-    root = os.path.join(data.folder, "")
-    files: list[tuple[str, int, int]] = []
-    names: dict[str, list[str]] = {}
-    try:
-        for split in SPLITS:
-            names[split] = _list_classes(data, split)
-            for name in names[split]:
-                folder = os.path.join(data.folder, split, name)
-                found = [(e.path, e.stat().st_size, e.stat().st_mtime_ns) for e in _walk(folder)]
-                if not found:
-                    message = f"{split}/{name}/ holds no images; allowed are {' '.join(SUFFIXES)}"
-                    raise ConfigError(f"data.folder={data.folder!r}: {message}")
-                files += [(path.removeprefix(root), size, changed) for path, size, changed in found]
-    except OSError as error:
-        raise ConfigError(f"data.folder={data.folder!r}: cannot read {error.filename} ({error.strerror})") from None
-    if differing := sorted(set(names["train"]) ^ set(names["test"])):
-        message = f"train/ and test/ must have the same classes; only one of them has {', '.join(differing[:5])}"
-        raise ConfigError(f"data.folder={data.folder!r}: {message}")
-    return files
-
-
-def _list_classes(data: ImageFolder, split: str) -> list[str]:
-    folder = os.path.join(data.folder, split)
-    if not os.path.isdir(folder):
-        raise ConfigError(f"data.folder={data.folder!r}: has no {split}/; {LAYOUT}")
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    if not names:
-        raise ConfigError(f"data.folder={data.folder!r}: {split}/ has no class folders; {LAYOUT}")
-    return names
-
-
-def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(entry.path)
-        elif entry.name.lower().endswith(SUFFIXES):
-            yield entry
-
-
-def _read_images(data: ImageFolder, paths: list[str]) -> Dataset:
-    classes = _list_classes(data, "train")
-    labels = {name: label for label, name in enumerate(classes)}
-    images = torch.empty(len(paths), data.image_size, data.image_size, 3, dtype=torch.uint8)
-    for index, path in enumerate(tqdm(paths, desc="decoding images", unit=" images", delay=2, mininterval=1)):
-        images[index] = _decode(data, path)
-    targets = torch.tensor([labels[path.split(os.sep)[1]] for path in paths])
-    first_test = sum(path.startswith("train" + os.sep) for path in paths)
-    train, test = slice(None, first_test), slice(first_test, None)
-    return assemble((images[train], targets[train]), (images[test], targets[test]), tuple(classes))
-
-
-def _decode(data: ImageFolder, path: str) -> Tensor:
-    """uint8 [image_size, image_size, 3]; an image of another shape is stretched to it."""
-    import numpy
-    from PIL import Image  # ranks decode nothing
-
-    size = (data.image_size, data.image_size)
-    try:
-        with Image.open(os.path.join(data.folder, path)) as file:
-            image = file.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ConfigError(f"data.folder={data.folder!r}: {path} is not a readable image ({error})") from None
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    return torch.from_numpy(numpy.array(image))

@@ -1,0 +1,112 @@
+"""Decoded images in a file: written once, mapped by every process that needs them, and believed by none unchecked.
+
+The file lies in a folder that others may write to, and a process that was killed may have left half of it. So whoever
+maps it computes statistics and digest anew from what is there, and compares; a process does so once for a file, and the
+processes that it forks believe it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from bench.config import ConfigError
+from bench.task.data import Dataset, assemble
+
+FORMAT = 2
+"""Part of a file's name: raise it when :class:`~bench.task.data.Dataset` changes, or how an image is decoded."""
+
+Stamp = tuple[int, ...]
+
+
+class Damaged(ValueError):
+    """A file is not what was written to it."""
+
+
+def kept(name: str, folder: Path | None, read: Callable[[], Dataset]) -> Path:
+    """The file called ``name`` in ``folder`` or, where that cannot be written, in the user's cache.
+
+    It is made of what ``read`` returns, unless there is a whole one, and replaced atomically: processes may make the
+    same one at once.
+
+    Args:
+        folder: None for the user's cache alone.
+
+    Raises:
+        ConfigError: there is nowhere to keep it.
+    """
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "staleness-bench"
+    places = [user] if folder is None else [folder / ".staleness-bench", user]
+    paths = [place / f"{name}-v{FORMAT}.pt" for place in places]
+    for path in paths:
+        if _is_whole(path):
+            return path
+    dataset = read()
+    reasons = []
+    for path in paths:
+        try:
+            _write(dataset, path)
+        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+            reasons.append(f"{path.parent} ({error})")
+        else:
+            return path
+    raise ConfigError(
+        f"XDG_CACHE_HOME={str(user.parent)!r}: decoded images can be kept neither in {' nor in '.join(reasons)}"
+    )
+
+
+def opened(path: Path) -> Dataset:
+    """What a file holds, mapped.
+
+    Raises:
+        Damaged: it is gone, or not what was written.
+    """
+    try:
+        return _checked(path, _stamp(path))
+    except Exception as error:  # a damaged file fails anywhere in the unpickler
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Damaged(f"{path}: is damaged ({reason}); the next command makes it again") from None
+
+
+@functools.lru_cache(maxsize=4)
+def _checked(path: Path, stamp: Stamp) -> Dataset:  # noqa: ARG001
+    """Raises whatever a file that is not whole makes its reader raise; ``stamp`` tells one state of it from another."""
+    found = Dataset(**torch.load(path, mmap=True, weights_only=True))
+    for images, labels in (found.train, found.test):
+        classes = labels.numpy()
+        if len(images) != len(classes) or not 0 <= classes.min() <= classes.max() < found.classes:
+            raise ValueError("its labels are not those of its images")
+    again = assemble(found.train, found.test, found.class_names)
+    if (again.digest, again.mean, again.deviation) != (found.digest, found.mean, found.deviation):
+        raise ValueError("its digest or its statistics are those of other images")
+    return found
+
+
+def _stamp(path: Path) -> Stamp:
+    """Changes whenever the file is written or replaced."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        opened(path)
+    except Damaged:
+        return False
+    return True
+
+
+def _write(dataset: Dataset, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(vars(dataset), file)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
