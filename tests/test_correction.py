@@ -13,8 +13,7 @@ from bench.config import ConfigError, Correction, NoCorrection, RateDiscount, Ru
 from bench.engine.meter import Meter
 from bench.engine.method import Stretch
 from bench.engine.reference import Reference
-from bench.plan.correction import discount, foresight, shrinkage
-from bench.plan.pipeline import Clock
+from bench.plan.correction import discount, shrinkage
 from tests import tiny
 from tests.both import assert_same, both, statistics
 from tests.pool import Pool
@@ -43,8 +42,6 @@ def test_the_discount_on_a_rate(delay: int, expected: list[float]) -> None:
 def test_what_is_not_stale_is_not_corrected() -> None:
     assert [discount(rule, 0, 0, 10) for rule in CORRECTIONS.values()] == [1, 1, 1]
     assert [shrinkage(rule, 0) for rule in CORRECTIONS.values()] == [1, 1, 1]
-    assert [foresight(rule, Clock(3, 0, 0), 0) for rule in CORRECTIONS.values()] == [0, 0, 0]
-    assert [foresight(CORRECTIONS["weight_prediction"], Clock(3, 2, 0), stage) for stage in range(3)] == [4, 2, 0]
 
 
 def test_a_gradient_shrinks_at_every_boundary() -> None:
@@ -72,24 +69,28 @@ MOMENTUM = {**PLAIN, "momentum": 0.5}
 def test_a_forward_looks_as_far_ahead_as_its_gradient_will_be_late(correction: Any) -> None:
     """Stage 0 of 2 at staleness 2 on a quadratic, against the recursion written out for one weight.
 
-    ``g_t = h (w_t - 2 lr v_t)`` is taken at update t and applied at update t + 2: ``v <- v/2 + g``, ``w <- w - lr v``.
+    ``g_t = h (w_t - n lr v_t)`` is taken at update t and applied at update t + 2: ``v <- v/2 + g``, ``w <- w - lr v``.
+    Two updates lie between, n = 2; but none after the first forward, and one after the second, of each stretch.
     """
-    rate, updates = 0.05, 40
+    rate, updates, stretches = 0.05, 20, 2
     run = tiny.config(stages=2, staleness=2, engine="reference", optimizer=MOMENTUM)
     run = replace(run, correction=correction)
     modules = [Shift(1.0), Shift(0.0)]
     reference = Reference(run, Quadratic(CPU, torch.float64, False, False), [modules], [Zeros()], Meter(CPU))
-    for tick in range(reference.begin(Stretch(0, updates, 0, [[rate] * updates] * 2))):
-        reference.step(tick)
+    for epoch in range(stretches):
+        for tick in reference.begin(Stretch(epoch, updates, epoch * updates, [[rate] * updates] * 2)):
+            reference.step(tick)
 
-    weight, velocity, waiting = 1.0, 0.0, []
-    for tick in range(updates + 2):
-        if tick < updates:
-            ahead = 2 * rate * velocity if correction is not NONE else 0.0
-            waiting.append(CURVATURE * (weight - ahead))
-        if tick >= 2:
-            velocity = velocity / 2 + waiting[tick - 2]
-            weight -= rate * velocity
+    weight, velocity = 1.0, 0.0
+    for _ in range(stretches):
+        waiting: list[float] = []
+        for tick in range(updates + 2):
+            if tick < updates:
+                ahead = min(tick, 2) * rate * velocity if correction is not NONE else 0.0
+                waiting.append(CURVATURE * (weight - ahead))
+            if tick >= 2:
+                velocity = velocity / 2 + waiting[tick - 2]
+                weight -= rate * velocity
     assert modules[0].weight.item() == pytest.approx(weight, rel=1e-12)
 
 

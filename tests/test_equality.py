@@ -71,11 +71,12 @@ def test_distributed_equals_the_oracle(pool: Pool, stages: int, replicas: int, o
 
 @pytest.mark.parametrize("weights", ["stashed", "latest", "recomputed"])
 def test_a_stretch_may_be_shorter_than_the_pipeline(pool: Pool, weights: str) -> None:
-    """Ten batches and then two, with up to six in flight; and a whole run of one."""
-    runs = [configured(3, 2, staleness=3, weights=weights, max_steps=steps) for steps in (12, 1)]
+    """Ten batches and then two, with up to six in flight or more staleness than there are seconds; and a run of one."""
+    lags = [(3, 12), (10**9, 12), (3, 1)]
+    runs = [configured(3, 2, staleness=c, weights=weights, max_steps=steps) for c, steps in lags]
     for run, (ran, expected) in zip(runs, both(pool, runs, small_network), strict=True):
         assert ran.epochs[-1]["step"] == run.max_steps
-        assert_same(ran.state, expected.state, f"max_steps={run.max_steps}")
+        assert_same(ran.state, expected.state, f"staleness={run.staleness} max_steps={run.max_steps}")
 
 
 def test_three_replicas_equal_the_oracle_but_for_the_order_of_sums(pool: Pool) -> None:

@@ -16,6 +16,7 @@ from bench.engine.meter import COMPUTE, KINDS, LOCKS, Meter, Span
 from bench.engine.numerics import Numerics
 from bench.engine.train import train
 from bench.engine.world import joined
+from bench.plan.pipeline import Clock
 from bench.task.tensors import Tensors
 from tests import tiny
 from tests.both import Ran, distributed
@@ -112,6 +113,16 @@ def test_a_window_is_the_middle_of_the_first_stretch() -> None:
     assert [span.tick for span in meter.spans] == [3, 4, 5, 6]
 
 
+def test_a_window_is_of_ticks_with_work() -> None:
+    meter = Meter(torch.device("cpu"), window=4)
+    meter.start()
+    for tick in (0, 1, 2, 1000, 1001, 1002):
+        meter.tick(tick)
+        meter.enter("forward", tick)
+    meter.stop()
+    assert [span.tick for span in meter.spans] == [1, 2, 1000, 1001]
+
+
 # ------------------------------------------------------------------------------------------------------------ real runs
 def test_sections_of_a_run_add_up_to_its_wall_time(pool: Pool) -> None:
     (ran,) = distributed(pool, [configured(2, 2, staleness=2)])
@@ -136,8 +147,8 @@ def test_spans_are_ordered_and_do_not_overlap(pool: Pool) -> None:
         assert all(span.start <= span.stop for span in spans)
         assert all(one.stop <= other.start for one, other in pairwise(spans))
         assert all(one.tick <= other.tick for one, other in pairwise(spans))
-        # Ten batches and two ticks of lag: stage 0's whole first epoch fits into the window.
-        assert {span.tick for span in spans} == set(range(12))
+        # Ten batches and two ticks of lag: each stage's whole first epoch fits into the window.
+        assert {span.tick for span in spans} == set(Clock(2, 2, 10).busy(line["stage"]))
         assert [span.batch for span in spans if span.kind == "backward"] == list(range(10))
         assert [span.batch for span in spans if span.kind == "forward"] == list(range(10))
 

@@ -196,6 +196,21 @@ def test_the_clock_does_what_messages_do(clock: Clock) -> None:
         assert {batch: clock.staleness_of(stage, batch) for batch in range(clock.batches)} == counted
         assert clock.histogram(stage) == {lag: list(counted.values()).count(lag) for lag in set(counted.values())}
         assert simulation.most_in_flight[stage] == min(clock.versions(stage), clock.batches)
+        assert clock.versions(stage) == max(counted.values(), default=0) + 1
+
+
+@given(clocks)
+def test_busy_ticks_are_those_with_a_pass(clock: Clock) -> None:
+    table = clock.table()
+    for stages in ([0], [clock.stages - 1], range(clock.stages)):
+        passes = [any(row[stage] != (None, None) for stage in stages) for row in table]
+        assert clock.busy(*stages) == [tick for tick, there in enumerate(passes) if there]
+
+
+def test_idle_ticks_cost_nothing() -> None:
+    clock = Clock(stages=2, staleness=10**15, batches=3)
+    assert clock.busy(0) == [0, 1, 2, 10**15, 10**15 + 1, 10**15 + 2]
+    assert clock.versions(0) == clock.in_flight(0, 1) == 3
 
 
 @given(clocks)

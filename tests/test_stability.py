@@ -69,7 +69,7 @@ def trajectory(stages: int, staleness: int, stage: int, rate: float, updates: in
     numerics = Quadratic(CPU, torch.float64, autocast=False, channels_last=False)
     reference = Reference(run, numerics, [modules], [Zeros()], Meter(CPU))
     path = []
-    for tick in range(reference.begin(Stretch(0, updates, 0, [[rate] * updates] * stages))):
+    for tick in reference.begin(Stretch(0, updates, 0, [[rate] * updates] * stages)):
         path.append(modules[stage].weight.item())
         reference.step(tick)
     return [*path, modules[stage].weight.item()]

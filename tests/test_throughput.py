@@ -54,6 +54,12 @@ def test_fdg_by_hand() -> None:
     assert decoupled([EVEN, EVEN], 2, 4) == [[15, 12, 0, 3, 0, 0], [13, 12, 1, 0, 0, 0]]
 
 
+@pytest.mark.parametrize("staleness", [6, 10**12])
+def test_ticks_without_work_cost_nothing(staleness: int) -> None:
+    """Stage 0: F0 0-1 F1 F2 2-3, B0 4-6 B1 7-9 B2 10-12. Stage 1: F0 1-2 B0 2-4 ... F2 7-8 B2 8-10."""
+    assert decoupled([EVEN, EVEN], staleness, 3) == [[12, 9, 0, 3, 0, 0], [10, 9, 1, 0, 0, 0]]
+
+
 def test_fdg_goes_at_the_pace_of_the_slowest_stage() -> None:
     """Stage 1: F0 1-3, B0 3-7, F1 7-9 ... B3 21-25. Stage 0: B0 7-8, F3 8-9, B1 13-14, B2 19-20, B3 25-26."""
     assert decoupled([StageCost(1, 1), StageCost(2, 4)], 2, 4) == [[26, 8, 0, 18, 0, 0], [25, 24, 1, 0, 0, 0]]

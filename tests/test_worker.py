@@ -20,6 +20,7 @@ from bench.engine.stage import Stage
 from bench.engine.weights import Weights
 from bench.engine.world import World
 from bench.plan.grid import Grid
+from bench.plan.memory import LayerBytes
 from bench.plan.partition import cut
 from bench.plan.pipeline import Clock
 from bench.task.models import build
@@ -143,10 +144,22 @@ def stage_of(stages: int, staleness: int, stage: int, mode: str) -> Stage:
 @pytest.mark.parametrize("stages", [1, 2, 3])
 def test_a_stage_keeps_as_many_versions_as_the_clock_says(stages: int, staleness: int) -> None:
     for stage in range(stages):
-        versions = Clock(stages, staleness, 0).versions(stage)
+        versions = Clock(stages, staleness, 10).versions(stage)
         assert len(stage_of(stages, staleness, stage, "stashed").weights._buffers) == versions
         for mode in ("latest", "recomputed"):
             assert len(stage_of(stages, staleness, stage, mode).weights._buffers) == 1
+
+
+@pytest.mark.parametrize("mode", ["stashed", "latest", "recomputed"])
+def test_a_stage_has_room_for_the_batches_that_there_are(mode: str) -> None:
+    """Ten in a stretch, which is all that is ever in flight: from a lag of ten on, more staleness takes no more."""
+    layers = [LayerBytes(8, 64, 64)]
+    for stage in range(2):
+        most, little = (stage_of(2, staleness, stage, mode).footprint(layers, 512) for staleness in (100_000, 20))
+        assert most == little
+        assert most.in_flight == (1 if stage else 10)
+        assert most.versions == (1 if stage or mode != "stashed" else 10)
+        assert most.slots == 10 * 8 * 8
 
 
 # ------------------------------------------------------------------------------------------------------------- messages

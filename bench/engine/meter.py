@@ -46,7 +46,7 @@ class Meter:
 
     device: torch.device
     window: int = 12
-    """Ticks of the first epoch that the timeline keeps, from its middle."""
+    """Ticks with work of the first epoch that the timeline keeps, from its middle."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
     wall_seconds: float = 0.0
     processor_seconds: float = 0.0
@@ -86,8 +86,10 @@ class Meter:
             self.seconds[span.kind] += span.stop - span.start
         self.seconds["other"] += wall - spans[-1].stop
         if not self.spans:
-            first = max((self._tick + 1 - self.window) // 2, 0)
-            self.spans = [span for span in spans if first <= span.tick < first + self.window]
+            ticks = sorted({span.tick for span in spans if span.tick >= 0})
+            first = max((len(ticks) - self.window) // 2, 0)
+            kept = set(ticks[first : first + self.window])
+            self.spans = [span for span in spans if span.tick in kept]
         self.wall_seconds += wall
         return wall
 

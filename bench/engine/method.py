@@ -52,13 +52,13 @@ class Ages:
 class Method(Protocol):
     """One process's part in training. Called in this order, an epoch at a time::
 
-    ticks = begin(stretch); step(0) ... step(ticks - 1); flush(); loss(); agree(); evaluate()
+    ticks = begin(stretch); step(tick) for each of them; flush(); loss(); agree(); evaluate()
     """
 
     meter: Meter
 
-    def begin(self, stretch: Stretch) -> int:
-        """Get ready for a stretch of training; return its ticks."""
+    def begin(self, stretch: Stretch) -> Sequence[int]:
+        """Get ready for a stretch of training; return the ticks that this process has work in, in order."""
 
     def step(self, tick: int) -> None:
         """Train for one tick."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -45,10 +46,10 @@ class DataParallel(Agent):
         parallel.register_comm_hook(None, lambda state, bucket: self._start(bucket))  # noqa: ARG005
         return parallel
 
-    def begin(self, stretch: Stretch) -> int:
+    def begin(self, stretch: Stretch) -> Sequence[int]:
         """Get ready for a stretch of training; return its ticks."""
         self._stretch = stretch
-        return stretch.batches
+        return range(stretch.batches)
 
     def step(self, tick: int) -> None:
         """One update."""

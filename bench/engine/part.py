@@ -28,7 +28,7 @@ class Part:
         self.optimizer = optimizer.build(choice, list(self.parameters.values()))
         self.updates = 0
         self.before: dict[int, Weights] = {}
-        """Tick -> weights at its start."""
+        """Batch -> weights of its forward, until its loss is there."""
         self.gradients: dict[int, Gradients] = {}
         """Batch -> gradient of its loss by this stage's weights."""
         self.seen: dict[int, int] = {}
@@ -52,11 +52,12 @@ class Part:
             }
         return {name: weight.requires_grad_() for name, weight in weights.items()}
 
-    def remember(self, tick: int, ticks: int, extrapolation: float) -> None:
-        """Keep the weights of a forward at the start of ``tick`` through so many further ticks."""
+    def remember(self, batch: int, extrapolation: float, updated: bool) -> None:
+        """Keep the weights of the forward of ``batch``; ``updated`` says whether the stage's own change meanwhile."""
         weights = self.weights(extrapolation)
-        self.before[tick] = {k: w.detach().clone().requires_grad_() for k, w in weights.items()} if ticks else weights
-        self.before.pop(tick - ticks - 1, None)
+        if updated:
+            weights = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+        self.before[batch] = weights
 
     def step(self, batch: int, gradients: Gradients, rate: float) -> None:
         for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):

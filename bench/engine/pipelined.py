@@ -111,12 +111,12 @@ class Pipelined(Agent):
         rank = world.grid.rank(world.replica, holder(self._config.method, self._config.stages, piece))
         return rank if rank != world.rank else None
 
-    def begin(self, stretch: Stretch) -> int:
+    def begin(self, stretch: Stretch) -> Sequence[int]:
         """Get ready for a stretch of training; return its ticks."""
         self._stretch = stretch
         for channel in self._channels():
             channel.open(stretch.batches * self._config.microbatches)
-        return stretch.batches
+        return range(stretch.batches)
 
     def step(self, tick: int) -> None:
         """One update."""

@@ -1,4 +1,5 @@
-"""Weights of the near future: where momentum alone would lead a stage's weights."""
+"""Weights of the near future: where momentum alone would lead a stage's weights (SpecTrain, Chen et al. 2018, arXiv
+1809.02839)."""
 
 from __future__ import annotations
 
@@ -11,23 +12,27 @@ class Prediction:
 
     Args:
         weights: the stage's own; their statistics are shared.
-        steps: momentum steps to look ahead, at least 1; also the forwards that are in flight at once, less one.
+        forwards: that are in flight at once, at most.
     """
 
-    def __init__(self, weights: Weights, optimizer: FlatOptimizer, steps: int) -> None:
-        self._weights, self._optimizer, self._steps = weights, optimizer, steps
-        self._ring = Weights(weights.module, steps + 1)
+    def __init__(self, weights: Weights, optimizer: FlatOptimizer, forwards: int) -> None:
+        self._weights, self._optimizer = weights, optimizer
+        self._ring = Weights(weights.module, forwards)
 
     @property
     def kept(self) -> int:
         """Versions that there is memory for, beside the stage's own."""
         return self._ring.kept
 
-    def ahead(self, rate: float) -> Weights:
-        """``w - steps * rate * velocity``, by the newest weights and velocity."""
+    def ahead(self, steps: int, rate: float) -> Weights:
+        """``w - steps * rate * velocity``, by the newest weights and velocity.
+
+        Args:
+            steps: updates that will be made before the forward's gradient is applied.
+        """
         buffer = self._ring.advance()
         buffer.copy_(self._weights.current)
         velocity = self._optimizer.velocity
-        if velocity is not None:
-            buffer.add_(velocity, alpha=-self._steps * rate)
+        if velocity is not None and steps:
+            buffer.add_(velocity, alpha=-steps * rate)
         return self._ring

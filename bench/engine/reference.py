@@ -20,7 +20,7 @@ from bench.engine.meter import Meter
 from bench.engine.method import Ages, Evaluation, Stretch
 from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.part import Gradients, Part, Weights, bound, by_name, split
-from bench.plan.correction import foresight, shrinkage
+from bench.plan.correction import shrinkage
 from bench.plan.grid import mixing_matrix
 from bench.plan.pipeline import Clock
 from bench.task.data import Batches
@@ -52,12 +52,10 @@ class Reference:
         self._mixing = mixing_matrix(run.averaging.graph, run.replicas).tolist() if gossips else None  # type: ignore[union-attr]
 
     # ------------------------------------------------------------------------------------------------------- training
-    def begin(self, stretch: Stretch) -> int:
+    def begin(self, stretch: Stretch) -> Sequence[int]:
         self._stretch = stretch
         self._clock = Clock(self._run.stages, self._run.staleness, stretch.batches)
-        for _, _, part in self._all():
-            part.before.clear()
-        return self._clock.ticks
+        return self._clock.busy(*range(self._run.stages))
 
     def step(self, tick: int) -> None:
         for s in range(self._run.replicas):
@@ -76,13 +74,14 @@ class Reference:
         """The gradient of the batch that reaches the last stage, by all stages' weights of its forwards."""
         hop, batch = self._clock.forward_hop, self._clock.forward(self._last, tick)
         for k, part in enumerate(self._parts[s]):
-            part.remember(tick, hop * (self._last - k), self._extrapolation(k, part))
             entering = self._clock.forward(k, tick)
             if entering is not None:
+                updated = hop > 0 and k < self._last
+                part.remember(entering, self._extrapolation(k, part, tick, entering), updated)
                 part.seen[entering] = part.updates
         if batch is None:
             return
-        versions = [part.before[batch + hop * k] for k, part in enumerate(self._parts[s])]
+        versions = [part.before.pop(batch) for part in self._parts[s]]
         images = self._images(s, batch)
         self.meter.enter("forward", batch)
         output = self._apply(s, 0, batch, versions[0], images)
@@ -94,11 +93,16 @@ class Reference:
         for part, weights in zip(self._parts[s], versions, strict=True):
             part.gradients[batch] = [next(gradients) for _ in weights]
 
-    def _extrapolation(self, k: int, part: Part) -> float:
-        """How far along its velocity stage k's weights are foreseen."""
-        steps = foresight(self._run.correction, self._clock, k)
-        update = part.updates - self._stretch.first_step
-        return steps * self._stretch.rates[k][update] if steps and update < self._stretch.batches else 0.0
+    def _extrapolation(self, k: int, part: Part, tick: int, batch: int) -> float:
+        """How far along its velocity stage k's weights are foreseen for the forward of ``batch`` in ``tick``.
+
+        One step for each update between the two: those of earlier batches whose backward is due in this tick or later.
+        """
+        if not isinstance(self._run.correction, config.WeightPrediction):
+            return 0.0
+        first = self._clock.first_backward(k)
+        steps = sum(first + earlier >= tick for earlier in range(batch))
+        return steps * self._stretch.rates[k][part.updates - self._stretch.first_step]
 
     def _crossing(self, x: Tensors) -> Tensors:
         """What one stage hands to the next: the same, with gradients that shrink on their way back."""

@@ -12,7 +12,7 @@ import torch
 import torch.fx.experimental.symbolic_shapes
 from torch import nn
 
-from bench.config import RunConfig
+from bench.config import RunConfig, WeightPrediction
 from bench.engine.agent import Agent, Piece
 from bench.engine.channels import Route
 from bench.engine.memory import Exchange
@@ -23,9 +23,10 @@ from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.prediction import Prediction
 from bench.engine.weights import Weights
 from bench.engine.world import World
-from bench.plan.correction import foresight, shrinkage
+from bench.plan.correction import shrinkage
 from bench.plan.memory import Footprint, LayerBytes
-from bench.plan.pipeline import Clock
+from bench.plan.pipeline import SPARE, Clock
+from bench.plan.rates import updates
 from bench.task.data import Batches
 from bench.task.tensors import Tensors, every, together
 
@@ -65,16 +66,16 @@ class Stage(Agent):
         batches: Batches,
         meter: Meter,
     ) -> None:
-        clock = self._clock = Clock(config.stages, config.staleness, 0)
+        longest = updates(1, config.max_steps, batches.batches)
+        clock = self._clock = Clock(config.stages, config.staleness, longest)
         self._stage, self._first, self._last = world.stage, world.stage == 0, world.stage == config.stages - 1
         delayed = clock.lag(self._stage) > 0
         self._forward_first = clock.forward_first(self._stage, config.replicas)
-        stashed = delayed and config.weights == "stashed"
-        foreseen = foresight(config.correction, clock, self._stage)
-        versions = clock.versions(self._stage) if stashed and not foreseen else 1
-        super().__init__(config, world, numerics, module, versions, batches, meter)
+        stashed, forwards = delayed and config.weights == "stashed", clock.versions(self._stage)
+        foreseen = delayed and isinstance(config.correction, WeightPrediction)
+        super().__init__(config, world, numerics, module, forwards if stashed and not foreseen else 1, batches, meter)
         self._shadow = self.weights.shadow() if delayed and config.weights == "recomputed" else None
-        self._prediction = Prediction(self.weights, self._optimizer, foreseen) if foreseen else None
+        self._prediction = Prediction(self.weights, self._optimizer, forwards) if foreseen else None
         self._shrinkage = shrinkage(config.correction, config.staleness)
         self._flight: deque[InFlight] = deque()
         self._connect(boundaries, clock)
@@ -84,29 +85,33 @@ class Stage(Agent):
         world, rank = self._world, self._world.rank
         previous, following = world.grid.previous(rank), world.grid.next(rank)
         self._inputs = self._input_gradients = self._outputs = self._output_gradients = None
-        forward_depth, backward_depth = clock.forward_hop + 2, clock.backward_hop + 2
         exchange = Exchange(world)
+        gradients = self._room(clock.backward_hop, 1)
         if previous is not None and into is not None:
-            held = clock.lag(self._stage) + 1
-            self._inputs = exchange.receiver(Route.activations(world, previous, previous), into, forward_depth, held)
-            self._input_gradients = exchange.sender(Route.gradients(world, rank, previous), into, backward_depth, 1)
+            room = self._room(clock.forward_hop, clock.lag(self._stage) + 1)
+            self._inputs = exchange.receiver(Route.activations(world, previous, previous), into, *room)
+            self._input_gradients = exchange.sender(Route.gradients(world, rank, previous), into, *gradients)
         if following is not None and out is not None:
-            held = clock.lag(self._stage + 1) + 1
-            self._outputs = exchange.sender(Route.activations(world, rank, following), out, forward_depth, held)
-            self._output_gradients = exchange.receiver(
-                Route.gradients(world, following, following), out, backward_depth, 1
-            )
+            room = self._room(clock.forward_hop, clock.lag(self._stage + 1) + 1)
+            self._outputs = exchange.sender(Route.activations(world, rank, following), out, *room)
+            self._output_gradients = exchange.receiver(Route.gradients(world, following, following), out, *gradients)
         exchange.close()
 
+    def _room(self, hop: int, held: int) -> tuple[int, int]:
+        """Messages of a channel that may be under way, and that its receiver holds: together no more than there are."""
+        batches = self._clock.batches
+        depth = min(hop + SPARE, batches)
+        return depth, min(held, batches - depth)
+
     # ------------------------------------------------------------------------------------------------------- training
-    def begin(self, stretch: Stretch) -> int:
-        """Get ready for a stretch of training; return its ticks."""
+    def begin(self, stretch: Stretch) -> Sequence[int]:
+        """Get ready for a stretch of training; return the ticks that this stage has a pass in."""
         self._stretch = stretch
         self._clock = Clock(self._config.stages, self._config.staleness, stretch.batches)
         for channel in (self._inputs, self._input_gradients, self._outputs, self._output_gradients):
             if channel is not None:
                 channel.open(stretch.batches)
-        return self._clock.ticks
+        return self._clock.busy(self._stage)
 
     def step(self, tick: int) -> None:
         """One tick. Both orders give the same bits: the forward uses the weights from before this tick's update."""
@@ -134,7 +139,7 @@ class Stage(Agent):
         x = self._input(batch)
         self.meter.enter("forward", batch)
         self._seed(batch)
-        weights = self._forward_weights()
+        weights = self._forward_weights(batch)
         if self._shadow is None:
             output = self._numerics.apply(weights.module, x)
         else:
@@ -149,11 +154,12 @@ class Stage(Agent):
             self.meter.enter("sending", batch)
             self._outputs.send(output)
 
-    def _forward_weights(self) -> Weights:
+    def _forward_weights(self, batch: int) -> Weights:
         if self._prediction is None:
             return self.weights
         update = self.weights.version - self._stretch.first_step
-        return self._prediction.ahead(self._stretch.rates[self._stage][update])
+        # Of the batches before this one as many are in flight, and each will make its update before this one's.
+        return self._prediction.ahead(batch - update, self._stretch.rates[self._stage][update])
 
     def _input(self, batch: int) -> Tensors:
         if self._inputs is None:

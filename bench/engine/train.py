@@ -133,13 +133,13 @@ class _Run:
         self._world.barrier()
         self._meter.start()
         said = started = time.perf_counter()
-        for tick in range(ticks):
+        for number, tick in enumerate(ticks, start=1):
             self._meter.tick(tick)
             self._method.step(tick)
             now = time.perf_counter()
             if now - said > PROGRESS_SECONDS:
                 said = now
-                done = min(tick + 1, stretch.batches)
+                done = min(number, stretch.batches)
                 speed = done * self._images_per_step / (now - started)
                 step = stretch.first_step + done
                 self._announce(event="progress", epoch=stretch.epoch, step=step, images_per_second=speed)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bench.config import Correction, RateDiscount, Shrink, WeightPrediction
-from bench.plan.pipeline import Clock
+from bench.config import Correction, RateDiscount, Shrink
 
 
 def discount(correction: Correction, delay: int, step: int, steps: int) -> float:
@@ -26,9 +25,3 @@ def discount(correction: Correction, delay: int, step: int, steps: int) -> float
 def shrinkage(correction: Correction, staleness: int) -> float:
     """Factor on a gradient that a stage receives from the next one (FDG, Zhuang et al. 2021, arXiv 1906.09108)."""
     return correction.beta if isinstance(correction, Shrink) and staleness else 1.0
-
-
-def foresight(correction: Correction, clock: Clock, stage: int) -> int:
-    """Momentum steps that a forward of ``stage`` looks ahead: as many as will be made before its gradient is applied
-    (SpecTrain, Chen et al. 2018, arXiv 1809.02839)."""
-    return clock.lag(stage) if isinstance(correction, WeightPrediction) else 0

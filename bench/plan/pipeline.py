@@ -18,6 +18,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+SPARE = 2
+"""Messages that may be under way beyond a hop: the depth of the channels between the stages."""
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -77,16 +80,21 @@ class Clock:
         """Ticks from a batch's forward in ``stage`` to its backward there: one round trip to the last stage."""
         return self.staleness * (self.stages - 1 - stage)
 
+    def busy(self, *stages: int) -> list[int]:
+        """Ticks in which one of ``stages`` has a pass to run, in order: two a batch at most, however long the lag."""
+        starts = [first(stage) for stage in stages for first in (self.first_forward, self.first_backward)]
+        return sorted({tick for start in starts for tick in range(start, start + self.batches)})
+
     def versions(self, stage: int) -> int:
-        """Weight versions that ``stage`` holds at once in a full pipeline: one per batch in flight, and the current."""
-        return self.lag(stage) + 1
+        """Weight versions that ``stage`` holds at most: those that the latest batch is stale by, and the current."""
+        return self.staleness_of(stage, max(self.batches - 1, 0)) + 1
 
     def in_flight(self, stage: int, replicas: int) -> int:
         """Batches that ``stage`` holds when a backward begins: between their forward and their backward, or in it.
 
-        F - B + 1 of them where the forward of the tick has been, as ``forward_first`` says.
+        F - B + 1 of them where the forward of the tick has been, as ``forward_first`` says, and no more than there are.
         """
-        return self.lag(stage) + (1 if self.forward_first(stage, replicas) else 0)
+        return min(self.lag(stage) + (1 if self.forward_first(stage, replicas) else 0), self.batches)
 
     def staleness_of(self, stage: int, batch: int) -> int:
         """Updates between the weights that the gradient of ``batch`` is taken at and those that it is applied to.

@@ -11,10 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.plan.costs import Array, Link, Noise, Setup, Times
-from bench.plan.pipeline import Clock
-
-SPARE = 2
-"""Messages that may be under way beyond a hop: the depth of the engine's channels."""
+from bench.plan.pipeline import SPARE, Clock
 
 
 def walk(setup: Setup, batches: int) -> Times:
@@ -50,7 +47,7 @@ class _Walk:
 
     def run(self) -> Times:
         stages = self._clock.stages
-        for tick in range(self._clock.ticks):
+        for tick in self._clock.busy(*range(stages)):
             noise = self._noise.draw()
             self._forward.run(tick, self._early, noise)
             first, end = self._backward.run(tick, (0, stages), noise[::-1])
@@ -77,7 +74,6 @@ class _Passes:
         order = slice(None, None, 1 if forward else -1)
         self._starts, self._batches = starts, clock.batches
         self._hop = clock.forward_hop if forward else clock.backward_hop
-        self._depth = self._hop + SPARE
         self._free, self._lock, self._compute, self._busy = accounts
         self._seconds, self._send, self._receive = (setup.table(name)[order] for name in (kind, "send", "receive"))
         self._data = setup.table("data") * (1.0 if forward else 0.0)
@@ -87,10 +83,11 @@ class _Passes:
         sizes = setup.table("message_bytes")[:-1][order]
         self._transfer = np.append(sizes / setup.link.bandwidth, np.zeros((1, replicas)), axis=0)
         self._link: Link = setup.link
-        # The row behind the last one takes nothing; messages of tick t lie at t modulo the length.
-        self._arrived = np.zeros((self._hop + 1, rows + 1, replicas))
+        # The row behind the last one takes nothing; messages of tick t lie at t modulo the length, which is that of a
+        # row's ticks where these are few.
+        self._arrived = np.zeros((min(self._hop + 1, self._batches), rows + 1, replicas))
         self._arrived[:, 0] = -np.inf
-        self._left = np.zeros((self._depth, rows, replicas))
+        self._left = np.zeros((min(self._hop + SPARE, self._batches), rows, replicas))
         self._taken = np.full((SPARE + 1, rows + 1, replicas), -np.inf)
 
     def run(self, tick: int, rows: tuple[int, int], noise: Array) -> tuple[int, int]:
@@ -104,7 +101,7 @@ class _Passes:
         begin = self._free[own] + self._data[own]
         slot, channel = self._gates(tick, own)
         if self._hop:
-            arrived = self._arrived[(tick - self._hop) % (self._hop + 1), own]
+            arrived = self._arrived[(tick - self._hop) % len(self._arrived), own]
         else:
             arrived = self._sweep(begin, self._receive[own] + work, slot, channel, own)
         ready = np.maximum(begin, arrived) + self._receive[own]
@@ -116,8 +113,8 @@ class _Passes:
         self._free[own] = sent
         self._taken[tick % (SPARE + 1), own] = ready
         left = np.maximum(sent, channel) + self._transfer[own]
-        self._left[tick % self._depth, own] = left
-        self._arrived[tick % (self._hop + 1), first + 1 : end + 1] = left + self._link.latency
+        self._left[tick % len(self._left), own] = left
+        self._arrived[tick % len(self._arrived), first + 1 : end + 1] = left + self._link.latency
         return first, end
 
     def flushed(self) -> Array:
@@ -131,14 +128,14 @@ class _Passes:
     def _gates(self, tick: int, own: slice) -> tuple[Array, Array]:
         """When a message of this tick may be handed over, and when the channel is free to carry it.
 
-        One slot too few was there until the message ``depth`` before it was taken: two ticks ago, by the next row.
-        Over a network the receives that are posted ahead are slots as well; sender and channel have ``depth`` each.
+        One slot too few was there until the message a hop and ``SPARE`` before it was taken: two ticks ago, by the next
+        row. Over a network the receives that are posted ahead are slots as well; sender and channel have as many each.
         """
-        before = self._left[(tick - 1) % self._depth, own]
+        before = self._left[(tick - 1) % len(self._left), own]
         taken = self._taken[(tick - SPARE) % (SPARE + 1), own.start + 1 : own.stop + 1] + self._link.latency
         if self._link.shared:
             return taken, before
-        return self._left[tick % self._depth, own].copy(), np.maximum(before, taken)
+        return self._left[tick % len(self._left), own].copy(), np.maximum(before, taken)
 
     def _sweep(self, begin: Array, work: Array, slot: Array, channel: Array, own: slice) -> Array:
         """Arrivals where all rows wait for the row before, in the same tick.
