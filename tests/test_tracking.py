@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,17 @@ import sqlalchemy
 
 from bench.__main__ import main
 from bench.config import ConfigError, MLflow, NoTracking, RunConfig
-from bench.study.process import is_alive, own_name
+from bench.study.process import BEAT_SECONDS, is_alive, is_here, machine, own_name
 from bench.study.record import KEYS, RecordError, RunFolder, WithoutResult
 from bench.study.runner import Runner
 from bench.study.shelf import Sweep
 from bench.study.tracking import MLflowTracker, TrackingError, tracker
-from tests.commands import TINY, read_json
+from tests.commands import TINY, await_that, read_json
 from tests.tiny import config
 
 EXPERIMENT = "staleness-bench"
-DEAD = 2**22 + 1
-"""Above the largest process id that Linux gives."""
+DEAD = f"{2**22 + 1}@{machine()}"
+"""Its id is above the largest one that Linux gives."""
 SEEDS = itertools.count()
 
 
@@ -217,7 +218,7 @@ def test_a_delivery_that_was_killed_is_taken_up_again(uri: str, point: RunConfig
     client = client_of(uri)
     client.update_run(run_id, status="RUNNING")
     client.delete_tag(run_id, "record")
-    client.set_tag(run_id, "process", str(DEAD))
+    client.set_tag(run_id, "process", DEAD)
     again = begun(uri, point)
     assert client.get_run(run_id).info.status == "KILLED"
     assert again.deliver(folder)
@@ -278,7 +279,7 @@ def test_the_parent_is_ended_by_whoever_opened_it(uri: str, tmp_path: Path) -> N
     first.start(points[0])
     name = Sweep((), tuple(point.hash() for point in points)).name
     (parent,) = runs_in(uri, f"tags.sweep = '{name}'")
-    client_of(uri).set_tag(parent.info.run_id, "process", f"{os.getppid()}")
+    client_of(uri).set_tag(parent.info.run_id, "process", f"{os.getppid()}@{machine()}")
     second = begun(uri, *points)
     second.deliver(write_run(tmp_path, points[1]))
     second.end("", failed=0)
@@ -318,8 +319,8 @@ def test_what_a_dead_process_left_running_is_ended(uri: str) -> None:
     for point in points:
         opened.start(point)
     client = client_of(uri)
-    client.set_tag(run_of(uri, left).info.run_id, "process", str(DEAD))
-    client.set_tag(run_of(uri, reused).info.run_id, "process", f"{os.getpid()}:1")
+    client.set_tag(run_of(uri, left).info.run_id, "process", DEAD)
+    client.set_tag(run_of(uri, reused).info.run_id, "process", f"{os.getpid()}:1@{machine()}")
     begun(uri)
     assert [run_of(uri, point).info.status for point in points] == ["KILLED", "RUNNING", "KILLED"]
     opened.fail(alive, "over", "failed")
@@ -328,12 +329,91 @@ def test_what_a_dead_process_left_running_is_ended(uri: str) -> None:
 
 def test_a_process_is_known_by_its_name() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
-        assert is_alive(str(process.pid))
+        name = f"{process.pid}@{machine()}"
+        assert is_alive(name, "")
         process.kill()
-    assert is_alive(own_name())
-    assert not is_alive(str(process.pid))
-    assert not is_alive("")
-    assert not is_alive(f"{10**30}")
+    assert is_alive(own_name(), "")
+    assert is_here(str(os.getpid()))
+    beat = str(int(time.time()))
+    assert not is_alive(name, beat)
+    assert not is_alive("", "")
+    assert not is_alive(f"{10**30}@{machine()}", beat)
+
+
+@pytest.mark.parametrize("where", ["other/boot/1", machine().replace("/", "/0", 1), ""])
+def test_a_process_of_another_machine_lives_while_its_heart_beats(where: str) -> None:
+    """Of the same host before it was started anew, too; and of a machine that the name tells nothing of."""
+    now = int(time.time())
+    for name in (f"{os.getpid()}@{where}", f"{2**22 + 1}@{where}"):
+        assert is_alive(name, str(now))
+        assert is_alive(name, str(now - 3 * round(BEAT_SECONDS)))
+        assert not is_alive(name, str(now - 6 * round(BEAT_SECONDS)))
+        assert not is_alive(name, "")
+        assert not is_alive(name, "now")
+
+
+def test_two_machines_at_one_sweep_have_each_its_runs(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is taken for dead by the other, and no run has the points of both."""
+    points = [config(seed=next(SEEDS)) for _ in range(2)]
+    first = begun(uri, *points)
+    first.start(points[0])
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("bench.study.process.machine", lambda: "other/boot/1")
+        second = begun(uri, *points)
+        second.start(points[0])
+        assert second.deliver(write_run(tmp_path / "second", points[0], finished="2026-01-01T00:02:00+00:00"))
+        second.end("", failed=0)
+    assert first.deliver(write_run(tmp_path / "first", points[0]))
+    runs = runs_in(uri, f"tags.config_hash = '{points[0].hash()}'")
+    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+    for run in runs:
+        assert len(client_of(uri).get_metric_history(run.info.run_id, "time/train_seconds")) == 2
+    assert {run.data.tags["process"].partition("@")[2] for run in runs} == {machine(), "other/boot/1"}
+    (parent,) = runs_in(uri, f"tags.sweep = '{Sweep((), tuple(point.hash() for point in points)).name}'")
+    assert parent.info.status == "RUNNING"
+    first.end("", failed=0)
+
+
+def test_what_another_machine_left_running_is_ended_when_its_heart_has_stopped(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And whatever has no name of a process is not ours."""
+    alive, dead = points = [config(seed=next(SEEDS)) for _ in range(2)]
+    opened = begun(uri)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("bench.study.process.machine", lambda: "other/boot/1")
+        for point in points:
+            opened.start(point)
+    client = client_of(uri)
+    client.set_tag(run_of(uri, dead).info.run_id, "heartbeat", "1000000000")
+    theirs = client.create_run(client.get_experiment_by_name(EXPERIMENT).experiment_id).info.run_id
+    begun(uri)
+    assert [run_of(uri, point).info.status for point in points] == ["RUNNING", "KILLED"]
+    assert client.get_run(theirs).info.status == "RUNNING"
+    for run_id in (theirs, run_of(uri, alive).info.run_id):
+        client.set_terminated(run_id)
+
+
+def _has_beaten(client: Any, run_id: str) -> bool:
+    return bool(int(client.get_run(run_id).data.tags["heartbeat"]))
+
+
+def test_the_heart_beats_while_anything_runs(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a sweep's own run too; it stops at the end, and starts again."""
+    monkeypatch.setattr("bench.study.process.BEAT_SECONDS", 0.01)
+    points = [config(seed=next(SEEDS)) for _ in range(2)]
+    opened, client = begun(uri, *points), client_of(uri)
+    for point in points:
+        opened.start(point)
+        running = [run_of(uri, point).info.run_id, run_of(uri, point).data.tags["mlflow.parentRunId"]]
+        for run_id in running:
+            client.set_tag(run_id, "heartbeat", "0")
+            await_that(partial(_has_beaten, client, run_id), 60, lambda: "no heartbeat")
+        opened.fail(point, "over", "failed")
+    opened.end("", failed=2)
+    await_that(lambda: not opened._heartbeat._is_beating, 60, lambda: "the heart goes on beating")
 
 
 def test_a_mirror_that_breaks_says_so(uri: str, point: RunConfig, folder: RunFolder) -> None:

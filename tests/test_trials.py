@@ -14,11 +14,13 @@ import pytest
 
 from bench.config import ConfigError
 from bench.study.compose import single
+from bench.study.process import machine
 from bench.study.space import space_of
 from bench.study.trials import Trials
 from bench.study.tuning import TUNE, study_of
+from tests.commands import await_that
 
-DEAD = f"{2**22 + 1}:7"
+DEAD = f"{2**22 + 1}:7@{machine()}"
 """No process has this name: Linux gives no such id."""
 
 
@@ -92,6 +94,35 @@ def test_a_trial_whose_process_is_dead_is_tried_once_more(database: Path) -> Non
     assert trials.is_over()
     assert states(trials) == ["FAIL", "FAIL", "COMPLETE"]
     assert [trial.state.name for trial in trials.counted()] == ["FAIL", "COMPLETE"]
+
+
+def test_a_trial_of_another_machine_is_its_own_while_its_heart_beats(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process id means nothing here."""
+    trials = opened(database, "trials=1")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("bench.study.process.machine", lambda: "other/boot/1")
+        there = opened(database, "trials=1").claim()
+    assert there is not None
+    assert trials.claim() is None
+    assert not trials.is_over()
+    there.trial.set_user_attr("heartbeat", "1000000000")
+    again = trials.claim()
+    assert again is not None
+    assert again.settings == there.settings
+    assert states(trials) == ["FAIL", "RUNNING"]
+
+
+def test_the_heart_beats_while_a_trial_runs(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.study.process.BEAT_SECONDS", 0.01)
+    trials = opened(database, "trials=1")
+    claim = trials.claim()
+    assert claim is not None
+    claim.trial.set_user_attr("heartbeat", "0")
+    await_that(lambda: int(trials.all()[0].user_attrs["heartbeat"]), 60, lambda: "no heartbeat")
+    trials.finish(claim, [0.5])
+    await_that(lambda: not trials._heartbeat._is_beating, 60, lambda: "the heart goes on beating")
 
 
 def test_a_process_killed_before_it_wrote_its_name_is_dead(database: Path) -> None:

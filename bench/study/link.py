@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean
 
 from bench.config import ConfigError
-from bench.study.process import is_alive
+from bench.study.process import is_here
 
 NAMESPACES = Path("/var/run/netns")
 NAME = "staleness-bench-{process}-{end}"
@@ -137,7 +137,7 @@ def _remove_left_behind() -> None:
             continue
         # An id is all that a name tells of its process, and ids are given out again. Whoever has it now, the namespace
         # stays: it costs little, and another command may be measuring there. This process's own id is no other's.
-        if int(process[1]) == os.getpid() or not is_alive(process[1]):
+        if int(process[1]) == os.getpid() or not is_here(process[1]):
             # Another command that starts may be removing it too.
             with suppress(subprocess.CalledProcessError):
                 _remove([name])

@@ -1,31 +1,61 @@
-"""Names for processes that outlive them: a process id is given out again, after a power cut soon."""
+"""Names for processes that outlive them and are read on other machines, and who of those that had them still lives.
+
+A process id is given out again, after a power cut soon, and every machine and container gives out the same ones.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import time
 from pathlib import Path
+
+BEAT_SECONDS = 60.0
+"""Between two heartbeats of a living process."""
+DEAD_SECONDS = 5 * BEAT_SECONDS
+"""Without a heartbeat, after which a process of another machine counts as dead; clocks may differ by half of it."""
 
 
 def own_name() -> str:
-    """This process: its id and, where the system tells, the clock tick since boot at which it started."""
-    return _name(os.getpid())
+    """This process: its id and, where the system tells, the clock tick since boot at which it started; and where."""
+    return f"{_process(os.getpid())}@{machine()}"
 
 
-def is_alive(name: str) -> bool:
-    """Whether the process of this machine that had the name is still there."""
-    if not name.partition(":")[0].isdigit():
-        return False
-    number = int(name.partition(":")[0])
+def machine() -> str:
+    """Where process ids mean something to this process: a host since it was started, and there a container."""
+    boot = container = ""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        container = str(os.stat("/proc/self/ns/pid").st_ino)
+    return "/".join([platform.node(), boot, container])
+
+
+def heartbeat() -> str:
+    """What a living process leaves beside its name, again and again: the Unix time, in seconds."""
+    return str(int(time.time()))
+
+
+def is_alive(name: str, beat: str) -> bool:
+    """Whether a process is still there: one of this machine by its id, any other by its last heartbeat."""
+    process, _, where = name.partition("@")
+    if where == machine():
+        return is_here(process)
+    return beat.isdigit() and time.time() - int(beat) < DEAD_SECONDS
+
+
+def is_here(process: str) -> bool:
+    """Whether a process of this machine is still there, by its id and what else its name told of it."""
+    number = int(process.partition(":")[0])
     with contextlib.suppress(PermissionError):
         try:
             os.kill(number, 0)
         except (ProcessLookupError, OverflowError):
             return False
-    return ":" not in name or name == _name(number)
+    return ":" not in process or process == _process(number)
 
 
-def _name(number: int) -> str:
+def _process(number: int) -> str:
     try:
         # The name of the program, in brackets, may hold anything.
         fields = Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

@@ -16,13 +16,12 @@ from typing import Any, Protocol
 
 from bench.config import ConfigError, MLflow, RunConfig, Tracking, parse_recorded
 from bench.study import mirror
-from bench.study.process import is_alive, own_name
+from bench.study.experiment import Experiment, is_free, tag
+from bench.study.heartbeat import TALKING, Heartbeat
 from bench.study.record import RecordError, RunFolder, WithoutResult
 from bench.study.shelf import Sweep
 from bench.study.store import alone, await_writers, first_line, open_store, settled, silenced, wrong_uri
 
-METRICS_A_CALL = 1000
-RUNS_A_PAGE = 1000
 SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 
@@ -101,8 +100,7 @@ class MLflowTracker:
 
     def __init__(self, tracking: MLflow) -> None:
         self._tracking = tracking
-        self._client: Any = None
-        self._experiment = ""
+        self._experiment: Experiment
         self._sweep = Sweep((), ())
         self._delivered: dict[str, str] = {}
         """The ``record`` tag of each finished run, by hash, as it was at the beginning."""
@@ -112,6 +110,7 @@ class MLflowTracker:
         self._owned = False
         """Whether the parent is this process's to end: another one may be at the same sweep."""
         self._outcomes: Counter[str] = Counter()
+        self._heartbeat = Heartbeat(self._beat)
         self._outages = 0
         self._is_away = False
 
@@ -120,19 +119,19 @@ class MLflowTracker:
             import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     def begin(self, sweep: Sweep) -> None:
-        """Open MLflow, and end as KILLED what a dead process of this machine left RUNNING."""
+        """Open MLflow, and end what dead processes left RUNNING."""
         self._sweep = sweep
-        with settled(SETTINGS | IMPATIENCE), silenced():
+        with TALKING, settled(SETTINGS | IMPATIENCE), silenced():
             from mlflow.exceptions import MlflowException
 
             with alone(self._tracking):
-                self._client, self._experiment = open_store(self._tracking)
+                self._experiment = Experiment(*open_store(self._tracking))
                 try:
-                    self._reap()
-                    finished = self._search("attributes.status = 'FINISHED'")
+                    self._experiment.reap()
+                    finished = self._experiment.search("attributes.status = 'FINISHED'")
                 except MlflowException as error:
                     raise wrong_uri(self._tracking.uri, error) from None
-        self._delivered = {_tag(run, "config_hash"): _tag(run, "record") for run in finished}
+        self._delivered = {tag(run, "config_hash"): tag(run, "record") for run in finished}
 
     def start(self, config: RunConfig) -> None:
         with self._talking():
@@ -148,15 +147,15 @@ class MLflowTracker:
             return False
         with self._talking():
             known = self._runs_of(config)
-            if digest in [_tag(run, "record") for run in known if run.info.status == "FINISHED"]:
+            if digest in [tag(run, "record") for run in known if run.info.status == "FINISHED"]:
                 return False
-            if config.hash() not in self._started and not all(map(self._is_free, known)):
+            if config.hash() not in self._started and not all(map(is_free, known)):
                 # Whoever has made the run is about to deliver it.
                 return False
             # Before there is a run: what cannot be read must not leave one that never ends.
             content = mirror.content(record, folder)
             run_id = self._started.pop(config.hash(), None) or self._open(config)
-            self._send(run_id, content)
+            self._experiment.send(run_id, content)
             self._client.set_tag(run_id, "record", digest)
             self._client.set_terminated(run_id, "FINISHED", end_time=mirror.milliseconds(record["finished"]))
         return True
@@ -172,12 +171,12 @@ class MLflowTracker:
         if not self._sweep.is_family:
             return
         with self._talking():
-            found = self._search(f"tags.sweep = '{self._sweep.name}'")
+            found = self._experiment.search(f"tags.sweep = '{self._sweep.name}'")
             if self._parent is None and [run.info.status for run in found] == ["FINISHED"]:
                 return
             parent = self._join()
             # Of several processes at one study, the last one to end has all of its runs.
-            self._owned = self._owned or any(run.info.run_id == parent and self._is_free(run) for run in found)
+            self._owned = self._owned or any(run.info.run_id == parent and is_free(run) for run in found)
             if not self._owned:
                 return
             for status, count in {**self._outcomes, "failed": failed}.items():
@@ -187,87 +186,62 @@ class MLflowTracker:
             for file in files:
                 self._client.log_artifact(parent, str(file))
             self._client.set_terminated(parent, "FAILED" if failed else "FINISHED")
+            self._owned = False
 
     def interrupt(self) -> None:
         if self._parent is not None and self._owned:
             with self._talking():
                 self._client.set_terminated(self._parent, "KILLED")
+                self._owned = False
 
     # ------------------------------------------------------------------------------------------------- runs and parents
     def _open(self, config: RunConfig) -> str:
         """The id of a point's run, RUNNING: one that has never finished is taken up again, else a new one."""
         parent = self._join()
+        self._heartbeat.start()
         for run in self._runs_of(config):
-            if run.info.status != "FINISHED" and self._is_free(run):
-                self._reopen(run, parent)
+            if run.info.status != "FINISHED" and is_free(run):
+                self._experiment.reopen(run, parent)
                 return str(run.info.run_id)
-        tags = mirror.tags(config) | {"process": own_name()} | ({"mlflow.parentRunId": parent} if parent else {})
-        run_id = self._client.create_run(self._experiment, tags=tags, run_name=mirror.name(config)).info.run_id
+        tags = mirror.tags(config) | ({"mlflow.parentRunId": parent} if parent else {})
+        run_id = self._experiment.create(mirror.name(config), tags)
         self._client.log_batch(run_id, params=mirror.parameters(config))
-        return str(run_id)
-
-    def _reopen(self, run: Any, parent: str | None) -> None:
-        self._client.update_run(run.info.run_id, status="RUNNING")
-        self._client.set_tag(run.info.run_id, "process", own_name())
-        if parent:
-            self._client.set_tag(run.info.run_id, "mlflow.parentRunId", parent)
-        for key in {"error", "status"} & set(run.data.tags):
-            self._client.delete_tag(run.info.run_id, key)
+        return run_id
 
     def _join(self) -> str | None:
         """The parent's id; looked for, reopened or created at the first need of it."""
         if self._parent is not None or not self._sweep.is_family:
             return self._parent
-        found = self._search(f"tags.sweep = '{self._sweep.name}'")
-        self._owned = not found or self._is_free(found[0])
+        found = self._experiment.search(f"tags.sweep = '{self._sweep.name}'")
+        self._owned = not found or is_free(found[0])
         if not found:
-            tags = mirror.parent_tags(self._sweep) | {"process": own_name()}
-            created = self._client.create_run(self._experiment, tags=tags, run_name=mirror.parent_name(self._sweep))
-            self._parent = created.info.run_id
+            self._parent = self._experiment.create(mirror.parent_name(self._sweep), mirror.parent_tags(self._sweep))
         else:
             self._parent = found[0].info.run_id
             if self._owned:
-                self._reopen(found[0], None)
+                self._experiment.reopen(found[0], None)
         return self._parent
 
-    def _send(self, run_id: str, content: mirror.Content) -> None:
-        for first in range(0, len(content.metrics), METRICS_A_CALL):
-            self._client.log_batch(run_id, metrics=content.metrics[first : first + METRICS_A_CALL])
-        self._client.log_batch(run_id, tags=content.tags)
-        self._client.log_inputs(run_id, content.inputs)
-        for file in content.files:
-            self._client.log_artifact(run_id, str(file))
-
     def _runs_of(self, config: RunConfig) -> list[Any]:
-        return self._search(f"tags.config_hash = '{config.hash()}'")
+        return self._experiment.search(f"tags.config_hash = '{config.hash()}'")
 
-    def _search(self, query: str) -> list[Any]:
-        """Runs of the experiment, newest first."""
-        runs: list[Any] = []
-        token = None
-        while token is not None or not runs:
-            page = self._client.search_runs([self._experiment], query, max_results=RUNS_A_PAGE, page_token=token)
-            runs += page
-            token = page.token
-            if not token:
-                break
-        return runs
+    def _beat(self) -> bool:
+        """Tell that what runs does; whether anything is left to tell of."""
+        parent = [self._parent] if self._parent and self._owned else []
+        running = [*parent, *self._started.values()]
+        if running:
+            with contextlib.suppress(TrackingError), self._talking():
+                for run_id in running:
+                    self._experiment.beat(run_id)
+        return bool(running)
 
-    def _is_free(self, run: Any) -> bool:
-        """Whether no living process is at a run but this one."""
-        name = _tag(run, "process")
-        return run.info.status != "RUNNING" or name == own_name() or not is_alive(name)
-
-    def _reap(self) -> None:
-        """A process that was killed by force leaves its runs RUNNING for ever."""
-        for run in self._search(f"attributes.status = 'RUNNING' and tags.host = '{mirror.host()}'"):
-            if not is_alive(_tag(run, "process")):
-                self._client.set_tag(run.info.run_id, "status", "killed")
-                self._client.set_terminated(run.info.run_id, "KILLED")
+    @property
+    def _client(self) -> Any:
+        return self._experiment.client
 
     @contextlib.contextmanager
     def _talking(self) -> Iterator[None]:
-        with settled(SETTINGS | IMPATIENCE), silenced():
+        with TALKING, settled(SETTINGS | IMPATIENCE), silenced():
             from mlflow.exceptions import MlflowException
 
             try:
@@ -280,10 +254,6 @@ class MLflowTracker:
                 message = f"tracking.uri={self._tracking.uri!r}: {first_line(error)}"
                 raise TrackingError(message, self._outages) from None
             self._is_away = False
-
-
-def _tag(run: Any, key: str) -> str:
-    return str(run.data.tags.get(key, ""))
 
 
 def _config(folder: RunFolder, record: dict[str, Any]) -> RunConfig:

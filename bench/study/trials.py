@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.config import ConfigError
 from bench.study import sqlite
-from bench.study.process import is_alive, own_name
+from bench.study.heartbeat import TALKING, Heartbeat
+from bench.study.process import heartbeat, is_alive, own_name
 from bench.study.record import flatten
 from bench.study.space import Space
 from bench.study.tuning import Study
@@ -54,6 +55,9 @@ class Trials:
         self._wanted = study
         self._study: OptunaStudy
         self._space: Space
+        self._running: dict[int, Trial] = {}
+        """The trials that this process has claimed and not ended, by number."""
+        self._heartbeat = Heartbeat(self._beat)
 
     def open(self, space: Space) -> None:
         """Take up the study, or begin it.
@@ -89,7 +93,10 @@ class Trials:
             if self._used() >= self._wanted.trials and not self._in("WAITING"):
                 return None
             trial = self._study.ask()
+            trial.set_user_attr("heartbeat", heartbeat())
             trial.set_user_attr("process", own_name())
+            self._running[trial.number] = trial
+            self._heartbeat.start()
             settings = trial.user_attrs.get("settings") or self._space.suggest(trial)
             trial.set_user_attr("settings", settings)
             trial.set_user_attr("run", self._space.run(settings).hash())
@@ -117,6 +124,7 @@ class Trials:
         """A trial has its result, one number for each objective."""
         with self._alone():
             self._study.tell(claim.trial, values)
+            self._running.pop(claim.trial.number, None)
 
     def prune(self, claim: Claim) -> None:
         """A trial was ended early."""
@@ -124,6 +132,7 @@ class Trials:
 
         with self._alone():
             self._study.tell(claim.trial, state=TrialState.PRUNED)
+            self._running.pop(claim.trial.number, None)
 
     def fail(self, claim: Claim) -> bool:
         """A trial has failed, or was interrupted; whether it is to be tried again."""
@@ -171,13 +180,22 @@ class Trials:
 
     def _reap(self) -> None:
         for trial in self._in("RUNNING"):
-            if not is_alive(str(trial.user_attrs.get("process", ""))):
+            process, beat = (str(trial.user_attrs.get(key, "")) for key in ("process", "heartbeat"))
+            if not is_alive(process, beat):
                 self._fail(trial.number)
+
+    def _beat(self) -> bool:
+        """Tell that the trials of this process run; whether any is left to tell of."""
+        with contextlib.suppress(ConfigError), self._alone():
+            for trial in self._running.values():
+                trial.set_user_attr("heartbeat", heartbeat())
+        return bool(self._running)
 
     def _fail(self, number: int) -> None:
         from optuna.storages import RetryHeartbeatStaleTrialCallback
         from optuna.trial import TrialState
 
+        self._running.pop(number, None)
         failed = self._study.tell(number, state=TrialState.FAIL)
         RetryHeartbeatStaleTrialCallback(max_retry=1)(self._study, failed)
 
@@ -210,7 +228,7 @@ class Trials:
 
         database = Path(self._wanted.tuning.database)
         try:
-            with sqlite.locked(database), warnings.catch_warnings():
+            with TALKING, sqlite.locked(database), warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 with quiet():
                     yield
