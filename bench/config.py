@@ -350,7 +350,8 @@ class Shrink:
 
 @dataclass(frozen=True)
 class RateDiscount:
-    """A stage's rate is divided by its staleness to a power that falls from 1 to 0 (PipeMare, arXiv 1910.05124)."""
+    """A stage's rate is divided by its staleness to a power that falls from 1 to 0: the first of PipeMare's three
+    techniques (arXiv 1910.05124)."""
 
     __pydantic_config__ = STRICT
     name: Literal["lr_discount"]

@@ -10,8 +10,8 @@ from bench.config import Correction, RateDiscount, Shrink
 def discount(correction: Correction, delay: int, step: int, steps: int) -> float:
     """Of the learning rate, what a stage takes whose gradients are ``delay`` updates old.
 
-    ``delay^-q``, where q falls linearly from 1 at the first update to 0 (PipeMare, Yang et al. 2021, arXiv 1910.05124,
-    technique 1).
+    ``delay^-q``, where q falls linearly from 1 at the first update to 0: the first of the three techniques of PipeMare
+    (Yang et al. 2021, arXiv 1910.05124).
 
     Args:
         step: the update, ``0 .. steps - 1``.
