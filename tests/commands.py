@@ -1,7 +1,9 @@
-"""The command line as a user has it: processes in a session of their own, which can be counted when they are gone."""
+"""The command line as a user has it: run by this process, as importing torch and MLflow takes seconds; or, where it is
+to be interrupted or killed, by processes in a session of their own, which can be counted when they are gone."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,9 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from bench.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 BENCH = (sys.executable, "-m", "bench")
@@ -36,6 +40,27 @@ RATES = "constant, cosine, exponential, inverse_log, inverse_time, multistep, on
 """What ``lr`` may be, as a message says it."""
 
 
+LONG = 300.0
+"""Seconds, for whatever will come: a busy machine takes its time, and a test that fails may take its own."""
+
+
+class Said(NamedTuple):
+    """What a command has answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+def said(folder: Path, *words: str) -> Said:
+    """What ``python -m bench`` answers to these words in a folder, run by this process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err):
+        code = main(words)
+    return Said(code, out.getvalue(), err.getvalue())
+
+
 class Command:
     """A running command; what it and its descendants say goes to files."""
 
@@ -58,7 +83,7 @@ class Command:
     def stdout(self) -> str:
         return (self.folder / "stdout").read_text()
 
-    def wait(self, seconds: float) -> int:
+    def wait(self, seconds: float = LONG) -> int:
         return self.process.wait(seconds)
 
     def members(self) -> dict[int, int]:
@@ -81,9 +106,9 @@ class Command:
         launchers = {process for process, parent in members.items() if parent in servers}
         return sorted(process for process, parent in members.items() if parent in launchers)
 
-    def assert_gone(self, seconds: float) -> None:
-        """No process of the command's is left after so many seconds."""
-        await_that(lambda: not self.members(), seconds, lambda: f"{self.members()} are left of {self.process.args!r}")
+    def assert_gone(self) -> None:
+        """No process of the command's stays."""
+        await_that(lambda: not self.members(), lambda: f"{self.members()} are left of {self.process.args!r}")
 
     def end(self) -> None:
         """Kill whatever is left."""
@@ -92,7 +117,7 @@ class Command:
                 os.kill(process, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        self.process.wait(10)
+        self.process.wait(LONG)
 
 
 @contextmanager
@@ -105,22 +130,22 @@ def command(words: Sequence[str], folder: Path, **environment: str) -> Iterator[
         running.end()
 
 
-def await_that(condition: Callable[[], object], seconds: float, what: Callable[[], str]) -> None:
-    """``what`` says, where it did not come true in time, what was instead."""
-    end = time.monotonic() + seconds
+def await_that(condition: Callable[[], object], what: Callable[[], str]) -> None:
+    """``what`` says, where it did not come true in any time, what was instead."""
+    end = time.monotonic() + LONG
     while not condition():
-        assert time.monotonic() < end, f"after {seconds} s: {what()}"
+        assert time.monotonic() < end, f"after {LONG} s: {what()}"
         time.sleep(0.05)
 
 
-def await_event(running: Command, pattern: str, seconds: float = 60) -> Path:
+def await_event(running: Command, pattern: str) -> Path:
     """The folder of the run whose ``events.jsonl`` matches: its ranks train once it has one."""
 
     def found() -> list[Path]:
         assert running.process.poll() is None, running.stderr
         return [path for path in running.folder.glob(pattern) if path.read_text()]
 
-    await_that(found, seconds, lambda: f"no {pattern}; {running.stderr}")
+    await_that(found, lambda: f"no {pattern}; {running.stderr}")
     return found()[0].parent
 
 

@@ -45,7 +45,7 @@ def _namespaces(process: int) -> list[str]:
 
 
 @pytest.mark.usefixtures("rights")
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_messages_cross_the_shaped_line_and_nothing_stays(tmp_path: Path) -> None:
     words = [*SMALL, *CUT, "staleness=2"]
     with linked() as link:
@@ -80,18 +80,18 @@ def network(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
             answers = [_ip(f"pids {name}") for name in _namespaces(process.pid)]
             return len("".join(answers).split()) >= 4
 
-        await_that(ranks, 60, lambda: running.stderr)
+        await_that(ranks, lambda: running.stderr)
         yield process
         assert running.stderr.splitlines()[-1] == "bench: interrupted"
 
 
 @pytest.mark.usefixtures("rights")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_leaves_nothing(network: subprocess.Popen[bytes], number: signal.Signals) -> None:
     inside = [int(word) for name in _namespaces(network.pid) for word in _ip(f"pids {name}").split()]
     network.send_signal(number)
-    assert network.wait(30) == 130
+    assert network.wait() == 130
     assert _namespaces(network.pid) == []
     assert [process for process in inside if Path(f"/proc/{process}/cwd").exists()] == []
 
@@ -122,9 +122,9 @@ def test_what_a_killed_command_has_left_is_removed_by_the_next(tmp_path: Path) -
     """Its namespaces, and what still runs in them."""
     with command([sys.executable, "-c", HOLD], tmp_path) as running:
         process = running.process
-        await_that(lambda: running.stdout, 30, lambda: running.stderr)
+        await_that(lambda: running.stdout, lambda: running.stderr)
         process.kill()
-        process.wait(10)
+        process.wait()
         assert len(_namespaces(process.pid)) == 2
         inside = int(_ip(f"pids staleness-bench-{process.pid}-0"))
         with linked():

@@ -21,7 +21,7 @@ from bench.study.tracking import TrackingError
 from tests.test_tracking import begun, client_of, run_of, runs_in, write_run
 from tests.tiny import config
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(600)
 POINTS = [config(seed=seed) for seed in (0, 1, 2)]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.commands import BENCH, TINY, command, read_json
+from tests.commands import TINY, command, read_json, said
 
 RUN = (*TINY, "stages=2", "staleness=2")
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
@@ -38,7 +38,7 @@ def _torchrun(port: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder with ``two_nodes/`` and ``here/``; the four processes of three commands start at once."""
+    """The folder with ``two_nodes/`` and ``here/``, which are trained at the same time."""
     folder = tmp_path_factory.mktemp("started")
     torchrun = _torchrun(_free_port())
     with ExitStack() as stack:
@@ -46,11 +46,11 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             stack.enter_context(command([*torchrun, *RUN, f"runs_dir={folder}/two_nodes"], folder / name, **LOOPBACK))
             for name in ("first", "second")
         ]
-        words = ["-m", *RUN, f"runs_dir={folder}/here", "engine=distributed,reference"]
-        here = stack.enter_context(command([*BENCH, *words], folder / "third"))
-        for running in (*nodes, here):
-            assert running.wait(120) == 0, running.stderr
-            running.assert_gone(5)
+        here = said(folder, "-m", *RUN, f"runs_dir={folder}/here", "engine=distributed,reference")
+        assert here.code == 0, here.err
+        for running in nodes:
+            assert running.wait() == 0, running.stderr
+            running.assert_gone()
         yield folder
 
 

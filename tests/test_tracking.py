@@ -410,10 +410,10 @@ def test_the_heart_beats_while_anything_runs(uri: str, monkeypatch: pytest.Monke
         running = [run_of(uri, point).info.run_id, run_of(uri, point).data.tags["mlflow.parentRunId"]]
         for run_id in running:
             client.set_tag(run_id, "heartbeat", "0")
-            await_that(partial(_has_beaten, client, run_id), 60, lambda: "no heartbeat")
+            await_that(partial(_has_beaten, client, run_id), lambda: "no heartbeat")
         opened.fail(point, "over", "failed")
     opened.end("", failed=2)
-    await_that(lambda: not opened._heartbeat._is_beating, 60, lambda: "the heart goes on beating")
+    await_that(lambda: not opened._heartbeat._is_beating, lambda: "the heart goes on beating")
 
 
 def test_a_mirror_that_breaks_says_so(uri: str, point: RunConfig, folder: RunFolder) -> None:

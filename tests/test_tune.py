@@ -25,7 +25,7 @@ from bench.study.trials import Trials
 from bench.study.tuning import TUNE, study_of
 from tests.commands import BENCH, ROOT, TINY, Command, await_event, await_that, command, read_json
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(600)
 SMALL = (
     *(word for word in TINY if not word.startswith("tracking")),
     "model=mlp",
@@ -218,13 +218,13 @@ def test_a_study_that_was_killed_goes_on(home: Path) -> None:
     with command(words, home) as first:
         time.sleep(1.0)
         first.process.send_signal(signal.SIGKILL)
-        first.assert_gone(10)
+        first.assert_gone()
     with command(words, home) as second:
         left = await_event(second, "runs/*/events.jsonl").name
         second.process.send_signal(signal.SIGKILL)
-        second.assert_gone(10)
+        second.assert_gone()
     with command(words, home) as third:
-        assert third.wait(100) == 0, third.stderr
+        assert third.wait() == 0, third.stderr
     trials = trials_of(home, "epochs=60", "tuning.pruning=false").all()
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
     runs = [str(trial.user_attrs["run"]) for trial in trials]
@@ -260,7 +260,7 @@ def test_processes_share_a_study(home: Path) -> None:
     """Each trial is run by one of them, and the last one to end tells MLflow."""
     words = tuned("tuning.pruning=false", "epochs=2", "tuning.repeats=1")
     with command(words, home) as first, command(words, home) as second:
-        codes = [running.wait(150) for running in (first, second)]
+        codes = [running.wait() for running in (first, second)]
         assert codes == [0, 0], first.stderr + second.stderr
         said = [
             sum("small " in line and ": test accuracy" in line for line in one.stderr.splitlines())
@@ -294,7 +294,7 @@ def test_a_pruned_trial_ends_its_ranks_within_two_seconds(hopeless: Command) -> 
     folder = await_event(hopeless, "runs/*/events.jsonl")
     ranks = hopeless.ranks()
     assert len(ranks) == 2
-    await_that((folder / "failure.json").exists, 100, lambda: hopeless.stderr)
+    await_that((folder / "failure.json").exists, lambda: hopeless.stderr)
     assert not set(ranks) & set(hopeless.members())
     failure = read_json(folder / "failure.json")
     assert failure["status"] == "pruned"
@@ -302,7 +302,7 @@ def test_a_pruned_trial_ends_its_ranks_within_two_seconds(hopeless: Command) -> 
     events = (folder / "events.jsonl").read_text().splitlines()
     ended = next(line for line in events if '"event": "epoch"' in line and '"epoch": 20,' in line)
     assert failure["time"] - float(ended.split('"time": ')[1].split(",")[0]) < 2.0
-    assert hopeless.wait(60) == 0, hopeless.stderr
+    assert hopeless.wait() == 0, hopeless.stderr
     assert not (folder / "record.json").exists()
     table = pandas.read_csv(hopeless.folder / "results/studies/trials.csv")
     assert list(table["state"]) == ["complete"] * 4 + ["pruned"]
