@@ -557,9 +557,14 @@ class RunConfig:
         return canonical(self.resolved())
 
     def hash(self) -> str:
-        """Names the run: 12 hexadecimal digits of the SHA-256 of :meth:`canonical`."""
-        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Names the run: :func:`hash_of` its keys."""
+        return hash_of(self.resolved())
+
+
+def hash_of(resolved: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits of the SHA-256 of :func:`canonical`."""
+    text = json.dumps(canonical(resolved), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from bench.study.compose import compose
 from bench.study.elsewhere import Call
 from bench.study.links import Links, neighbours
 from bench.study.predict import figures, replay
-from bench.study.record import KEYS, SCHEMA
 from bench.study.speedups import speedups
 from bench.study.workload import Way, Workload, buckets, way_of
 from bench.task import sources
 from tests.commands import TINY
+from tests.records import record_of
 
 NETWORK = ("--bandwidth=10", "--latency=20")
 FREE = Links(Link(), Link())
@@ -104,33 +104,19 @@ def test_one_agent_is_compared_with_nothing(capsys: pytest.CaptureFixture[str]) 
 
 
 # ------------------------------------------------------------------------------------------------------ beside a record
-def agent(stage: int, **seconds: float) -> dict[str, Any]:
-    kinds = ("forward", "backward", "update", "data", "sending", "averaging")
-    return {"stage": stage, "replica": 0, "seconds": dict.fromkeys(kinds, 0.0) | seconds}
-
-
-def record_of(words: tuple[str, ...], staleness: int) -> dict[str, Any]:
+def made_up(words: tuple[str, ...], staleness: int) -> dict[str, Any]:
     """Two epochs of three batches; their stages take 1 + 2 and 1 + 2 seconds."""
     seconds = {"forward": 6.0, "backward": 12.0}
-    parts = [(0, 1, 96), (2, 4, 0)]
-    config = compose([*words, f"staleness={staleness}"])
-    return dict.fromkeys(KEYS) | {
-        "schema": SCHEMA,
-        "status": "done",
-        "config": config.resolved(),
-        "config_hash": config.hash(),
-        "environment": {"oversubscribed": False},
-        "partition": [{"first_layer": a, "last_layer": b, "message_bytes": size} for a, b, size in parts],
-        "epochs": [{"step": 3}, {"step": 6}],
-        "agents": [agent(1, **seconds), agent(0, **seconds)],
-        "metrics": {
-            "throughput/images_per_second": 1.25,
-            "throughput/efficiency": 0.6,
-            "locking/forward_fraction": 0.04,
-            "locking/backward_fraction": 0.1,
-            "locking/update_fraction": 0.0,
-        },
-    }
+    parts = {0: (0, 1, 96), 1: (2, 4, 0)}
+    names = ("first_layer", "last_layer", "message_bytes")
+    record = record_of(compose([*words, f"staleness={staleness}"]), 1.25, [0.1, 0.2])
+    record["epochs"] = [epoch | {"step": 3 * number} for number, epoch in enumerate(record["epochs"], start=1)]
+    record["partition"] = [{"stage": stage, **dict(zip(names, part, strict=True))} for stage, part in parts.items()]
+    record["agents"] = [agent | {"seconds": seconds} for agent in record["agents"][::-1]]
+    locks = {"forward": 0.04, "backward": 0.1, "update": 0.0}
+    record["metrics"] |= {f"locking/{lock}_fraction": share for lock, share in locks.items()}
+    record["metrics"]["throughput/efficiency"] = 0.6
+    return record
 
 
 def workload_of(words: tuple[str, ...], staleness: int, links: Links = FREE) -> Workload:
@@ -150,13 +136,13 @@ PAIR = (*TINY, "stages=2")
     ],
 )
 def test_a_record_is_walked_with_its_own_seconds(staleness: int, expected: list[float]) -> None:
-    found = figures(replay(record_of(PAIR, staleness), workload_of(PAIR, staleness)), images=4)
+    found = figures(replay(made_up(PAIR, staleness), workload_of(PAIR, staleness)), images=4)
     assert found == pytest.approx(expected)
 
 
 def test_a_record_is_printed_beside_the_prediction(capsys: pytest.CaptureFixture[str]) -> None:
     words = (*PAIR, "runs_dir=made")
-    record = record_of(words, 1)
+    record = made_up(words, 1)
     config = compose([*words, "staleness=1"])
     folder_of(config).write_record(record)
     assert main(["predict", *words, "staleness=1", "--bandwidth=1e9", "--latency=0", "--jitter=0"]) == 0
@@ -172,19 +158,19 @@ def test_a_record_is_printed_beside_the_prediction(capsys: pytest.CaptureFixture
 
 
 def test_agents_that_share_cores_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    record = record_of(PAIR, 1) | {"environment": {"oversubscribed": True}}
+    record = made_up(PAIR, 1) | {"environment": {"oversubscribed": True}}
     folder_of(compose([*PAIR, "staleness=1"])).write_record(record)
     assert main(["predict", *PAIR, "staleness=1", *NETWORK]) == 0
     assert "Its agents shared cores, which is not predicted." in capsys.readouterr().out
 
 
-def test_a_broken_record_is_set_aside(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_record_is_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
     folder = folder_of(compose([*PAIR, "staleness=1"]))
     folder.path.mkdir(parents=True)
     folder.record.write_text("{")
     assert main(["predict", *PAIR, "staleness=1", *NETWORK]) == 0
     said = capsys.readouterr()
-    assert f"set aside: {folder.record}" in said.err
+    assert f"passed over: {folder.record}" in said.err
     assert "there is no such run to compare with" in said.out
 
 

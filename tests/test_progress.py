@@ -23,8 +23,9 @@ def _train(folder: RunFolder) -> None:
     folder.append({"event": "started", "steps": 44, "epochs": 2})
     folder.append({"event": "progress", "epoch": 0, "step": 11, "images_per_second": 1200.0})
     epoch = {"loss/train": 0.5, "accuracy/test": 0.875, "throughput/images_per_second": 1234.0}
-    folder.append({"event": "epoch", "epoch": 0, "step": 22, **epoch})
-    folder.append({"event": "epoch", "epoch": 1, "step": 44, **epoch, "loss/train": float("nan")})
+    folder.append({"event": "epoch", "epoch": 0, "step": 22, "time/train_seconds": 1.0, **epoch})
+    lost = {"loss/train": float("nan"), "accuracy/test": float("nan")}
+    folder.append({"event": "epoch", "epoch": 1, "step": 44, "time/train_seconds": 2.0, **epoch, **lost})
     folder.append({"event": "finished", "status": "diverged"})
 
 
@@ -35,7 +36,7 @@ def test_a_log_gets_a_line_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         _train(folder)
     assert stream.getvalue().splitlines() == [
         "run 3/8 K2 S1 c2 · epoch 1/2 · loss 0.5000 · test accuracy 87.5% · 1234 img/s",
-        "run 3/8 K2 S1 c2 · epoch 2/2 · loss - · test accuracy 87.5% · 1234 img/s",
+        "run 3/8 K2 S1 c2 · epoch 2/2 · loss - · test accuracy - · 1234 img/s",
     ]
 
 
@@ -80,9 +81,9 @@ def test_a_tail_waits_for_the_end_of_a_line(tmp_path: Path) -> None:
     tail = Tail(folder)
     assert tail.read() == []
     with folder.events_file.open("a") as file:
-        file.write('{"event": "started"}\n{"event": ')
+        file.write('{"time": 1, "event": "waiting"}\n{"time": 2, "event": ')
         file.flush()
-        assert tail.read() == [{"event": "started"}]
+        assert tail.read() == [{"time": 1, "event": "waiting"}]
         assert tail.read() == []
         file.write('"finished"}\n')
-    assert tail.read() == [{"event": "finished"}]
+    assert tail.read() == [{"time": 2, "event": "finished"}]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,8 @@ from typing import Any
 import pytest
 
 from bench.study import record
+from bench.study.progress import Tail
 from bench.study.record import (
-    KEYS,
     RecordError,
     RunFolder,
     WithoutResult,
@@ -25,6 +27,8 @@ from bench.study.record import (
     git_state,
     write_json_atomic,
 )
+from tests.records import record_of
+from tests.tiny import config
 
 
 def test_events_come_back_in_order_with_their_time(tmp_path: Path) -> None:
@@ -43,60 +47,147 @@ def test_a_run_that_has_not_begun_has_no_events(tmp_path: Path) -> None:
 
 def test_a_last_line_cut_short_is_left_out(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.append({"event": "started"})
+    folder.append({"event": "waiting"})
     with folder.events_file.open("a") as file:
         file.write('{"event": "progr')
-    assert [event["event"] for event in folder.events()] == ["started"]
+    assert [event["event"] for event in folder.events()] == ["waiting"]
 
 
-def test_a_broken_line_inside_names_file_and_line(tmp_path: Path) -> None:
+EPOCH = {"event": "epoch", "time": 1.0, "epoch": 0, "step": 3, "time/train_seconds": 2.0, "accuracy/test": None}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"event',
+        b"\xff",
+        b"[]",
+        b"3",
+        b"[" * 100000,
+        b"{}",
+        b'{"event": [], "time": 1}',
+        b'{"event": "finished", "time": "now"}',
+        b'{"event": "started", "time": 1, "epochs": 2}',
+        json.dumps({**EPOCH, "epoch": None}).encode(),
+        json.dumps({**EPOCH, "accuracy/test": "high"}).encode(),
+        json.dumps({**EPOCH, "lr": {}}).encode(),
+    ],
+)
+def test_a_line_that_is_no_event_names_file_and_line(tmp_path: Path, line: bytes) -> None:
     folder = RunFolder(tmp_path)
-    folder.events_file.write_text('{"event": "started"}\n{"event\n{"event": "finished"}\n')
-    with pytest.raises(RecordError, match=r"events\.jsonl, line 2"):
+    folder.append(EPOCH)
+    with folder.events_file.open("ab") as file:
+        file.write(line + b"\n")
+    folder.append({"event": "finished"})
+    with pytest.raises(RecordError, match=r"events\.jsonl, line 2: ") as raised:
         list(folder.events())
+    assert "\n" not in str(raised.value)
+    assert [event["event"] for event in Tail(folder).read()] == ["epoch", "finished"]
 
 
-def _record(name: str, **changes: Any) -> dict[str, Any]:
-    return {"schema": 1, **dict.fromkeys(KEYS), "status": "done", "config_hash": name, **changes}
+POINT = config(stages=2, replicas=2, staleness=2)
+
+
+def _folder(runs_dir: Path, record: object, name: str = POINT.hash()) -> RunFolder:
+    folder = RunFolder(runs_dir / name)
+    write_json_atomic(folder.record, record)
+    return folder
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    assert folder.read_record() is None
-    written = _record("run", metrics={"accuracy/test": 0.5}, epochs=[{"epoch": 0}])
-    folder.write_record(written)
+    assert RunFolder(tmp_path / POINT.hash()).read_record() is None
+    written = record_of(POINT, accuracies=[0.5, None])
+    folder = _folder(tmp_path, written)
     assert folder.read_record() == written
     assert [path.name for path in folder.path.iterdir()] == ["record.json"]
 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    folder.write_record(_record("run", metrics={"loss/test": math.nan}, epochs=[{"loss/train": math.inf}]))
-    assert folder.read_record() == _record("run", metrics={"loss/test": None}, epochs=[{"loss/train": None}])
+    written = record_of(POINT)
+    written["metrics"] |= {"loss/test": math.nan, "lr/cap": math.inf}
+    found = _folder(tmp_path, written).read_record()
+    assert found is not None
+    assert found == {**written, "metrics": {**written["metrics"], "loss/test": None, "lr/cap": None}}
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"schema": 2}', "{}", "[]", "\udcff"])
+@pytest.mark.parametrize("text", ["", "{", '{"schema": 2}', "{}", "[]", "\udcff", "[" * 100000])
 def test_a_record_that_cannot_be_read_names_the_file(tmp_path: Path, text: str) -> None:
     folder = RunFolder(tmp_path)
     folder.record.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(RecordError, match=r"record\.json"):
+    with pytest.raises(RecordError, match=r"record\.json: "):
         folder.read_record()
+
+
+def test_a_record_that_is_a_folder_is_none(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.record.mkdir()
+    with pytest.raises(RecordError, match=r"record\.json: .*Is a directory"):
+        folder.read_record()
+
+
+WRONG: dict[str, tuple[tuple[str | int, ...], object]] = {
+    "status={}: must be 'done' or 'diverged'": (("status",), {}),
+    "metrics=[]: must be a valid dictionary": (("metrics",), []),
+    "epochs=None: must be a valid list": (("epochs",), None),
+    "config=[]: must be a valid dictionary": (("config",), []),
+    "finished='yesterday': must be a time in ISO 8601 with its zone": (("finished",), "yesterday"),
+    "data=None: must be a valid dictionary": (("data",), None),
+    "environment=None: must be a valid dictionary": (("environment",), None),
+    "rates=None: must be a valid dictionary": (("rates",), None),
+    "rates.verdict=3: must be a valid string": (("rates",), {"verdict": 3, "conditions": []}),
+    "epochs=[]: must have at least 1 item": (("epochs",), []),
+    "epochs.0.step='10': must be a valid integer": (("epochs", 0, "step"), "10"),
+    "epochs.0.accuracy/test=90: must be less than or equal to 1": (("epochs", 0, "accuracy/test"), 90),
+    "metrics.throughput/images_per_second=None: must be a valid number": (
+        ("metrics", "throughput/images_per_second"),
+        None,
+    ),
+    "metrics.lr/cap='none': must be a valid number": (("metrics", "lr/cap"), "none"),
+    "metrics.accuracy/test=True: must be a valid number": (("metrics", "accuracy/test"), True),
+    "agents: must be one of each of 4": (("agents",), []),
+    "agents.1.seconds.forward=-1.0: must be greater than or equal to 0": (("agents", 1, "seconds", "forward"), -1.0),
+    "partition: must be of stages below 2": (("partition", 1, "stage"), 2),
+    "data.classes='three': must be a valid integer": (("data", "classes"), "three"),
+    "environment.oversubscribed='no': must be a valid boolean": (("environment", "oversubscribed"), "no"),
+    "config.stages='2': must be a valid integer": (("config", "stages"), "2"),
+    "config.lr=None: must be a valid dictionary": (("config", "lr"), None),
+    "method=gpipe has no microbatches": (("config",), {**POINT.resolved(), "method": "gpipe", "microbatches": None}),
+    "config: is not that of the run": (("config", "lr", "gamma0"), "fast"),
+    "has no config.weights": (("config",), {key: value for key, value in POINT.resolved().items() if key != "weights"}),
+}
+"""A message for each malformation, in a line: what a sweep, a report and a mirror would stumble over."""
+
+
+def spoilt(where: Sequence[str | int], value: object) -> dict[str, Any]:
+    """A record with another value in one place."""
+    record = copy.deepcopy(record_of(POINT))
+    place: Any = record
+    for key in where[:-1]:
+        place = place[key]
+    place[where[-1]] = value
+    return record
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_is_wrong_with_a_record_is_told(tmp_path: Path, message: str) -> None:
+    folder = _folder(tmp_path, spoilt(*WRONG[message]))
+    with pytest.raises(RecordError) as raised:
+        folder.read_record()
+    assert str(raised.value).startswith(f"{folder.record}: {message}")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_record_that_lacks_something_says_what(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    record = _record("run")
-    del record["metrics"], record["agents"]
-    folder.write_record(record)
-    with pytest.raises(RecordError, match=r"record\.json: has no metrics, agents$"):
-        folder.read_record()
+    record = record_of(POINT)
+    del record["metrics"], record["agents"], record["data"]["name"]
+    with pytest.raises(RecordError, match=r"record\.json: has no data\.name; has no metrics; has no agents$"):
+        _folder(tmp_path, record).read_record()
 
 
 def test_the_record_of_another_run_is_refused(tmp_path: Path) -> None:
     """A folder that was copied would count twice."""
-    folder = RunFolder(tmp_path / "copy")
-    folder.write_record(_record("run"))
-    with pytest.raises(RecordError, match="config_hash='run' is not its folder's name"):
+    folder = _folder(tmp_path, record_of(POINT), "copy")
+    with pytest.raises(RecordError, match=f"config_hash='{POINT.hash()}' is not its folder's name"):
         folder.read_record()
 
 

@@ -100,7 +100,7 @@ def test_what_a_server_misses_is_delivered_later_once(
     assert main(words) == 1
     said = capsys.readouterr()
     assert said.out == "delivered 2 runs; 1 were there already; 1 cannot be read\n"
-    assert said.err.startswith(f"set aside: {runs_dir}/cut/record.json: ")
+    assert said.err.startswith(f"passed over: {runs_dir}/cut/record.json: ")
     (runs_dir / "cut/record.json").unlink()
     assert main(words) == 0
     assert capsys.readouterr().out == "delivered 0 runs; 3 were there already\n"

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.study.record import KEYS, RunFolder
+from bench.study.record import RunFolder
 from bench.study.shelf import Sweep, read_shelf, read_sweeps
+from tests.records import record_of, shelve
+from tests.tiny import config
 
 
-def _record(runs_dir: Path, name: str) -> None:
-    folder = RunFolder(runs_dir / name)
-    folder.append({"event": "finished"})
-    folder.write_record({"schema": 1, **dict.fromkeys(KEYS), "config_hash": name})
+def _records(runs_dir: Path, count: int) -> list[str]:
+    """Hashes of runs that have a record, in order."""
+    records = [record_of(config(seed=seed)) for seed in range(count)]
+    shelve(runs_dir, *records)
+    return sorted(map(_name, records))
 
 
 def _name(record: dict[str, Any]) -> str:
@@ -20,29 +23,26 @@ def _name(record: dict[str, Any]) -> str:
 
 
 def test_records_failures_and_problems_are_told_apart(tmp_path: Path) -> None:
-    _record(tmp_path, "b")
-    _record(tmp_path, "a")
-    _record(tmp_path, "cut")
-    whole = (tmp_path / "cut/record.json").read_text()
-    (tmp_path / "cut/record.json").write_text(whole[:40])
+    *names, cut = _records(tmp_path, 3)
+    whole = (tmp_path / cut / "record.json").read_text()
+    (tmp_path / cut / "record.json").write_text(whole[:40])
     RunFolder(tmp_path / "failed").write_failure("rank 1 was killed", "failed")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd/failure.json").write_text("[]")
     (tmp_path / "running").mkdir()
     (tmp_path / "a file").touch()
     shelf = read_shelf(tmp_path, _name)
-    assert shelf.runs == ["a", "b"]
+    assert shelf.runs == names
     assert shelf.failures == {"failed": "rank 1 was killed"}
     assert [problem.split(": ")[0] for problem in shelf.problems] == [
-        f"{tmp_path}/cut/record.json",
+        f"{tmp_path}/{cut}/record.json",
         f"{tmp_path}/odd/failure.json",
     ]
 
 
 def test_some_runs_can_be_asked_for(tmp_path: Path) -> None:
-    for name in ("a", "b", "c"):
-        _record(tmp_path, name)
-    assert read_shelf(tmp_path, _name, only=["c", "a", "z"]).runs == ["a", "c"]
+    first, _, last = _records(tmp_path, 3)
+    assert read_shelf(tmp_path, _name, only=[last, first, "z"]).runs == [first, last]
 
 
 def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
@@ -56,7 +56,8 @@ def test_sweeps_are_remembered_by_their_points(tmp_path: Path) -> None:
     sweep.write(tmp_path)
     Sweep(("stages=2,1",), ("b", "a")).write(tmp_path)
     Sweep(("seed=1",), ("c", "d")).write(tmp_path)
-    (tmp_path / "sweeps/broken.json").write_text("{")
+    for number, text in enumerate(["{", "[]", "7", '{"overrides": []}', '{"overrides": [], "points": [1, 2]}']):
+        (tmp_path / f"sweeps/broken{number}.json").write_text(text)
     remembered = list(read_sweeps(tmp_path))
     assert len(remembered) == 2
     assert {item.name for item in remembered} == {sweep.name, Sweep((), ("d", "c")).name}
@@ -64,18 +65,12 @@ def test_sweeps_are_remembered_by_their_points(tmp_path: Path) -> None:
 
 
 def test_a_log_that_was_cut_is_named_and_its_record_counts(tmp_path: Path) -> None:
-    for name, text in {"a": '{"event": "epoch"}\n', "b": '{"event": "fini', "c": ""}.items():
-        _record(tmp_path, name)
+    texts = ['{"event": "epoch"}\n', '{"event": "fini', "", "[]\n", '"finished"\n', "[" * 3000]
+    names = _records(tmp_path, len(texts))
+    for name, text in zip(names, texts, strict=True):
         (tmp_path / name / "events.jsonl").write_text(text)
     shelf = read_shelf(tmp_path, _name)
-    assert shelf.runs == ["a", "b", "c"]
+    assert shelf.runs == names
     assert [problem.split(": ")[0] for problem in shelf.problems] == [
-        f"{tmp_path}/{name}/events.jsonl" for name in "abc"
+        f"{tmp_path}/{name}/events.jsonl" for name in names
     ]
-
-
-def test_what_cannot_be_made_of_a_record_is_named(tmp_path: Path) -> None:
-    _record(tmp_path, "a")
-    shelf = read_shelf(tmp_path, lambda record: record["metrics"]["accuracy/test"])
-    assert shelf.runs == []
-    assert shelf.problems == [f"{tmp_path}/a/record.json: TypeError 'NoneType' object is not subscriptable"]

@@ -25,11 +25,12 @@ import sqlalchemy
 from bench.__main__ import main
 from bench.config import ConfigError, MLflow, NoTracking, RunConfig
 from bench.study.process import BEAT_SECONDS, is_alive, is_here, machine, own_name
-from bench.study.record import KEYS, RecordError, RunFolder, WithoutResult
+from bench.study.record import RecordError, RunFolder, WithoutResult
 from bench.study.runner import Runner
 from bench.study.shelf import Sweep
 from bench.study.tracking import MLflowTracker, TrackingError, tracker
 from tests.commands import TINY, await_that, read_json
+from tests.records import record_of
 from tests.tiny import config
 
 EXPERIMENT = "staleness-bench"
@@ -72,21 +73,9 @@ def write_run(runs_dir: Path, point: RunConfig, **changes: Any) -> RunFolder:
 
 
 def _record(point: RunConfig, **changes: Any) -> dict[str, Any]:
-    times = {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:01:00+00:00"}
-    data = {"digest": "0123456789abcdef" * 2, "train_images": 96, "test_images": 10, "image_shape": [3, 8, 8]}
-    return {
-        "schema": 1,
-        **dict.fromkeys(KEYS),
-        **times,
-        "status": "done",
-        "config": point.resolved(),
-        "config_hash": point.hash(),
-        "metrics": {"accuracy/test": 0.6, "throughput/images_per_second": 540.0, "loss/train": None},
-        "environment": {"torch": "2.14.0", "gpu": None, "cores": 2, "oversubscribed": False},
-        "data": {"name": "synthetic", "classes": 3, **data},
-        "epochs": [],
-        **changes,
-    }
+    record = record_of(point, 540.0, [0.5, 0.6], {"torch": "2.14.0"})
+    record["metrics"] |= {"loss/train": None}
+    return {**record, "data": {**record["data"], "digest": "0123456789abcdef" * 2}, **changes}
 
 
 def client_of(uri: str) -> Any:
@@ -165,7 +154,8 @@ def test_mlflow_shows_what_the_record_holds(
     folder = RunFolder(tmp_path / point.hash())
     names = {"throughput/images_per_second": speed, "accuracy/test": 0.6, "loss/train": 0.2, "time/train_seconds": 2.0}
     folder.append({"event": "epoch", "time": time, "epoch": 0, "step": 22, **names})
-    metrics = {**names, "throughput/images_per_second": 540.0, "accuracy/test": accuracy, "lr/cap": None, "lr/max": 0.1}
+    metrics = {**_record(point)["metrics"], **names, "throughput/images_per_second": 540.0, "accuracy/test": accuracy}
+    metrics |= {"lr/cap": None, "lr/max": 0.1}
     folder.write_record(_record(point, metrics=metrics, epochs=[{"epoch": 0, "step": 22, **names}]))
     begun(uri, point).deliver(folder)
     shown = run_of(uri, point).data.metrics
@@ -292,7 +282,7 @@ def test_the_parent_is_ended_by_whoever_opened_it(uri: str, tmp_path: Path) -> N
 
 
 def test_more_metrics_than_a_call_takes_are_all_there(uri: str, point: RunConfig, tmp_path: Path) -> None:
-    epochs = [{"epoch": epoch, "step": epoch + 1, "loss/test": 1.0, "lr": 0.1} for epoch in range(501)]
+    epochs = record_of(point, accuracies=[0.6] * 501)["epochs"]
     begun(uri, point).deliver(write_run(tmp_path, point, epochs=epochs))
     assert len(client_of(uri).get_metric_history(run_of(uri, point).info.run_id, "loss/test")) == 501
 
@@ -469,8 +459,7 @@ def test_a_full_disk_is_one_line(
 
 def write_long(folder: RunFolder, point: RunConfig) -> RunFolder:
     """A record that takes more pages than a database has free."""
-    epochs = [{"epoch": epoch, "step": epoch + 1, "loss/test": 1.0, "lr": 0.1} for epoch in range(900)]
-    folder.write_record(_record(point, epochs=epochs))
+    folder.write_record(_record(point, epochs=record_of(point, accuracies=[0.6] * 900)["epochs"]))
     return folder
 
 

@@ -18,7 +18,7 @@ from bench.study.attempt import folder_of
 from bench.study.check import check, make_folder
 from bench.study.compose import compose
 from bench.study.links import neighbours, network_link
-from bench.study.record import RecordError
+from bench.study.shelf import known_record
 from bench.study.speedups import draw, speedups
 from bench.study.table import align
 from bench.study.workload import MICROBATCHES, Way, Workload, way_of
@@ -147,11 +147,7 @@ def _beside_the_record(workload: Workload) -> str:
     """What the run was in truth, if it has been made."""
     config = workload.config
     folder = folder_of(config)
-    try:
-        record = folder.read_record()
-    except RecordError as error:
-        print(f"set aside: {error}", file=sys.stderr)
-        record = None
+    record = known_record(folder)
     if record is None:
         return f"{folder.record}: there is no such run to compare with"
     metrics, images = record["metrics"], config.batch_size * config.replicas
@@ -168,7 +164,7 @@ def _beside_the_record(workload: Workload) -> str:
             cells += [f"{column[number]:.4g}", _error(name, column[number], measured[number])]
         rows.append([name, *cells])
     lines = [f"{folder.record}:", *align(rows)]
-    if record["environment"]["oversubscribed"]:
+    if record["environment"].get("oversubscribed"):
         lines.append("Its agents shared cores, which is not predicted.")
     return "\n".join(lines)
 
@@ -188,7 +184,7 @@ def replay(record: dict[str, Any], workload: Workload) -> Times:
     def seconds(stage: int, kind: str, share: int = 1) -> Sequence[float]:
         agents = [agent for agent in record["agents"] if agent["stage"] == stage]
         ordered = sorted(agents, key=lambda agent: int(agent["replica"]))
-        return [agent["seconds"][kind] / ends[-1] / share for agent in ordered]
+        return [agent["seconds"].get(kind, 0.0) / ends[-1] / share for agent in ordered]
 
     stages, arriving = [], 0
     for number, part in enumerate(record["partition"]):

@@ -10,6 +10,7 @@ from bench.study.check import check_all
 from bench.study.compose import Point
 from bench.study.elsewhere import Call, warm_up
 from bench.study.estimate import estimate
+from bench.study.shelf import known_record
 
 
 def preview(points: Sequence[Point]) -> int:
@@ -21,7 +22,7 @@ def preview(points: Sequence[Point]) -> int:
     warm_up()
     configs = [point.config for point in points]
     seconds: list[float] = Call(estimate, configs, Call(check_all, configs).result()).result()
-    due = [point.config.force or not folder_of(point.config).record.exists() for point in points]
+    due = [point.config.force or known_record(folder_of(point.config)) is None for point in points]
     for number, (point, wanted, duration) in enumerate(zip(points, due, seconds, strict=True), start=1):
         words = f"about {_duration(duration)}" if wanted else "has a record"
         print(" ".join([f"{number}/{len(points)}", f"{label(point.config)}:", words, *point.overrides]))

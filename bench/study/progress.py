@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import threading
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from bench.study.record import RunFolder
+from bench.study.schema import event_of
 
 POLL_SECONDS = 0.2
 BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}<{remaining}]"
@@ -52,7 +52,7 @@ class Progress:
 
 
 class Tail:
-    """The events that were appended since the last look."""
+    """The events that were appended since the last look; a line that is none is passed over."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -67,7 +67,11 @@ class Tail:
             return []
         whole = text[: text.rfind(b"\n") + 1]
         self.offset += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        events = []
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError):
+                events.append(event_of(line))
+        return events
 
 
 class Lines:

@@ -25,22 +25,6 @@ SCHEMA = 1
 """Version of the record's layout."""
 
 
-KEYS = (
-    "status",
-    "config",
-    "config_hash",
-    "started",
-    "finished",
-    "environment",
-    "data",
-    "partition",
-    "metrics",
-    "epochs",
-    "agents",
-)
-"""What a record has beside its schema."""
-
-
 WithoutResult = Literal["failed", "killed", "pruned"]
 """How a run ends that leaves no record: by its own fault, by force, or because a study had no hope for it."""
 
@@ -102,17 +86,19 @@ class RunFolder:
         """The events so far, oldest first; none if the run has not begun. A last line cut short is left out.
 
         Raises:
-            RecordError: a line before the last one is not JSON.
+            RecordError: a line before the last one is not JSON, or not an event.
         """
+        from bench.study.schema import event_of  # who only writes need not know
+
         if not self.events_file.exists():
             return
-        with self.events_file.open(encoding="utf-8") as file:
+        with self.events_file.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if not line.endswith("\n"):
+                if not line.endswith(b"\n"):
                     return
                 try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
+                    yield event_of(line)
+                except ValueError as error:
                     raise RecordError(f"{self.events_file}, line {number}: {error}") from None
 
     def write_record(self, record: Mapping[str, Any]) -> None:
@@ -120,23 +106,24 @@ class RunFolder:
         write_json_atomic(self.record, record)
 
     def read_record(self) -> dict[str, Any] | None:
-        """The run's result; None if it has none.
+        """The run's result, checked as a whole; None if it has none.
 
         Raises:
-            RecordError: the file is not JSON, its schema is not the one known here, something is missing, or it is the
-                record of another run.
+            RecordError: the file is not JSON, its schema is not the one known here, it is not a record, or it is that
+                of another run.
         """
+        from bench.study.schema import check_record  # who only writes need not know
+
         try:
-            record = json.loads(self.record.read_text(encoding="utf-8"))
+            record = read_json(self.record.read_bytes())
+            schema = record.get("schema") if isinstance(record, dict) else None
+            if schema != SCHEMA:
+                raise ValueError(f"schema={schema!r}; this version reads schema={SCHEMA}")
+            check_record(record)
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise RecordError(f"{self.record}: {error}") from None
-        schema = record.get("schema") if isinstance(record, dict) else None
-        if schema != SCHEMA:
-            raise RecordError(f"{self.record}: schema={schema!r}; this version reads schema={SCHEMA}")
-        if missing := [key for key in KEYS if key not in record]:
-            raise RecordError(f"{self.record}: has no {', '.join(missing)}")
         if record["config_hash"] != self.path.name:
             raise RecordError(f"{self.record}: config_hash={record['config_hash']!r} is not its folder's name")
         return dict(record)
@@ -168,6 +155,17 @@ class RunFolder:
         aside = self.record.with_name(self.record.name + ".corrupt")
         os.replace(self.record, aside)
         return aside
+
+
+def read_json(text: bytes) -> Any:
+    """
+    Raises:
+        ValueError: it is not JSON, or too deep.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
 
 
 def write_json_atomic(path: Path, value: object) -> None:

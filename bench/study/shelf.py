@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from bench.config import parse_as
 from bench.study.record import RecordError, RunFolder, write_json_atomic
+from bench.study.schema import event_of
 
 Item = TypeVar("Item")
 
@@ -57,7 +60,7 @@ class Shelf(Generic[Item]):
     failures: dict[str, str] = field(default_factory=dict)
     """The message of each run that has one and no record, by hash."""
     problems: list[str] = field(default_factory=list)
-    """What could not be read, and was set aside: a message each, which names the file."""
+    """What could not be read, and was passed over: a message each, which names the file."""
 
 
 def run_folders(runs_dir: Path) -> list[RunFolder]:
@@ -67,14 +70,22 @@ def run_folders(runs_dir: Path) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(runs_dir.iterdir()) if path.is_dir() and path.name not in (SWEEPS, JOBS)]
 
 
+def known_record(folder: RunFolder) -> dict[str, Any] | None:
+    """A run's record; None where there is none, or one that cannot be read, which is named in a line on stderr."""
+    try:
+        return folder.read_record()
+    except RecordError as error:
+        print(f"passed over: {error}", file=sys.stderr)
+        return None
+
+
 def read_shelf(
     runs_dir: Path, read: Callable[[dict[str, Any]], Item], only: Container[str] | None = None
 ) -> Shelf[Item]:
     """Every record of a ``runs_dir``, or those of the runs with a hash in ``only``; nothing broken ends it.
 
     Args:
-        read: makes of a record what is kept of it: thousands of whole ones fill the memory. What it raises for one that
-            is not as it should be (ValueError, KeyError, TypeError, AttributeError) is told as a problem.
+        read: makes of a record what is kept of it: thousands of whole ones fill the memory.
     """
     shelf: Shelf[Item] = Shelf()
     for folder in run_folders(runs_dir):
@@ -91,8 +102,6 @@ def read_shelf(
                     shelf.failures[folder.path.name] = failure.message
         except RecordError as error:
             shelf.problems.append(str(error))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            shelf.problems.append(f"{folder.record}: {type(error).__name__} {error}")
     return shelf
 
 
@@ -102,8 +111,8 @@ def _check_events(folder: RunFolder, shelf: Shelf[Item]) -> None:
         with folder.events_file.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_LINE_BYTES))
             last = file.read().splitlines()[-1:]
-            whole = bool(last) and json.loads(last[0])["event"] == "finished"
-    except (OSError, ValueError, KeyError, TypeError):
+            whole = bool(last) and event_of(last[0])["event"] == "finished"
+    except (OSError, ValueError):
         whole = False
     if not whole:
         shelf.problems.append(f"{folder.events_file}: does not end with the run's end; the record beside it counts")
@@ -113,7 +122,6 @@ def read_sweeps(runs_dir: Path) -> Iterator[Sweep]:
     """The sweeps that a ``runs_dir`` remembers; a file that cannot be read is passed over."""
     for path in sorted((runs_dir / SWEEPS).glob("*.json")):
         try:
-            content = json.loads(path.read_text())
-            yield Sweep(tuple(content["overrides"]), tuple(content["points"]), content.get("study", ""))
-        except (OSError, ValueError, KeyError, TypeError):
+            yield parse_as(Sweep, json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
             continue

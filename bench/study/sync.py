@@ -79,5 +79,5 @@ def _deliver(follower: Tracker, folder: RunFolder) -> Outcome:
     except Busy:
         return "unfinished"
     except RecordError as error:
-        print(f"set aside: {error}", file=sys.stderr)
+        print(f"passed over: {error}", file=sys.stderr)
         return "unreadable"
