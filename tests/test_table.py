@@ -6,19 +6,27 @@ from typing import Any
 
 import pytest
 
+from bench.study.runs import Run, read_run
 from bench.study.table import FOOTNOTE, summary
+from bench.study.tables import throughput_table
+from tests.records import record_of
+from tests.tiny import config
+
+ON_OTHER_CORES = {"oversubscribed": True}
+LAYERS = {"name": "mlp", "hidden": 8, "layers": 12}
 
 
-def _record(stages: int, replicas: int, staleness: int, speed: float, **changes: Any) -> dict[str, Any]:
-    config = {"stages": stages, "replicas": replicas, "staleness": staleness, "method": "decoupled"}
-    config |= {"weights": "stashed", "seed": 0, "batch_size": 64, "microbatches": 1, "averaging": {"name": "allreduce"}}
-    config |= {"model": {"name": "resnet", "depth": 20}, "partition": "measured", "lr": {"name": "cosine"}}
-    metrics = {"throughput/images_per_second": speed, "throughput/efficiency": 0.97, "accuracy/test": 0.9125}
-    metrics |= {"locking/forward_fraction": 0.012, "locking/backward_fraction": 0.0, "locking/update_fraction": 0.1}
-    record = {"status": "done", "config": config, "metrics": metrics, "environment": {"oversubscribed": False}}
-    return {**record, **{key: value for key, value in changes.items() if key in record}} | {
-        "config": config | {key: value for key, value in changes.items() if key in config}
-    }
+def _run(
+    stages: int,
+    replicas: int,
+    staleness: int,
+    speed: float,
+    accuracy: float | None = 0.9125,
+    environment: dict[str, Any] | None = None,
+    **keys: Any,
+) -> Run:
+    grid = {"stages": stages, "replicas": replicas, "staleness": staleness}
+    return read_run(record_of(config(**{"model": LAYERS, **grid, **keys}), speed, [accuracy], environment))
 
 
 def _cells(table: str) -> list[dict[str, str]]:
@@ -27,7 +35,7 @@ def _cells(table: str) -> list[dict[str, str]]:
 
 
 def test_a_row_says_what_staleness_bought() -> None:
-    (_, row) = _cells(summary([_record(2, 1, 2, 540.0), _record(1, 1, 0, 280.0)]))
+    (_, row) = _cells(summary([_run(2, 1, 2, 540.0), _run(1, 1, 0, 280.0)]))
     assert row == {
         "K": "2",
         "S": "1",
@@ -35,10 +43,10 @@ def test_a_row_says_what_staleness_bought() -> None:
         "method": "decoupled",
         "img/s": "540",
         "speed-up": "1.93",
-        "efficiency": "0.97",
-        "forward lock %": "1.2",
+        "efficiency": "0.75",
+        "forward lock %": "25.0",
         "backward lock %": "0.0",
-        "update lock %": "10.0",
+        "update lock %": "0.0",
         "test accuracy %": "91.2",
         "status": "done",
     }
@@ -46,70 +54,100 @@ def test_a_row_says_what_staleness_bought() -> None:
 
 def test_rows_are_in_order_of_stages_replicas_and_staleness() -> None:
     points = [(2, 2, 1), (1, 1, 0), (2, 1, 2), (2, 1, 0), (10, 1, 0)]
-    rows = _cells(summary([_record(*point, 100.0) for point in points]))
+    rows = _cells(summary([_run(*point, 100.0) for point in points]))
     assert [(int(row["K"]), int(row["S"]), int(row["staleness"])) for row in rows] == sorted(points)
 
 
 def test_without_a_baseline_there_is_no_speed_up() -> None:
-    (row,) = _cells(summary([_record(2, 1, 2, 540.0)]))
+    (row,) = _cells(summary([_run(2, 1, 2, 540.0)]))
     assert (row["img/s"], row["speed-up"]) == ("540", "-")
 
 
 def test_halves_of_a_batch_are_compared_with_the_whole_of_it() -> None:
-    rows = _cells(summary([_record(1, 1, 0, 280.0), _record(1, 2, 0, 560.0, batch_size=32, method="ddp")]))
-    assert [(row["batch_size"], row["speed-up"]) for row in rows] == [("64", "1.00"), ("32", "2.00")]
+    rows = _cells(summary([_run(1, 1, 0, 280.0, batch_size=8), _run(1, 2, 0, 560.0, batch_size=4, method="ddp")]))
+    assert [(row["batch_size"], row["speed-up"]) for row in rows] == [("8", "-"), ("4", "2.00")]
 
 
-def test_a_baseline_is_the_mean_over_seeds_of_the_same_model_only() -> None:
-    wide = {"name": "resnet", "depth": 110}
-    records = [_record(1, 1, 0, 200.0), _record(1, 1, 0, 300.0, seed=1), _record(2, 1, 2, 500.0)]
-    rows = _cells(summary([*records, _record(2, 1, 2, 90.0, model=wide)]))
-    assert [row["speed-up"] for row in rows] == ["0.80", "1.20", "2.00", "-"]
-    assert [row["seed"] for row in rows] == ["0", "1", "0", "0"]
-    assert [row["model.depth"] for row in rows] == ["20", "20", "20", "110"]
+def test_a_speed_up_is_over_the_run_of_the_same_seed_and_model() -> None:
+    """The machine was 1.5 times as fast in the second round: the mean of both would make 2.0 and 3.0 of it."""
+    runs = [_run(1, 1, 0, 200.0), _run(1, 1, 0, 300.0, seed=1), _run(2, 1, 2, 500.0), _run(2, 1, 2, 750.0, seed=1)]
+    runs.append(_run(2, 1, 2, 90.0, model={**LAYERS, "layers": 20}))
+    rows = _cells(summary([*runs, _run(4, 1, 2, 999.0, seed=2)]))
+    assert [row["speed-up"] for row in rows] == ["-", "-", "2.50", "2.50", "-", "-"]
+    assert [row["seed"] for row in rows] == ["0", "1", "0", "1", "0", "2"]
+    assert [row["model.layers"] for row in rows] == ["12", "12", "12", "12", "20", "12"]
+
+
+def test_ddp_is_nobodys_baseline() -> None:
+    """At K=S=1 it is a run as any other; it came into the mean that others were divided by."""
+    runs = [_run(1, 1, 0, 200.0), _run(1, 1, 0, 100.0, method="ddp"), _run(2, 1, 2, 400.0)]
+    speedups = {(row["K"], row["method"]): row["speed-up"] for row in _cells(summary(runs))}
+    assert speedups == {("1", "decoupled"): "-", ("1", "ddp"): "0.50", ("2", "decoupled"): "2.00"}
+    (row,) = (row for row in _cells(summary(runs[1:])) if row["K"] == "2")
+    assert row["speed-up"] == "-"
+
+
+def test_a_sweep_and_a_report_tell_the_same_speed_ups() -> None:
+    """Of a grid with repeats, whose speeds drift: a report's mean is the geometric one of a sweep's rows."""
+    points = [(k, s, c, m) for k, s in ((1, 1), (2, 1), (1, 2)) for c in (0, 2) for m in ("decoupled", "ddp")]
+    points = [(k, s, c, m) for k, s, c, m in points if (k == 1 and c == 0) or (k > 1 and m == "decoupled")]
+    runs = [
+        _run(k, s, c, (100.0 + 7 * k + 31 * s + 13 * c + 3 * len(m)) * (1 + seed**2), seed=seed, method=m)
+        for seed in range(3)
+        for k, s, c, m in points
+    ]
+    rows = _cells(summary(runs))
+    for told in throughput_table(runs).to_dict("records"):
+        own = [row for row in rows if all(str(told[key]) == row[key] for key in ("K", "S", "staleness", "method"))]
+        assert len(own) == told["n"] == 3
+        if told["over_single_n"]:
+            assert [row["speed-up"] for row in own] == [f"{told['over_single']:.2f}"] * 3
+        else:
+            assert {row["speed-up"] for row in own} == {"-"}
+            assert (told["K"], told["S"], told["method"]) == (1, 1, "decoupled")
 
 
 def test_weights_have_a_column_only_where_they_vary() -> None:
-    stashed, latest, plain = _record(2, 1, 2, 500.0), _record(2, 1, 2, 510.0, weights="latest"), _record(1, 1, 0, 1.0)
+    stashed, latest, plain = _run(2, 1, 2, 500.0), _run(2, 1, 2, 510.0, weights="latest"), _run(1, 1, 0, 1.0)
     assert "weights" not in _cells(summary([stashed, plain]))[0]
     rows = _cells(summary([stashed, latest, plain]))
     assert [row["weights"] for row in rows] == ["-", "stashed", "latest"]
 
 
 def test_microbatches_are_told_of_those_that_have_them() -> None:
-    stale, plain = _record(2, 1, 2, 500.0, microbatches=1), _record(1, 1, 0, 1.0, microbatches=1)
-    piped = [_record(2, 1, 0, 400.0, method="gpipe", microbatches=count) for count in (2, 4)]
+    stale, plain = _run(2, 1, 2, 500.0), _run(1, 1, 0, 1.0)
+    piped = [_run(2, 1, 0, 400.0, method="gpipe", microbatches=count) for count in (2, 4)]
     assert "microbatches" not in _cells(summary([stale, plain, piped[0]]))[0]
     assert [row["microbatches"] for row in _cells(summary([stale, plain, *piped]))] == ["-", "2", "4", "-"]
 
 
 def test_a_setting_that_means_nothing_to_a_run_makes_no_column() -> None:
     ring = {"name": "gossip", "graph": "ring"}
-    rows = _cells(summary([_record(1, 1, 0, 280.0), _record(1, 2, 0, 500.0, averaging=ring)]))
-    assert not {"averaging.name", "averaging.graph"} & set(rows[0])
+    rows = _cells(summary([_run(1, 1, 0, 280.0), _run(1, 2, 0, 500.0, averaging=ring)]))
+    assert not {"averaging.name", "averaging.graph", "partition"} & set(rows[0])
 
 
-def test_more_agents_than_cores_are_marked() -> None:
-    crowded = _record(4, 1, 2, 300.0, environment={"oversubscribed": True})
-    table = summary([_record(1, 1, 0, 280.0), crowded])
-    (plain, marked) = _cells(table)
-    assert (plain["img/s"], marked["img/s"], marked["speed-up"]) == ("280", "300*", "1.07*")
+def test_more_agents_than_cores_are_marked_and_not_compared() -> None:
+    plain = _run(1, 1, 0, 280.0)
+    table = summary([plain, _run(4, 1, 2, 300.0, environment=ON_OTHER_CORES)])
+    (first, marked) = _cells(table)
+    assert (first["img/s"], marked["img/s"], marked["speed-up"]) == ("280", "300*", "-")
     assert table.endswith(FOOTNOTE)
-    assert FOOTNOTE not in summary([_record(1, 1, 0, 280.0)])
+    assert FOOTNOTE not in summary([plain])
 
 
-def test_a_diverged_or_failed_run_has_dashes_for_what_it_lacks() -> None:
-    diverged = _record(2, 1, 2, 500.0, status="diverged")
-    diverged["metrics"]["accuracy/test"] = None
-    failed = {"status": "failed", "config": _record(2, 1, 3, 0.0)["config"]}
-    (first, second) = _cells(summary([diverged, failed]))
-    assert (first["test accuracy %"], first["img/s"], first["status"]) == ("-", "500", "diverged")
-    assert (second["test accuracy %"], second["img/s"], second["status"]) == ("-", "-", "failed")
+def test_a_diverged_run_has_a_dash_for_its_accuracy_and_is_counted() -> None:
+    table = summary([_run(2, 1, 2, 500.0, accuracy=None), _run(2, 1, 1, 400.0)])
+    (done, diverged) = _cells(table)
+    assert (diverged["test accuracy %"], diverged["img/s"], diverged["status"]) == ("-", "500", "diverged")
+    assert done["status"] == "done"
+    assert table.endswith("\n\n1 of 2 runs diverged: without an accuracy, and in no mean of accuracies")
+    assert "diverged" not in summary([_run(2, 1, 1, 400.0)])
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_columns_are_aligned(count: int) -> None:
-    table = summary([_record(stages, 1, 2, 10.0**stages) for stages in range(1, count + 1)])
+    table = summary([_run(stages, 1, 2, 10.0**stages) for stages in range(1, count + 1)])
     assert len({tuple(at for at, letter in enumerate(line) if letter == "|") for line in table.splitlines()}) == 1
 
 

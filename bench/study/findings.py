@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -12,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config import RunConfig
 from bench.study.attempt import folder_of
+from bench.study.comparison import DELAY, shared
 from bench.study.compose import CONF
 from bench.study.interval import Interval, difference, mean
 from bench.study.page import Story, environments, write_page
 from bench.study.record import flatten
+from bench.study.runs import read_run
 from bench.study.search import Search
+from bench.study.shelf import known_record
 from bench.study.table import align
 from bench.study.tables import columns
 from bench.study.trials import is_feasible
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from pandas import DataFrame
 
+SEARCHED = ("lr", "optimizer")
+"""Choices that are what a study finds, whatever it began with."""
 TUNED = "lr/tuned"
 """In ``conf``: where the schedules that were found are kept."""
 
@@ -49,7 +53,7 @@ class Finding:
     record: dict[str, Any]
     """Of that run; empty if there is none."""
     accuracies: list[float]
-    """Of the best trial's settings with fresh seeds."""
+    """Of the best trial's settings with fresh seeds; those that diverged have none."""
     repeats: list[str]
     """These runs' hashes."""
 
@@ -76,9 +80,9 @@ def find(search: Search) -> Finding:
     """What a study that is over has found."""
     best = search.trials.best()
     run = search.space.run(best.user_attrs["settings"]) if best else None
-    record = folder_of(run).read_record() if run else None
-    repeats = {config.hash(): folder_of(config).read_record() for config in search.repeats()}
-    accuracies = [found["metrics"]["accuracy/test"] for found in repeats.values() if found]
+    record = known_record(folder_of(run)) if run else None
+    repeats = {config.hash(): known_record(folder_of(config)) for config in search.repeats()}
+    accuracies = [read_run(found).number("accuracy/test") for found in repeats.values() if found]
     return Finding(
         search.study,
         search.space.epochs,
@@ -88,7 +92,7 @@ def find(search: Search) -> Finding:
         best,
         run,
         record or {},
-        [float(accuracy) for accuracy in accuracies if accuracy is not None],
+        [accuracy for accuracy in accuracies if accuracy is not None],
         list(repeats),
     )
 
@@ -163,10 +167,8 @@ def _over(finding: Finding, findings: Sequence[Finding], staleness: int, conditi
 
 def _rest(finding: Finding) -> str:
     """What two studies that are compared have in common, the budget above all."""
-    keys = finding.study.run.canonical()
-    for key in ("staleness", "weights", "lr", "optimizer", "correction"):
-        keys.pop(key, None)
-    return json.dumps([keys, finding.study.trials, finding.study.tuning.repeats], sort_keys=True)
+    budget = (finding.study.trials, finding.study.tuning.repeats)
+    return shared(flatten(finding.study.run.canonical()), *DELAY, *SEARCHED) + repr(budget)
 
 
 def _hash(finding: Finding) -> str:

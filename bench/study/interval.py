@@ -31,11 +31,11 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Interva
 
 
 def _interval(values: Sequence[float], back: Callable[[float], float]) -> Interval:
-    from scipy import special
-
     centre = statistics.fmean(values)
     if len(values) < 2:
         return Interval(back(centre), math.nan, math.nan, len(values))
+    from scipy import special
+
     half = float(special.stdtrit(len(values) - 1, LEVEL)) * statistics.stdev(values) / math.sqrt(len(values))
     return Interval(back(centre), back(centre - half), back(centre + half), len(values))
 

@@ -17,9 +17,9 @@ NAMES = ("runs", "single_runs", "locked_runs", "backpropagation_runs")
 """Columns of run names; in the page each row has them folded away."""
 LEGEND = {
     "accuracy": "Mean final test accuracy over seeds with its 95% interval (Student's t), and the difference from "
-    "back-propagation (staleness 0) of as many replicas (Welch's interval). A diverged run counts with its last "
-    "accuracy. Seconds to the target accuracy are infinite if a seed missed it, and left out where agents shared "
-    "cores, and of the oracle.",
+    "back-propagation (staleness 0) of as many replicas (Welch's interval). A diverged run is one of the n, "
+    "and has no accuracy. Seconds to the target accuracy are infinite if a seed missed it, and left out where agents "
+    "shared cores, and of the oracle.",
     "throughput": "Images per second, and geometric means of ratios to the run of the same seed at K=S=1 (over_single) "
     "and at staleness 0 of the same K and S (over_locked), with 95% intervals. No ratio where agents shared cores, nor "
     "for the oracle. Locking: share of the wall time, mean over agents.",
@@ -76,7 +76,7 @@ class Story:
     facts: Mapping[str, Sequence[str]]
     """Hosts, versions, data: the values of each."""
     problems: Sequence[str]
-    """Files that were set aside."""
+    """Files that were passed over."""
     failures: Mapping[str, str]
     """Message of each run that failed, by its name."""
     missing: Sequence[str]
@@ -89,7 +89,7 @@ def write_page(path: Path, story: Story, tables: Mapping[str, DataFrame], pictur
     parts = [
         f"<h1>{escape(story.title)}</h1>",
         _facts(story.facts),
-        _list("Set aside", story.problems),
+        _list("Passed over", story.problems),
         _list("Failed", [f"{name}: {message}" for name, message in story.failures.items()]),
         _list("Asked for, without a record", story.missing),
     ]

@@ -44,7 +44,8 @@ class Group:
 
     @property
     def label(self) -> str:
-        return self.first.label + self.rest
+        diverged = sum(run.diverged for run in self.runs)
+        return self.first.label + self.rest + (f" ({diverged} of {len(self.runs)} diverged)" if diverged else "")
 
     def mean(self, metric: str) -> Interval | None:
         numbers = [number for run in self.runs if (number := run.number(metric)) is not None]
@@ -128,7 +129,8 @@ def _locking(axes: Sequence[Any], groups: list[Group]) -> None:
 def _curves(axes: Sequence[Any], groups: list[Group]) -> None:
     for axis, name in zip(axes, ("seconds", "number"), strict=True):
         for index, group in enumerate(groups[:GROUPS_DRAWN]):
-            steps = list(zip(*[run.epochs for run in group.runs], strict=False))
+            whole_runs = [run for run in group.runs if not run.diverged] or group.runs
+            steps = list(zip(*[run.epochs for run in whole_runs], strict=False))
             whole = [step for step in steps if all(epoch.accuracy is not None for epoch in step)]
             places = [mean([float(getattr(epoch, name)) for epoch in step]).mean for step in whole]
             values = [[epoch.accuracy or 0.0 for epoch in step] for step in whole]

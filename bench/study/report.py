@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace) -> int:
     asked = {point.config.hash(): " ".join(point.overrides) for point in asked_for} if _is_choice(arguments) else None
     shelf = read_shelf(Path(runs_dir), read_run, asked)
     for problem in shelf.problems:
-        print(f"set aside: {problem}", file=sys.stderr)
+        print(f"passed over: {problem}", file=sys.stderr)
     if not shelf.runs:
         raise ConfigError(f"runs_dir={runs_dir!r}: {_nothing(Path(runs_dir), asked is not None)}")
     tables = {
@@ -46,7 +46,9 @@ def main(arguments: argparse.Namespace) -> int:
     _write(folder, tables, shelf, _missing(asked, shelf))
     for name in SHOWN:
         print(f"{shown(name, tables[name])}\n")
-    print(f"{len(shelf.runs)} runs: {folder}/report.html, runs.csv, accuracy.csv, throughput.csv and pictures")
+    diverged = sum(run.diverged for run in shelf.runs)
+    told = f"{len(shelf.runs)} runs" + (f", {diverged} of them diverged" if diverged else "")
+    print(f"{told}: {folder}/report.html, runs.csv, accuracy.csv, throughput.csv and pictures")
     return 0
 
 
@@ -92,6 +94,8 @@ def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
     facts = environments([run.environment for run in runs])
     facts["uncommitted changes"] = sorted({str(run.environment.get("git_dirty")) for run in runs})
     facts["data"] = sorted({f"{run.data['name']} ({run.data['digest']})" for run in runs})
+    if diverged := sum(run.diverged for run in runs):
+        facts["diverged"] = [f"{diverged} of {len(runs)} runs: without an accuracy, and in no mean of accuracies"]
     return facts | {"from": [min(run.started for run in runs)], "to": [max(run.finished for run in runs)]}
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from bench.config import canonical, grid_label
+from bench.study.comparison import LENGTH, REPEAT, WAYS, shared
 from bench.study.record import flatten
 
-METHOD = ("stages", "replicas", "staleness", "method", "microbatches", "weights", "averaging", "partition", "engine")
-"""Keys that may differ between runs that are compared; all others, the seed apart, make the workload."""
+QUALITY = ("accuracy/test", "loss/test")
+"""Metrics that a run is judged by. Records of older versions have them of a diverged run too."""
 TITLES = {"stages": "K", "replicas": "S"}
 AXES = ("stages", "replicas", "staleness", "method")
 """Keys that every table has as its first columns."""
@@ -56,17 +57,17 @@ class Run:
     @cached_property
     def group(self) -> str:
         """Runs of one group differ in their seed alone."""
-        return self._text([key for key in self.keys if key != "seed"])
+        return shared(self.keys, REPEAT)
 
     @cached_property
     def workload(self) -> str:
         """Runs of one workload learn the same thing, however."""
-        return self._text(self._work())
+        return shared(self.keys, REPEAT, *WAYS)
 
     @cached_property
     def network(self) -> str:
-        """Runs of one network compute the same for an image, in batches of whatever size."""
-        return self._text([key for key in self._work() if key != "batch_size"])
+        """Runs of one network compute the same for an image, in batches of whatever size, however long."""
+        return shared(self.keys, REPEAT, *WAYS, *LENGTH, "batch_size")
 
     @property
     def host(self) -> dict[str, str]:
@@ -76,9 +77,18 @@ class Run:
         return {"host": str(known.get("host")), "machine": kind}
 
     @property
+    def diverged(self) -> bool:
+        return self.status == "diverged"
+
+    @property
+    def oversubscribed(self) -> bool:
+        """Whether there were more agents than cores (or GPUs)."""
+        return bool(self.environment.get("oversubscribed"))
+
+    @property
     def timed(self) -> bool:
         """Whether its throughput can be compared: its agents were as many processes, each with a core or GPU."""
-        return not self.environment.get("oversubscribed") and self.keys["engine"] == "distributed"
+        return not self.oversubscribed and self.keys["engine"] == "distributed"
 
     @property
     def label(self) -> str:
@@ -87,34 +97,23 @@ class Run:
     def number(self, metric: str) -> float | None:
         return self.metrics.get(metric)
 
-    def _work(self) -> list[str]:
-        return [key for key in self.keys if key.partition(".")[0] not in (*METHOD, "seed")]
-
-    def _text(self, keys: Sequence[str]) -> str:
-        return json.dumps({key: self.keys[key] for key in keys}, sort_keys=True)
-
 
 def read_run(record: dict[str, Any]) -> Run:
-    """A :class:`Run` of a record.
-
-    Raises:
-        ValueError, KeyError, TypeError, AttributeError: the record is not as it should be.
-    """
-    keys = flatten(canonical(record["config"]))
-    metrics = {key: _number(value) for key, value in record["metrics"].items()}
-    if record["status"] not in ("done", "diverged"):
-        raise ValueError(f"status={record['status']!r} is neither done nor diverged")
-    for key in (*AXES, "seed", "engine"):
-        keys[key]
+    """A :class:`Run` of a record. One that has diverged has no quality, whatever is written."""
+    diverged = record["status"] == "diverged"
+    epochs = [_epoch(epoch) for epoch in record["epochs"]]
+    if diverged:
+        epochs[-1] = replace(epochs[-1], accuracy=None)
     return Run(
         name=record["config_hash"],
         status=record["status"],
-        keys=keys,
-        metrics=metrics,
-        epochs=[_epoch(epoch) for epoch in record["epochs"]],
+        keys=flatten(canonical(record["config"])),
+        metrics={key: _float(value) for key, value in record["metrics"].items()}
+        | (dict.fromkeys(QUALITY) if diverged else {}),
+        epochs=epochs,
         agents=[_agent(agent) for agent in record["agents"]],
-        environment=dict(record["environment"]),
-        data=dict(record["data"]),
+        environment=record["environment"],
+        data=record["data"],
         started=record["started"],
         finished=record["finished"],
     )
@@ -147,19 +146,13 @@ def order(run: Run) -> tuple[Any, ...]:
 
 
 def _epoch(epoch: Mapping[str, Any]) -> Epoch:
-    accuracy = _number(epoch["accuracy/test"])
-    return Epoch(int(epoch["epoch"]) + 1, int(epoch["step"]), float(epoch["time/train_seconds"]), accuracy)
+    return Epoch(epoch["epoch"] + 1, epoch["step"], float(epoch["time/train_seconds"]), _float(epoch["accuracy/test"]))
 
 
 def _agent(agent: Mapping[str, Any]) -> tuple[int, int, dict[str, float]]:
-    wall = float(agent["wall_seconds"])
-    fractions = {kind: float(seconds) / wall for kind, seconds in agent["seconds"].items()}
-    return int(agent["stage"]), int(agent["replica"]), fractions
+    wall = agent["wall_seconds"]
+    return agent["stage"], agent["replica"], {kind: seconds / wall for kind, seconds in agent["seconds"].items()}
 
 
-def _number(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is not a number")
-    return float(value)
+def _float(value: float | None) -> float | None:
+    return None if value is None else float(value)

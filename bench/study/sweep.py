@@ -16,10 +16,9 @@ from bench.study.compose import Point
 from bench.study.elsewhere import Call, warm_up
 from bench.study.jobs import Task
 from bench.study.launch import imports, launch, under_torchrun
-from bench.study.record import RecordError, RunFolder
 from bench.study.runner import Runner
-from bench.study.runs import read_run
-from bench.study.shelf import Sweep
+from bench.study.runs import Run, read_run
+from bench.study.shelf import Sweep, known_record
 from bench.study.standing import standings, warning
 from bench.study.table import summary
 from bench.study.tables import accuracy_table, shown, throughput_table
@@ -91,22 +90,22 @@ class _Running:
 
     def _conclude(self) -> None:
         """The table of the records, where to look further, and what failed."""
-        records = [record for task in self._tasks if (record := _record(folder_of(task.config)))]
-        table = summary(records) if records else ""
+        records = [record for task in self._tasks if (record := known_record(folder_of(task.config)))]
+        runs = [read_run(record) for record in records]
+        table = summary(runs) if runs else ""
         self._runner.tell(lambda: self._tracker.end(table, len(self._runner.failures)))
         if table:
             print(table)
             if len({task.config.seed for task in self._tasks}) > 1:
-                print(_over_repeats(records))
+                print(_over_repeats(runs))
         print(f"\nrecords and timelines: {Path(self._first.runs_dir)}/<hash>/")
         if isinstance(self._first.tracking, MLflow):
             print(f"compare the runs:      mlflow ui --backend-store-uri {self._first.tracking.uri}")
         self._runner.print_failures(self._first.runs_dir)
 
 
-def _over_repeats(records: Sequence[dict[str, Any]]) -> str:
+def _over_repeats(runs: Sequence[Run]) -> str:
     """Means, differences and ratios with their intervals, as ``python -m bench report`` prints them."""
-    runs = [read_run(record) for record in records]
     tables = {"accuracy": accuracy_table(runs), "throughput": throughput_table(runs)}
     return "\n".join(f"\n{shown(name, table)}" for name, table in tables.items())
 
@@ -116,10 +115,3 @@ def _warn(tasks: Sequence[Task]) -> None:
     for words in dict.fromkeys(warning(task.standing.verdict, task.config) for task in tasks):
         if words:
             print(f"outside the conditions of convergence: {words}", file=sys.stderr)
-
-
-def _record(folder: RunFolder) -> dict[str, Any] | None:
-    try:
-        return folder.read_record()
-    except RecordError:
-        return None

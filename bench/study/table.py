@@ -2,104 +2,46 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from statistics import fmean
-from typing import Any
+from collections.abc import Sequence
 
-from bench.config import PIPELINED, canonical
-from bench.study.record import flatten
+from bench.study.comparison import SINGLE, SPEED, Speeds
+from bench.study.runs import AXES, TITLES, Run, setting, varying
 
 MARK = "*"
 FOOTNOTE = "* more agents than cores: throughput is not comparable"
 NOTHING = "-"
 
-# What two runs must share, beside the size of a batch, for the ratio of their throughputs to be a speed-up.
-WORKLOAD = ("model", "data", "device", "precision", "channels_last", "engine")
-# In every table, or without a bearing on the result.
-NOT_A_COLUMN = ("stages", "replicas", "staleness", "method", "partition", "tracking", "runs_dir", "force")
 
-
-def summary(records: Sequence[Mapping[str, Any]]) -> str:
-    """The records as a Markdown table, ordered by K, S and staleness.
+def summary(runs: Sequence[Run]) -> str:
+    """The runs as a Markdown table, ordered by K, S and staleness.
 
     Keys of the configuration that differ between the runs (weights, model, seed, ...) get a column each. The speed-up
-    is over the mean of the records with K=S=1 of the same workload, with as large batches as each replica has, or else
-    as all of them have.
+    is over the run of the same seed at K=S=1, as that of a report.
     """
-    if not records:
+    if not runs:
         return "no runs"
-    import pandas
+    speeds, keys = Speeds(runs), varying(runs)
+    keys += ["seed"] if len({run.seed for run in runs}) > 1 else []
+    ordered = sorted(runs, key=lambda run: [run.keys[key] for key in AXES[:3]])
+    rows = [_row(run, keys, speeds) for run in ordered]
+    lines = align([list(rows[0]), *(list(row.values()) for row in rows)])
+    notes = [FOOTNOTE] if any(run.oversubscribed for run in runs) else []
+    if diverged := sum(run.diverged for run in runs):
+        notes.append(f"{diverged} of {len(runs)} runs diverged: without an accuracy, and in no mean of accuracies")
+    return "\n".join([*lines, *(["", *notes] if notes else [])])
 
-    varying = _varying([record["config"] for record in records])
-    baselines = _baselines(records)
-    frame = pandas.DataFrame([_row(record, varying, baselines) for record in records])
-    frame = frame.sort_values(["K", "S", "staleness"], kind="stable")
-    lines = align([list(frame.columns), *([str(cell) for cell in row] for row in frame.itertuples(index=False))])
-    if any(_oversubscribed(record) for record in records):
-        lines += ["", FOOTNOTE]
-    return "\n".join(lines)
 
-
-def _row(record: Mapping[str, Any], varying: Sequence[str], baselines: Mapping[str, float]) -> dict[str, Any]:
-    config, metrics = record["config"], record.get("metrics", {})
-    mark = MARK if _oversubscribed(record) else ""
-    known = (baselines.get(_workload(config, size)) for size in alike_batches(config, 1))
-    baseline = next(filter(None, known), None)
-    speed = metrics.get("throughput/images_per_second")
-    ratio = speed / baseline if speed and baseline else None
-    row = {"K": config["stages"], "S": config["replicas"], "staleness": canonical(config)["staleness"]}
-    row |= {"method": config["method"]}
-    row |= {key: _setting(config, key) for key in varying}
-    row |= {"img/s": _number(speed, ".0f", mark), "speed-up": _number(ratio, ".2f", mark)}
-    row["efficiency"] = _number(metrics.get("throughput/efficiency"), ".2f")
+def _row(run: Run, keys: Sequence[str], speeds: Speeds) -> dict[str, str]:
+    mark = MARK if run.oversubscribed else ""
+    over = speeds.over(SINGLE, [run]).ratio
+    row = {TITLES.get(key, key): str(run.keys[key]) for key in AXES}
+    row |= {key: setting(run, key) or NOTHING for key in keys}
+    row |= {"img/s": _number(run.number(SPEED), ".0f", mark), "speed-up": _number(over and over.mean, ".2f")}
+    row["efficiency"] = _number(run.number("throughput/efficiency"), ".2f")
     for lock in ("forward", "backward", "update"):
-        row[f"{lock} lock %"] = _percent(metrics.get(f"locking/{lock}_fraction"))
-    row["test accuracy %"] = _percent(metrics.get("accuracy/test"))
-    return row | {"status": record["status"]}
-
-
-def alike_batches(keys: Mapping[str, Any], replicas: int) -> tuple[int, int]:
-    """Sizes of a replica's batch in a run of so many replicas that one may be compared with, the first that there is.
-
-    They are as large as its own, or make as many images an update: either way an image is the same work.
-    """
-    return keys["batch_size"], keys["batch_size"] * keys["replicas"] // replicas
-
-
-def _baselines(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Images per second of K=S=1, by workload."""
-    speeds: dict[str, list[float]] = {}
-    for record in records:
-        config, speed = record["config"], record.get("metrics", {}).get("throughput/images_per_second")
-        if config["stages"] == config["replicas"] == 1 and speed:
-            speeds.setdefault(_workload(config, config["batch_size"]), []).append(speed)
-    return {workload: fmean(values) for workload, values in speeds.items()}
-
-
-def _workload(config: Mapping[str, Any], batch_size: int) -> str:
-    return json.dumps([batch_size, *(config.get(key) for key in WORKLOAD)], sort_keys=True)
-
-
-def _varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The dotted keys whose values differ between runs that the key means something to."""
-    keys = list(dict.fromkeys(key for config in configs for key in flatten(config)))
-    candidates = [key for key in keys if key.partition(".")[0] not in NOT_A_COLUMN]
-    return [key for key in candidates if len({_setting(config, key) for config in configs} - {NOTHING}) > 1]
-
-
-def _setting(config: Mapping[str, Any], key: str) -> str:
-    """The value of a dotted key as text; nothing where the key has no bearing on the run."""
-    idle = {"weights": config["staleness"] == 0 or config["stages"] == 1, "averaging": config["replicas"] == 1}
-    idle["microbatches"] = config["method"] not in PIPELINED
-    value = flatten(config).get(key)
-    if value is None or idle.get(key.partition(".")[0], False):
-        return NOTHING
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _oversubscribed(record: Mapping[str, Any]) -> bool:
-    return bool(record.get("environment", {}).get("oversubscribed"))
+        row[f"{lock} lock %"] = _percent(run.number(f"locking/{lock}_fraction"))
+    row["test accuracy %"] = _percent(run.number("accuracy/test"))
+    return row | {"status": run.status}
 
 
 def _percent(fraction: float | None) -> str:

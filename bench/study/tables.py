@@ -7,12 +7,13 @@ of a sweep, so that ratios are taken between runs of the same seed and the machi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.study.interval import Interval, difference, mean, ratio
+from bench.study.comparison import LOCKED, SINGLE, SPEED, Speeds, alike, backpropagation, grouped
+from bench.study.interval import Interval, difference, mean
 from bench.study.runs import TITLES, Run, order, setting, varying
-from bench.study.table import align, alike_batches
+from bench.study.table import align
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -22,8 +23,18 @@ TARGET_SHARE = 0.99
 DIGITS = 6
 """Significant ones of what a clock has measured; accuracies keep all of theirs."""
 NOTHING = float("nan")
+LOCKS = ("forward", "backward", "update", "total")
 SHOWN = {
-    "accuracy": ("n", "accuracy", "accuracy_low", "accuracy_high", "difference", "difference_low", "difference_high"),
+    "accuracy": (
+        "n",
+        "diverged",
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "difference",
+        "difference_low",
+        "difference_high",
+    ),
     "throughput": (
         "oversubscribed",
         "n",
@@ -67,19 +78,20 @@ def shown(name: str, table: DataFrame) -> str:
 def accuracy_table(runs: Sequence[Run], target: float | None = None) -> DataFrame:
     """One row a group: final test accuracy over seeds, against back-propagation of the same workload and replicas.
 
-    Intervals are of 95%: Student's t for a mean, Welch's for a difference. A diverged run counts with the accuracy that
-    it ended with. Seconds to the target are the mean of the first epochs' ends at which it was reached, infinite if one
-    of the runs has missed it, and left out where agents shared cores, and of the oracle, whose time says nothing.
+    Intervals are of 95%: Student's t for a mean, Welch's for a difference. A diverged run is one of
+    the n, and has no accuracy. Seconds to the target are the mean of the first epochs' ends at which it was reached,
+    infinite if one of the runs has missed it, and left out where agents shared cores, and of the oracle, whose time
+    says nothing.
 
     Args:
         target: accuracy to reach; where it is None, 99% of back-propagation's mean.
     """
     import pandas
 
-    groups = _grouped(runs, lambda run: run.group)
+    groups = grouped(sorted(runs, key=order), lambda run: run.group)
     keys = varying(runs)
-    alike = _alike(groups, lambda run: run.workload)
-    rows = ((group, _backpropagation(group, alike[group[0].workload])) for group in groups)
+    workloads = alike(groups, lambda run: run.workload)
+    rows = ((group, backpropagation(group[0], workloads[group[0].workload])) for group in groups)
     return pandas.DataFrame([_accuracy_row(group, baseline, keys, target) for group, baseline in rows])
 
 
@@ -95,10 +107,8 @@ def throughput_table(runs: Sequence[Run], mix_hosts: bool = False) -> DataFrame:
     """
     import pandas
 
-    groups = _grouped(runs, lambda run: run.group + ("" if mix_hosts else "".join(run.host.values())))
-    keys = varying(runs)
-    alike = _alike(groups, lambda run: run.network)
-    return pandas.DataFrame([_throughput_row(group, alike[group[0].network], keys, mix_hosts) for group in groups])
+    speeds, keys = Speeds(sorted(runs, key=order), mix_hosts), varying(runs)
+    return pandas.DataFrame([_throughput_row(group, speeds, keys, mix_hosts) for group in speeds.groups])
 
 
 # ------------------------------------------------------------------------------------------------------------- accuracy
@@ -111,7 +121,7 @@ def _accuracy_row(
     seconds = [_seconds_to(run, target) for run in group] if target is not None else []
     compared = list(baseline) if baseline is not group else []
     row = {**_axes(group[0]), **_keys(group[0], keys), "n": len(group)}
-    row |= {"diverged": sum(run.status == "diverged" for run in group)}
+    row |= {"diverged": sum(run.diverged for run in group)}
     row |= columns("accuracy", mean(own) if own else None)
     row |= columns("difference", difference(own, other) if compared and own and other else None)
     row |= {"target_accuracy": NOTHING if target is None else target}
@@ -128,77 +138,26 @@ def _accuracies(group: Sequence[Run]) -> list[float]:
     return [number for number in numbers if number is not None]
 
 
-def _backpropagation(group: Sequence[Run], groups: Sequence[Sequence[Run]]) -> Sequence[Run]:
-    """Of groups of its workload, that without staleness and of as many replicas; of several the one most alike."""
-    run = group[0]
-    wanted = {"method": "decoupled", "staleness": 0, "replicas": run.keys["replicas"]}
-    candidates = [other for other in groups if other[0].keys.items() >= wanted.items()]
-    return min(
-        candidates,
-        key=lambda other: (other[0].keys["engine"] != run.keys["engine"], other[0].keys["stages"]),
-        default=[],
-    )
-
-
 def _seconds_to(run: Run, target: float) -> float:
     reached = (epoch.seconds for epoch in run.epochs if epoch.accuracy is not None and epoch.accuracy >= target)
     return next(reached, math.inf)
 
 
 # ----------------------------------------------------------------------------------------------------------- throughput
-def _throughput_row(
-    group: Sequence[Run], groups: Sequence[Sequence[Run]], keys: Sequence[str], mix_hosts: bool
-) -> dict[str, Any]:
+def _throughput_row(group: Sequence[Run], speeds: Speeds, keys: Sequence[str], mix_hosts: bool) -> dict[str, Any]:
     run = group[0]
     row = {**_axes(run), **_keys(run, keys)} | ({} if mix_hosts else run.host)
-    row |= {"oversubscribed": bool(run.environment.get("oversubscribed")), "n": len(group)}
-    row |= {"images_per_second": _mean(group, "throughput/images_per_second")}
+    row |= {"oversubscribed": run.oversubscribed, "n": len(group)}
+    row |= {"images_per_second": _mean(group, SPEED)}
     names = {}
-    for title, stages, replicas in (("single", 1, 1), ("locked", run.keys["stages"], run.keys["replicas"])):
-        wanted = {"method": "decoupled", "stages": stages, "replicas": replicas, "staleness": 0}
-        others = _counterpart(group, groups, wanted, mix_hosts)
-        pairs = _pairs(group, others)
-        interval = ratio(*zip(*[_speeds(pair) for pair in pairs], strict=True)) if pairs else None
-        row |= columns(f"over_{title}", interval, DIGITS) | {f"over_{title}_n": len(pairs)}
-        names[f"{title}_runs"] = _names([other for _, other in pairs])
+    for baseline in (SINGLE, LOCKED):
+        against = speeds.over(baseline, group)
+        row |= columns(f"over_{baseline}", against.ratio, DIGITS) | {f"over_{baseline}_n": len(against.others)}
+        names[f"{baseline}_runs"] = _names(against.others)
     row |= {"efficiency": _mean(group, "throughput/efficiency")}
     row |= {f"{kind}_locking": _mean(group, f"locking/{kind}_fraction") for kind in LOCKS}
     row |= {"peak_megabytes": _mean(group, "memory/peak_bytes", 1e-6)}
     return row | {"runs": _names(group), **names}
-
-
-LOCKS = ("forward", "backward", "update", "total")
-
-
-def _counterpart(
-    group: Sequence[Run], groups: Sequence[Sequence[Run]], wanted: Mapping[str, Any], mix_hosts: bool
-) -> Sequence[Run]:
-    """Of groups of its network, that of the same engine and host with the wanted keys; none if it has them itself."""
-    run = group[0]
-    if run.keys.items() >= wanted.items():
-        return []
-    for size in alike_batches(run.keys, wanted["replicas"]):
-        asked = {**wanted, "engine": run.keys["engine"], "batch_size": size}
-        for other in groups:
-            if other[0].keys.items() >= asked.items() and (mix_hosts or other[0].host == run.host):
-                return other
-    return []
-
-
-def _pairs(group: Sequence[Run], others: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """Runs of the same seed that can be compared."""
-    by_seed = {other.seed: other for other in others if other.timed and other.number(SPEED)}
-    return [(run, by_seed[run.seed]) for run in group if run.timed and run.seed in by_seed and run.number(SPEED)]
-
-
-SPEED = "throughput/images_per_second"
-
-
-def _speeds(pair: tuple[Run, Run]) -> tuple[float, float]:
-    own, other = (run.number(SPEED) for run in pair)
-    assert own
-    assert other
-    return own, other
 
 
 def _mean(group: Sequence[Run], metric: str, unit: float = 1.0) -> float:
@@ -207,20 +166,6 @@ def _mean(group: Sequence[Run], metric: str, unit: float = 1.0) -> float:
 
 
 # ---------------------------------------------------------------------------------------------------------- their parts
-def _grouped(runs: Sequence[Run], key: Callable[[Run], str]) -> list[list[Run]]:
-    groups: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=order):
-        groups.setdefault(key(run), []).append(run)
-    return list(groups.values())
-
-
-def _alike(groups: Sequence[list[Run]], work: Callable[[Run], str]) -> dict[str, list[list[Run]]]:
-    found: dict[str, list[list[Run]]] = {}
-    for group in groups:
-        found.setdefault(work(group[0]), []).append(group)
-    return found
-
-
 def _axes(run: Run) -> dict[str, Any]:
     return {TITLES.get(key, key): run.keys[key] for key in ("stages", "replicas", "staleness", "method")}
 

@@ -1,0 +1,139 @@
+"""What may be compared with what, whoever shows it: a sweep's table, a report and its pictures, a study.
+
+A configuration's keys are of three kinds. The seed is the repeat: runs of one seed were made in one round of a sweep,
+so that ratios are taken between them, and the machine's drift falls out. *Ways to train* may differ between runs that
+are compared. All other keys are the *work*, which such runs have in common.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.study.interval import Interval, ratio
+
+if TYPE_CHECKING:
+    from bench.study.runs import Run
+
+REPEAT = "seed"
+DELAY = ("staleness", "weights", "correction", "lr.staleness_power")
+"""Ways to meet staleness: without it, nothing is left of them."""
+WAYS = (*DELAY, "stages", "replicas", "method", "microbatches", "averaging", "partition", "backend", "engine")
+LENGTH = ("lr", "epochs", "max_steps", "loss_limit")
+"""Work that does not change what an image takes."""
+SPEED = "throughput/images_per_second"
+SINGLE, LOCKED = "single", "locked"
+"""What a speed is compared with: one agent, and back-propagation through as many stages and replicas."""
+
+
+def is_of(key: str, names: Sequence[str]) -> bool:
+    """Whether a dotted key, or the group that it is of, has one of these names."""
+    return key in names or key.partition(".")[0] in names
+
+
+def shared(keys: Mapping[str, Any], *apart: str) -> str:
+    """Canonical keys, flat, but those that may differ: a text that is the same for all that have the others in common.
+
+    Args:
+        apart: names of keys, or of whole groups.
+    """
+    return json.dumps({key: value for key, value in keys.items() if not is_of(key, apart)}, sort_keys=True)
+
+
+def grouped(runs: Sequence[Run], key: Callable[[Run], str]) -> list[list[Run]]:
+    """The runs with one value of ``key`` together, in the order of the first of each."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return list(groups.values())
+
+
+def alike(groups: Sequence[list[Run]], work: Callable[[Run], str]) -> dict[str, list[list[Run]]]:
+    """The groups of each work."""
+    found: dict[str, list[list[Run]]] = {}
+    for group in groups:
+        found.setdefault(work(group[0]), []).append(group)
+    return found
+
+
+def backpropagation(run: Run, groups: Sequence[list[Run]]) -> list[Run]:
+    """Of groups of its workload, that without staleness and of as many replicas; none if there is none.
+
+    Of several it is that of the same engine, then one that averages gradients, then one of the fewest stages.
+    """
+    wanted = {"method": "decoupled", "staleness": 0, "replicas": run.keys["replicas"]}
+
+    def unlike(group: list[Run]) -> tuple[bool, bool, int]:
+        keys = group[0].keys
+        return keys["engine"] != run.keys["engine"], keys["averaging.name"] != "allreduce", keys["stages"]
+
+    return min((group for group in groups if group[0].keys.items() >= wanted.items()), key=unlike, default=[])
+
+
+def alike_batches(keys: Mapping[str, Any], replicas: int) -> tuple[int, int]:
+    """Sizes of a replica's batch in a run of so many replicas that one may be compared with, the first that there is.
+
+    They are as large as its own, or make as many images an update: either way an image is the same work.
+    """
+    return keys["batch_size"], keys["batch_size"] * keys["replicas"] // replicas
+
+
+class Against(NamedTuple):
+    """The geometric mean of ratios of speeds, None where there is no pair; and the runs that it is over."""
+
+    ratio: Interval | None
+    others: list[Run]
+
+
+class Speeds:
+    """Speeds against other runs' speeds: the ratio to the run of the same seed, network, engine and machine.
+
+    There is none where agents shared cores, nor for the oracle, whose speed says nothing, nor of a run to itself.
+    """
+
+    def __init__(self, runs: Sequence[Run], mix_hosts: bool = False) -> None:
+        self.groups = grouped(runs, lambda run: run.group + ("" if mix_hosts else "".join(run.host.values())))
+        """Runs that differ in their seed alone, of one machine unless these are mixed."""
+        self._mix_hosts = mix_hosts
+        self._alike = alike(self.groups, lambda run: run.network)
+
+    def over(self, baseline: str, members: Sequence[Run]) -> Against:
+        """Of runs that differ in their seed alone.
+
+        Args:
+            baseline: ``single`` or ``locked``.
+        """
+        by_seed = {other.seed: other for other in self._counterpart(baseline, members[0]) if _speed(other)}
+        pairs = [(run, by_seed[run.seed]) for run in members if _speed(run) and run.seed in by_seed]
+        speeds = [(_speed(run), _speed(other)) for run, other in pairs]
+        return Against(ratio(*zip(*speeds, strict=True)) if pairs else None, [other for _, other in pairs])
+
+    def _counterpart(self, baseline: str, run: Run) -> list[Run]:
+        """The most like it of those that have the baseline's grid; none if it has that itself."""
+        stages, replicas = (1, 1) if baseline == SINGLE else (run.keys["stages"], run.keys["replicas"])
+        wanted = {"method": "decoupled", "staleness": 0, "stages": stages, "replicas": replicas}
+        if run.keys.items() >= wanted.items():
+            return []
+        candidates = [group for group in self._alike[run.network] if self._mix_hosts or group[0].host == run.host]
+        for size in alike_batches(run.keys, replicas):
+            asked = {**wanted, "engine": run.keys["engine"], "batch_size": size}
+            found = [group for group in candidates if group[0].keys.items() >= asked.items()]
+            if found:
+                return min(found, key=lambda group: _unlike(run, group[0]))
+        return []
+
+
+def _speed(run: Run) -> float:
+    """0 where it cannot be compared."""
+    return run.number(SPEED) or 0.0 if run.timed else 0.0
+
+
+def _unlike(run: Run, other: Run) -> list[bool]:
+    """In what two runs differ that may differ, staleness apart; what matters most first."""
+    names = ("averaging", *LENGTH, "partition", "backend")
+    return [_part(run.keys, name) != _part(other.keys, name) for name in names]
+
+
+def _part(keys: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in keys.items() if is_of(key, (name,)) and not is_of(key, DELAY)}

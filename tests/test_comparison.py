@@ -1,0 +1,170 @@
+"""What may be compared with what: every key of a configuration, every group, and every pair that is shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from bench.config import PIPELINED, WITHOUT_RESULT, RunConfig
+from bench.study.benchmark import RATIOS
+from bench.study.comparison import LENGTH, REPEAT, WAYS, Speeds, is_of, shared
+from bench.study.compose import compose
+from bench.study.contenders import CONTENDERS, WORKLOAD
+from bench.study.pictures import _panels
+from bench.study.record import flatten
+from bench.study.runs import Run, read_run
+from bench.study.table import summary
+from bench.study.tables import accuracy_table, throughput_table
+from tests.commands import ROOT
+from tests.records import record_of
+from tests.tiny import VALUES, config
+
+MLP = {"name": "mlp", "hidden": 8, "layers": 12}
+GOSSIP = {"name": "gossip", "graph": "ring"}
+SHRINK = {"name": "shrink", "beta": 0.5}
+OTHER: dict[str, list[dict[str, Any]]] = {
+    # Ways to train.
+    "stages": [{"stages": 3}],
+    "replicas": [{"replicas": 2}],
+    "staleness": [{"staleness": 1}],
+    "method": [{"method": method, "microbatches": 4} for method in PIPELINED],
+    "microbatches": [{"method": "gpipe", "microbatches": 2}],
+    "weights": [{"weights": "latest"}, {"weights": "recomputed"}],
+    "averaging": [{"replicas": 2, "averaging": {**GOSSIP, "graph": graph}} for graph in ("ring", "complete")],
+    "correction": [
+        {"correction": {"name": name, **keys}}
+        for name, keys in (("shrink", {"beta": 0.5}), ("lr_discount", {"until": 0.5}), ("weight_prediction", {}))
+    ],
+    "lr.staleness_power": [{"lr": {**VALUES["lr"], "staleness_power": power}} for power in (0.5, 1.0)],
+    "partition": [{"partition": "measured"}, {"partition": [4]}],
+    "backend": [{"backend": "gloo"}],
+    "engine": [{"engine": "reference"}],
+    # The work.
+    "model": [{"model": {**MLP, "hidden": 9}}, {"model": {"name": "resnet", "depth": 8, "width": 4}}],
+    "data": [{"data": {**VALUES["data"], "train_size": 97}}, {"data": {"name": "digits"}}],
+    "optimizer": [
+        {"optimizer": {"name": "adamw", "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.0}},
+        {"optimizer": {**VALUES["optimizer"], "momentum": 0.8}},
+    ],
+    "lr": [{"lr": {**VALUES["lr"], "gamma0": 0.06}}, {"lr": {**VALUES["lr"], "name": "cosine"}}],
+    "epochs": [{"epochs": 3}],
+    "max_steps": [{"max_steps": 5}],
+    "loss_limit": [{"loss_limit": 99.0}],
+    "batch_size": [{"batch_size": 8}],
+    "device": [{"device": "cuda"}],
+    "precision": [{"precision": "float32"}],
+    "channels_last": [{"channels_last": True}],
+}
+"""Of every key, the seed apart: what a run has that differs from the usual in it, and in what comes with it."""
+LEARNED_ALIKE = {*WAYS}
+AS_FAST = {*WAYS, *LENGTH} - {"engine"}
+"""Keys in which runs may differ whose speeds are compared; the oracle's is not."""
+
+
+def run(speed: float = 100.0, accuracy: float = 0.9, **keys: Any) -> Run:
+    return read_run(record_of(config(**{"model": MLP, **keys}), speed, [accuracy]))
+
+
+def test_every_key_is_known() -> None:
+    """A new one is the work until it is said to be a way, and belongs here either way."""
+    fields = {field.name for field in dataclasses.fields(RunConfig)} - {REPEAT, *WITHOUT_RESULT}
+    assert fields | {"lr.staleness_power"} == OTHER.keys()
+    groups = {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()} - {"contender", "experiment"}
+    assert groups <= {*OTHER, *WITHOUT_RESULT}
+    assert {*WAYS, *LENGTH} <= OTHER.keys()
+    assert not {*WAYS} & {*LENGTH}
+
+
+@pytest.mark.parametrize("key", OTHER)
+def test_every_key_is_a_way_to_train_or_the_work(key: str) -> None:
+    """A run with staleness that differs in it from the run at K=S=1, and whether it is compared with that."""
+    plain = {"stages": 2, "staleness": 2}
+    for changes in OTHER[key]:
+        other = run(150.0, 0.8, **{**plain, **changes})
+        replicas = other.keys["replicas"]
+        alone, together = run(seed=0), run(replicas=replicas)
+        runs = [other, alone, *([together] if replicas > 1 else [])]
+        accuracies = accuracy_table(runs).to_dict("records")
+        (row,) = (row for row in accuracies if row["runs"] == other.name)
+        assert (row["difference"] == pytest.approx(-0.1)) == (key in LEARNED_ALIKE), changes
+        (row,) = (row for row in throughput_table(runs).to_dict("records") if row["runs"] == other.name)
+        assert (row["over_single"] == 1.5) == (key in AS_FAST), changes
+        assert ("1.50" in summary(runs)) == (key in AS_FAST), changes
+        assert len(_panels(runs, lambda one: one.workload)) == (1 if key in LEARNED_ALIKE else 2)
+
+
+def test_the_seed_is_the_repeat() -> None:
+    runs = [
+        run(100.0, 0.9),
+        run(200.0, 0.7, seed=1),
+        run(150.0, 0.8, stages=2, seed=0),
+        run(280.0, 0.6, stages=2, seed=1),
+    ]
+    accuracies, throughputs = accuracy_table(runs).to_dict("records"), throughput_table(runs).to_dict("records")
+    assert [row["n"] for row in accuracies] == [row["n"] for row in throughputs] == [2, 2]
+    assert throughputs[1]["over_single"] == pytest.approx(math.sqrt(1.5 * 1.4), rel=1e-5)
+    assert accuracies[1]["difference"] == pytest.approx(-0.1)
+
+
+def test_corrected_runs_have_baselines() -> None:
+    """The rows of a sweep over corrections had neither a difference nor a speed-up."""
+    points = [
+        (1, {}),
+        *((2, {"correction": one}) for one in ({"name": "none"}, SHRINK, {"name": "lr_discount", "until": 0.5})),
+    ]
+    runs = [
+        run(100.0 * stages, 1 - 0.1 * stages - 0.01 * seed, stages=stages, staleness=2, seed=seed, **keys)
+        for seed in (0, 1)
+        for stages, keys in points
+    ]
+    single, *corrected = accuracy_table(runs).to_dict("records")
+    assert math.isnan(single["difference"])
+    assert [row["difference"] for row in corrected] == pytest.approx([-0.1] * 3)
+    assert [row["over_single"] for row in throughput_table(runs).to_dict("records")][1:] == [2.0] * 3
+    assert len(_panels(runs, lambda one: one.workload)) == 1
+
+
+def test_of_several_baselines_the_most_alike_is_taken() -> None:
+    """Locked replicas that gossip are what gossip costs; the same schedule, before any other."""
+    pair = {"stages": 2, "replicas": 2}
+    locked, gossiping = run(100.0, **pair), run(80.0, **pair, averaging=GOSSIP)
+    stale, other = run(160.0, **pair, staleness=2), run(160.0, **pair, staleness=2, averaging=GOSSIP)
+    speeds = Speeds([locked, gossiping, stale, other])
+    assert [speeds.over("locked", [one]).others for one in (stale, other)] == [[locked], [gossiping]]
+    slow: dict[str, Any] = {"lr": {**VALUES["lr"], "gamma0": 0.01}}
+    singles = [run(100.0), run(50.0, **slow)]
+    asked = [run(150.0, stages=2, staleness=2), run(150.0, stages=2, staleness=2, **slow)]
+    for first, second in (singles, singles[::-1]):
+        speeds = Speeds([first, second, *asked])
+        assert [speeds.over("single", [one]).others for one in asked] == [[one] for one in singles]
+
+
+def test_accuracy_is_compared_with_plain_back_propagation() -> None:
+    """Of replicas that average gradients; gossip without staleness is itself a way to be compared."""
+    averaged, gossiping = run(replicas=2, accuracy=0.9), run(replicas=2, accuracy=0.8, averaging=GOSSIP)
+    stale = run(stages=2, replicas=2, staleness=2, accuracy=0.7, averaging=GOSSIP)
+    rows = {row["runs"]: row for row in accuracy_table([gossiping, stale, averaged]).to_dict("records")}
+    assert rows[gossiping.name]["difference"] == pytest.approx(-0.1)
+    assert rows[stale.name]["difference"] == pytest.approx(-0.2)
+
+
+def test_names_of_groups_hold_for_their_keys() -> None:
+    keys = {"lr.gamma0": 0.1, "lr.staleness_power": 1.0, "stages": 2, "model.name": "mlp"}
+    assert is_of("model.name", ("model",))
+    assert not is_of("lr.gamma0", WAYS)
+    assert is_of("lr.staleness_power", WAYS)
+    assert shared(keys, "lr", "stages") == shared({"model.name": "mlp"}) != shared(keys, *WAYS)
+
+
+def test_the_benchmarks_contenders_do_the_same_work() -> None:
+    """On as many images an update, but for four replicas; and but for the one whose memory layout is compared."""
+    configs = {name: compose([*WORKLOAD, *overrides]) for name, overrides in CONTENDERS.items()}
+    apart = (REPEAT, *WAYS, *LENGTH, "batch_size")
+    works = {name: shared(flatten(config.canonical()), *apart) for name, config in configs.items()}
+    odd = {name for name, work in works.items() if work != works["FDG"]}
+    assert odd == {"one core, contiguous"}
+    assert {name for name, one in configs.items() if one.batch_size * one.replicas != 64} == {"four replicas"}
+    assert {name for pair in RATIOS for name in pair} <= CONTENDERS.keys()
