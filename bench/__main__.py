@@ -12,7 +12,7 @@ from typing import NoReturn
 from bench.config import ConfigError
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
-VERBS = ("run", "tune", "rates", "predict", "report", "sync", "data", "download", "benchmark", "gpu", "network")
+VERBS = ("run", "tune", "rates", "predict", "report", "sync", "ui", "data", "download", "benchmark", "gpu", "network")
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,6 +35,7 @@ examples:
   python -m bench predict stages=8 replicas=16             how fast that would be, without the machines for it
   python -m bench report runs_dir=runs                     tables and pictures of all runs, as results/report.html
   python -m bench sync                                     give MLflow the runs that it missed
+  python -m bench ui                                       compare the last sweep's runs in MLflow's pages
   python -m bench engine=reference weights=latest          the oracle: all agents in this process, no messages
   python -m bench -m method=decoupled,1f1b,zero_bubble     delayed gradients against torch.distributed.pipelining
   python -m bench stages=1 replicas=2 method=ddp           torch's DistributedDataParallel
@@ -99,6 +100,8 @@ def parser_of(verb: str) -> Parser:
         parser.add_argument(
             "--results", default="results/studies", metavar="FOLDER", help="for tables (results/studies)"
         )
+    if verb == "ui":
+        parser.add_argument("--port", type=int, help="of MLflow's server on loopback (a free one)")
     if verb == "data":
         parser.add_argument("--output", metavar="FILE", help="where its description is written (printed)")
     if verb in ("benchmark", "gpu", "network"):

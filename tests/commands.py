@@ -88,16 +88,7 @@ class Command:
 
     def members(self) -> dict[int, int]:
         """Living processes of the command's session, and the parent of each."""
-        living: dict[int, int] = {}
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = path.read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            state, parent, session = fields[0], int(fields[1]), int(fields[3])
-            if session == self.process.pid and state not in "ZX":
-                living[int(path.parent.name)] = parent
-        return living
+        return {number: parent for number, (parent, session) in processes().items() if session == self.process.pid}
 
     def ranks(self) -> list[int]:
         """The agents' process ids in rank order: a process that the command's server forked forks them in turn."""
@@ -118,6 +109,19 @@ class Command:
             except ProcessLookupError:
                 continue
         self.process.wait(LONG)
+
+
+def processes() -> dict[int, tuple[int, int]]:
+    """The parent and the session of every living process."""
+    living: dict[int, tuple[int, int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if fields[0] not in "ZX":
+            living[int(path.parent.name)] = int(fields[1]), int(fields[3])
+    return living
 
 
 @contextmanager

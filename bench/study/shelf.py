@@ -119,9 +119,18 @@ def _check_events(folder: RunFolder, shelf: Shelf[Item]) -> None:
 
 
 def read_sweeps(runs_dir: Path) -> Iterator[Sweep]:
-    """The sweeps that a ``runs_dir`` remembers; a file that cannot be read is passed over."""
-    for path in sorted((runs_dir / SWEEPS).glob("*.json")):
+    """The sweeps that a ``runs_dir`` remembers, in the order of their last start; a file that cannot be read is passed
+    over."""
+    for path in sorted((runs_dir / SWEEPS).glob("*.json"), key=lambda path: (_written(path), path)):
         try:
             yield parse_as(Sweep, json.loads(path.read_text()))
         except (OSError, ValueError, TypeError):
             continue
+
+
+def _written(path: Path) -> float:
+    """When a file was written, in seconds; 0 for one that has gone meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

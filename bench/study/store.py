@@ -45,6 +45,37 @@ def open_store(tracking: MLflow) -> tuple[Any, str]:
         raise wrong_uri(tracking.uri, error) from None
 
 
+def find_store(tracking: MLflow) -> tuple[Any, str]:
+    """As :func:`open_store`, of what is there: nothing is created.
+
+    Raises:
+        ConfigError: it is not there, or has no such experiment.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import SQLAlchemyError
+
+    database = _sqlite_file(tracking.uri)
+    if database is not None and not database.exists():
+        raise ConfigError(f"tracking.uri={tracking.uri!r}: there is no such database yet; the first run makes it")
+    try:
+        _try(tracking.uri)
+        client = MlflowClient(tracking_uri=tracking.uri)
+        experiment = client.get_experiment_by_name(tracking.experiment)
+        names = [known.name for known in client.search_experiments()]
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+        raise wrong_uri(tracking.uri, error) from None
+    if experiment is None:
+        allowed = f"{tracking.uri!r} has {', '.join(names)}"
+        raise ConfigError(f"tracking.experiment={tracking.experiment!r}: there is no such experiment; {allowed}")
+    return client, str(experiment.experiment_id)
+
+
+def is_server(uri: str) -> bool:
+    """Whether it is the address of a server that runs by itself."""
+    return uri.startswith(("http://", "https://"))
+
+
 @contextlib.contextmanager
 def alone(tracking: MLflow) -> Iterator[None]:
     """Keep other processes of ours away from the same SQLite database; a server copes by itself.

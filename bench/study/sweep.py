@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import ConfigError, MLflow
+from bench.study import ui
 from bench.study.attempt import folder_of
 from bench.study.check import check_all, make_runs_dir
 from bench.study.compose import Point
@@ -100,7 +101,7 @@ class _Running:
                 print(_over_repeats(runs))
         print(f"\nrecords and timelines: {Path(self._first.runs_dir)}/<hash>/")
         if isinstance(self._first.tracking, MLflow):
-            print(f"compare the runs:      mlflow ui --backend-store-uri {self._first.tracking.uri}")
+            print(f"compare the runs:      {ui.command(self._first)}")
         self._runner.print_failures(self._first.runs_dir)
 
 
