@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from bench.config import parse_recorded
 from bench.study import record
 from bench.study.progress import Tail
 from bench.study.record import (
@@ -27,6 +28,7 @@ from bench.study.record import (
     git_state,
     write_json_atomic,
 )
+from bench.study.runs import read_run
 from tests.records import record_of
 from tests.tiny import config
 
@@ -175,6 +177,21 @@ def test_what_is_wrong_with_a_record_is_told(tmp_path: Path, message: str) -> No
         folder.read_record()
     assert str(raised.value).startswith(f"{folder.record}: {message}")
     assert "\n" not in str(raised.value)
+
+
+def test_the_record_of_an_older_version_is_read(tmp_path: Path) -> None:
+    """Of one without corrections, microbatches, conditions of convergence, and with fewer kinds of time."""
+    record = record_of(POINT)
+    for key in ("correction", "microbatches"):
+        del record["config"][key]
+    for key in ("staleness_power", "require_convergent"):
+        del record["config"]["lr"][key]
+    for agent in record["agents"]:
+        agent["seconds"] = {"forward": 3.0, "backward": 1.0}
+    found = _folder(tmp_path, record).read_record()
+    assert found == record
+    assert read_run(found).keys == flatten(POINT.canonical())
+    assert parse_recorded(record["config"]) == POINT
 
 
 def test_a_record_that_lacks_something_says_what(tmp_path: Path) -> None:

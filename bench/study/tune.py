@@ -39,7 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
         warm_up(imports(study.run for study in studies))
         prepared = Call(check_all, [study.run for study in studies]).result()
         if studies[0].run.dry_run:
-            return _preview(studies)
+            return _preview(studies, prepared)
         tracker(studies[0].run.tracking).prepare()
         make_runs_dir(studies[0].run.runs_dir)
         results = make_folder("--results", arguments.results)
@@ -67,9 +67,9 @@ def _run(searches: Sequence[Search], results: Path) -> int:
     return 1 if any(search.runner.failures for search in searches) else 0
 
 
-def _preview(studies: Sequence[Study]) -> int:
+def _preview(studies: Sequence[Study], prepared: Sequence[Path | None]) -> int:
     """``dry_run=true``: what would be searched, and for how long at most."""
-    seconds: list[float] = Call(estimate, [study.run for study in studies]).result()
+    seconds: list[float] = Call(estimate, [study.run for study in studies], prepared).result()
     for study, duration in zip(studies, seconds, strict=True):
         whole = timedelta(seconds=round(duration * (study.trials + study.tuning.repeats)))
         print(
