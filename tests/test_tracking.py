@@ -244,7 +244,10 @@ def test_a_sweep_is_a_parent_with_its_points(uri: str, tmp_path: Path) -> None:
     name = Sweep((), tuple(point.hash() for point in points)).name
     (parent,) = runs_in(uri, f"tags.sweep = '{name}'")
     assert parent.info.status == "FAILED"
-    assert parent.data.metrics == {"points/done": 1, "points/diverged": 1, "points/failed": 1}
+    counts = {"points/done": 1, "points/diverged": 1, "points/failed": 1}
+    best = {"accuracy/test_best": 0.6, "throughput/images_per_second_best": 540}
+    mean = {"accuracy/test_mean": 0.6, "throughput/images_per_second_mean": 540}
+    assert parent.data.metrics == counts | best | mean
     assert parent.data.tags["overrides"] == "seed=1,2"
     assert client_of(uri).download_artifacts(parent.info.run_id, "table.md", str(tmp_path))
     assert (tmp_path / "table.md").read_text() == "| K |"

@@ -17,8 +17,10 @@ from typing import Any, Protocol
 from bench.config import ConfigError, MLflow, RunConfig, Tracking, parse_recorded
 from bench.study import mirror
 from bench.study.experiment import Experiment, is_free, tag
+from bench.study.headline import headline
 from bench.study.heartbeat import TALKING, Heartbeat
 from bench.study.record import RecordError, RunFolder, WithoutResult
+from bench.study.runs import Run, read_run
 from bench.study.shelf import Sweep
 from bench.study.store import alone, await_writers, first_line, open_store, settled, silenced, wrong_uri
 
@@ -109,7 +111,8 @@ class MLflowTracker:
         self._parent: str | None = None
         self._owned = False
         """Whether the parent is this process's to end: another one may be at the same sweep."""
-        self._outcomes: Counter[str] = Counter()
+        self._points: dict[str, Run] = {}
+        """Those that have a record, by hash."""
         self._heartbeat = Heartbeat(self._beat)
         self._outages = 0
         self._is_away = False
@@ -142,7 +145,7 @@ class MLflowTracker:
         if record is None:
             raise RecordError(f"{folder.record}: there is no record to mirror")
         config, digest = _config(folder, record), hashlib.sha256(folder.record.read_bytes()).hexdigest()[:16]
-        self._outcomes[record["status"]] += 1
+        self._points[config.hash()] = read_run(record)
         if self._delivered.get(config.hash()) == digest:
             return False
         with self._talking():
@@ -179,8 +182,10 @@ class MLflowTracker:
             self._owned = self._owned or any(run.info.run_id == parent and is_free(run) for run in found)
             if not self._owned:
                 return
-            for status, count in {**self._outcomes, "failed": failed}.items():
-                self._client.log_metric(parent, f"points/{status}", count)
+            points = list(self._points.values())
+            outcomes = {f"points/{status}": count for status, count in Counter(each.status for each in points).items()}
+            for key, value in {**outcomes, "points/failed": failed, **headline(points)}.items():
+                self._client.log_metric(parent, key, value)
             if summary:
                 self._client.log_text(parent, summary, "table.md")
             for file in files:
