@@ -57,7 +57,7 @@ WRONG = {
     "contender=fdg": "contender: there is no such key; did you mean +contender? allowed are averaging, backend,",
     "+contender=pipedream": "contender='pipedream': allowed are 1f1b, ddp, fdg, gpipe, interleaved_1f1b, locked",
     "stalenes=1": "stalenes: there is no such key; did you mean staleness? allowed are averaging, backend,",
-    "model.depht=9": "model.depht: there is no such key; did you mean model.depth? allowed are depth, name, width",
+    "model.depht=9": "model.depht: there is no such key; did you mean model.depth? allowed are depth, name, rates",
     "stages=1,2": "stages=1,2: several values are a sweep, which needs -m; a list is written [a,b]",
     "+experiment=grid": "stages=1,2: the experiment is a sweep, which needs -m",
     "stages=[1": "stages=[1: is no verb, and no override in Hydra's grammar; allowed are key=value",

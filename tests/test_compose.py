@@ -157,7 +157,7 @@ GRAMMAR = composing.GRAMMAR
         (["optimizer=adam"], "optimizer='adam': allowed are adamw, sgd"),
         (
             ["model.depht=9"],
-            "model.depht: there is no such key; did you mean model.depth? allowed are depth, name, width",
+            "model.depht: there is no such key; did you mean model.depth? allowed are depth, name, rates, width",
         ),
         (["stages=${steps}"], "stages=${steps}: there is no key steps"),
         (

@@ -257,6 +257,7 @@ def test_committed_groups_are_models() -> None:
     files = sorted(GROUPS.glob("*.yaml"))
     assert [file.stem for file in files] == ["mlp", "resnet", "torchvision", "vgg", "vit", "wide_resnet"]
     for file in files:
-        values = json.dumps(yaml.safe_load(file.read_text()))
-        model: Model = TypeAdapter(Model).validate_json(values)
+        values = yaml.safe_load(file.read_text())
+        values.pop("rates")
+        model: Model = TypeAdapter(Model).validate_json(json.dumps(values))
         assert model.name == file.stem

@@ -211,10 +211,18 @@ def _compose(overrides: Sequence[str], primary: Primary) -> tuple[dict[str, Any]
 
 
 def _plain(config: Any) -> dict[str, Any]:
+    """A run's keys. The rates of a model are the default of ``lr.gamma0``, and no key of the run."""
     from omegaconf import OmegaConf
 
+    OmegaConf.register_new_resolver("times", _times, replace=True)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    plain["model"].pop("rates", None)
     return plain
+
+
+def _times(factor: float, rate: Any) -> Any:
+    """Their product; what is no number is left to the checks."""
+    return factor * rate if isinstance(rate, int | float) else rate
 
 
 def _hydra(overrides: Sequence[str], primary: Primary) -> tuple[Any, list[str]]:
@@ -240,7 +248,9 @@ def _hydra(overrides: Sequence[str], primary: Primary) -> tuple[Any, list[str]]:
 
 def _keys(path: Sequence[str], primary: Primary) -> list[str]:
     """The keys that the default configuration has in a group."""
-    values: Any = _compose([], primary)[0]
+    from omegaconf import OmegaConf
+
+    values: Any = OmegaConf.to_container(_hydra([], primary)[0])
     for name in path:
         values = values.get(name) if isinstance(values, dict) else None
     return sorted(values) if isinstance(values, dict) else []
@@ -263,6 +273,9 @@ def _one_line(error: Exception, primary: Primary) -> str:
         allowed = [inside + known for known in _choices(choice[1])]
         return f"{group}={name!r}: allowed are {', '.join(allowed) or 'none yet'}"
     missing = re.match(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", text)
+    rates = re.search(r"\bmodel\.rates\.(\w+)", text)
+    if rates:
+        return f"lr.gamma0: this model has no default rate for optimizer={rates[1]}; allowed is lr.gamma0=0.01, say"
     if missing:
         return f"{missing[2]}=${{{missing[1]}}}: there is no key {missing[1]}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
