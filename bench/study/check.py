@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.config import LOOPED, ConfigError, RunConfig
 from bench.plan.rates import verdict
+from bench.study.size import outline
 from bench.study.standing import require
 
 if TYPE_CHECKING:
@@ -50,10 +51,9 @@ def _check_cuts(config: RunConfig, dataset: Dataset) -> None:
     """Of the images into batches, and of the network into stages."""
     from bench.plan.partition import bounds
     from bench.task.data import check_batch_size
-    from bench.task.models import build
 
     check_batch_size(len(dataset.train_labels), config.batch_size, config.replicas)
-    layers = len(build(config.model, dataset.image_shape, dataset.classes))
+    layers = len(outline(config, dataset))
     if config.pieces > layers:
         most = layers * config.stages // config.pieces
         reason = f"the layers of model={config.model.name}"

@@ -93,7 +93,7 @@ def read_images(data: ImageFolder, listing: Listing) -> Dataset:
         ConfigError: one is damaged, or has no known scale; or together they are larger than the memory.
     """
     paths, size = [file.path for file in listing.files], data.image_size
-    require("data.image_size", size, 3 * len(paths) * size**2, f"{len(paths)} images of that side")
+    require({"data.image_size": size}, 3 * len(paths) * size**2, f"{len(paths)} images of that side")
     labels = {name: label for label, name in enumerate(listing.classes)}
     images = torch.empty(len(paths), size, size, 3, dtype=torch.uint8)
     for index, path in enumerate(tqdm(paths, desc="decoding images", unit=" images", delay=2, mininterval=1)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,10 +22,11 @@ def there_is() -> int:
     return min(limits if allowed == resource.RLIM_INFINITY else [*limits, allowed])
 
 
-def require(key: str, value: object, needed: int, what: str) -> None:
+def require(keys: Mapping[str, object], needed: int, what: str) -> None:
     """Refuse what cannot fit, before it is allocated.
 
     Args:
+        keys: that the size follows from, with their values; the one with the largest number is told.
         needed: bytes, at least.
         what: that needs them.
 
@@ -34,15 +35,21 @@ def require(key: str, value: object, needed: int, what: str) -> None:
     """
     most = there_is()
     if needed > most:
+        key = max(keys, key=lambda name: _largest(keys[name]))
         raise ConfigError(
-            f"{key}={value!r}: {what} would need {in_words(needed)} of memory or more, and there are {in_words(most)}; "
-            "allowed is what fits"
+            f"{key}={keys[key]!r}: {what} would need {in_words(needed)} of memory or more, and there are "
+            f"{in_words(most)}; allowed is what fits"
         )
+
+
+def _largest(value: object) -> int:
+    numbers = value if isinstance(value, list) else [value]
+    return max(number if isinstance(number, int) else 0 for number in numbers)
 
 
 def in_words(size: int) -> str:
     """Bytes in the largest unit of which there is one."""
-    power = min((size.bit_length() - 1) // 10, len(UNITS) - 1)
+    power = min(max(0, size.bit_length() - 1) // 10, len(UNITS) - 1)
     return f"{min(size, 2**80) / 2 ** (10 * power):,.4g} {UNITS[power]}"
 
 

@@ -44,21 +44,24 @@ def build(model: config.Model, image_shape: tuple[int, int, int], classes: int) 
     Raises:
         ConfigError: the model cannot take such images, or is no torchvision classifier that is sequential at the top.
     """
-    entries: Iterable[nn.Module]
+    return nn.Sequential(*entries(model, image_shape, classes))
+
+
+def entries(model: config.Model, image_shape: tuple[int, int, int], classes: int) -> Iterable[nn.Module]:
+    """Its layers, as :func:`build` takes them; each is made when it is asked for."""
     match model:
         case config.ResNet():
-            entries = _resnet(model, image_shape[0], classes)
+            return _resnet(model, image_shape[0], classes)
         case config.WideResNet():
-            entries = _wide_resnet(model, image_shape[0], classes)
+            return _wide_resnet(model, image_shape[0], classes)
         case config.VGG():
-            entries = _vgg(model, image_shape, classes)
+            return _vgg(model, image_shape, classes)
         case config.MLP():
-            entries = _mlp(model, image_shape, classes)
+            return _mlp(model, image_shape, classes)
         case config.ViT():
-            entries = _vit(model, image_shape, classes)
+            return _vit(model, image_shape, classes)
         case config.Torchvision():
-            entries = torchvision_entries(model.architecture, image_shape, classes)
-    return nn.Sequential(*entries)
+            return torchvision_entries(model.architecture, image_shape, classes)
 
 
 def _resnet(model: config.ResNet, channels: int, classes: int) -> Iterator[nn.Module]:

@@ -99,16 +99,12 @@ def _key(content: object) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------- the sources
-def synthetic_bytes(data: Synthetic) -> int:
-    """Of its images, with their labels and what an epoch draws of them, and of its classes' names."""
-    return (data.train_size + data.test_size) * (math.prod(data.shape) + LABEL_BYTES) + data.classes * NAME_BYTES
-
-
 def _require_memory(data: Synthetic) -> None:
-    sizes = {"shape": max(data.shape), **{name: getattr(data, name) for name in ("classes", "train_size", "test_size")}}
-    largest = max(sizes, key=lambda name: sizes[name])
-    what = f"{data.train_size + data.test_size} images of {' x '.join(map(str, data.shape))} in {data.classes} classes"
-    require(f"data.{largest}", getattr(data, largest), synthetic_bytes(data), what)
+    """For images, with their labels and what an epoch draws of them, and for the names of classes."""
+    keys = {f"data.{name}": getattr(data, name) for name in ("shape", "classes", "train_size", "test_size")}
+    images = data.train_size + data.test_size
+    needed = images * (math.prod(data.shape) + LABEL_BYTES) + data.classes * NAME_BYTES
+    require(keys, needed, f"{images} images of {' x '.join(map(str, data.shape))} in {data.classes} classes")
 
 
 def _synthesise(data: Synthetic) -> Dataset:
