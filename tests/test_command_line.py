@@ -119,7 +119,7 @@ def _make_data() -> None:
     from PIL import Image
 
     Path("empty").mkdir()
-    for image in ("train/cat/1.png", "test/cat/1.png"):
+    for image in ("train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png"):
         Path("images", image).parent.mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(Path("images", image))
     Path("images/test/cat/1.png").write_bytes(b"\x89PNG and no more")
