@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
+from bench.study import ui, view
 from bench.study.shelf import Sweep
 from bench.study.tracking import TrackingError
 from tests.test_tracking import begun, client_of, run_of, runs_in, write_run
@@ -68,7 +69,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_what_a_server_misses_is_delivered_later_once(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs_dir = tmp_path / "runs"
     Sweep(("seed=0,1,2",), tuple(point.hash() for point in POINTS)).write(runs_dir)
@@ -109,6 +110,12 @@ def test_what_a_server_misses_is_delivered_later_once(
     assert {run.info.status for run in [*runs, parent]} == {"FINISHED"}
     assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id}
     assert len(runs_in(server.uri)) == 4
+
+    monkeypatch.setattr(ui, "has_window", lambda: False)
+    assert main(["ui", *words[1:]]) == 0
+    experiment, name = parent.info.experiment_id, parent.data.tags["sweep"]
+    assert capsys.readouterr().out == f"sweep {name}, 3 runs: {view.address(server.uri, experiment, name)}\n"
+    assert view.TAG + view.key(name) in client_of(server.uri).get_experiment(experiment).tags
 
 
 @pytest.mark.parametrize(
