@@ -15,9 +15,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from bench.study.comparison import SPEED
+from bench.study.headline import ACCURACY
+
 TAG = "mlflow.sharedViewState."
 SECTION = "comparison"
-ACCURACY, SPEED = "accuracy/test", "throughput/images_per_second"
 RUNS_A_VIEW = 500
 """As many ids fit into a tag of an experiment: 20,000 characters."""
 AXES = 5
@@ -63,24 +65,14 @@ def content(parameters: Mapping[str, Mapping[str, str]]) -> str:
 def _charts(axes: Sequence[str]) -> list[dict[str, Any]]:
     speed, accuracy = ({"key": metric, "type": "METRIC"} for metric in (SPEED, ACCURACY))
     charts: list[dict[str, Any]] = [
-        {"type": "BAR", "displayName": "test accuracy", "metricKey": ACCURACY},
-        {"type": "BAR", "displayName": "images per second", "metricKey": SPEED},
-        {
-            "type": "SCATTER",
-            "displayName": "test accuracy against images per second",
-            "xaxis": speed,
-            "yaxis": accuracy,
-        },
-        {
-            "type": "LINE",
-            "displayName": "test accuracy by updates",
-            "metricKey": ACCURACY,
-            "selectedMetricKeys": [ACCURACY],
-        },
+        {"type": "BAR", "metricKey": ACCURACY},
+        {"type": "BAR", "metricKey": SPEED},
+        {"type": "SCATTER", "xaxis": speed, "yaxis": accuracy},
+        {"type": "LINE", "metricKey": ACCURACY, "lineSmoothness": 0, "useGlobalLineSmoothing": False},
     ]
     if axes:
         metrics = {"selectedParams": list(axes), "selectedMetrics": [SPEED, ACCURACY]}
-        charts.append({"type": "PARALLEL", "displayName": "what differs", **metrics, "showAllRuns": True})
+        charts.append({"type": "PARALLEL", **metrics, "showAllRuns": True})
     common = {"runsCountToCompare": RUNS_A_VIEW, "metricSectionId": SECTION, "deleted": False, "isGenerated": False}
     return [{"uuid": f"{SECTION}-{number}", **common, **chart} for number, chart in enumerate(charts)]
 
