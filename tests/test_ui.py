@@ -30,7 +30,7 @@ from bench.study.family import Family, family_of, last_family
 from bench.study.shelf import SWEEPS, Sweep, read_sweeps
 from bench.study.webserver import ServerError, serving
 from tests.commands import BENCH, Command, await_that, command, processes
-from tests.test_tracking import begun, write_run
+from tests.test_tracking import begun, client_of, write_run
 from tests.tiny import config
 
 POINTS = [config(stages=stages, staleness=staleness, seed=7) for stages, staleness in ((1, 0), (2, 0), (2, 2))]
@@ -186,12 +186,15 @@ def test_where_there_is_nothing_one_message_says_so(
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the runs of a sweep, and MLflow's mirror of them beside it."""
     folder = tmp_path_factory.mktemp("ui")
-    opened = begun(f"sqlite:///{folder}/mlflow.db", *POINTS)
+    uri = f"sqlite:///{folder}/mlflow.db"
+    opened = begun(uri, *POINTS)
     for point in POINTS:
         opened.start(point)
         assert opened.deliver(write_run(folder / "runs", point))
     Sweep(("stages=1,2",), hashes(POINTS)).write(folder / "runs")
     opened.end("", failed=0)
+    client = client_of(uri)
+    client.delete_experiment(client.create_experiment("old"))
     return folder
 
 
@@ -199,6 +202,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("words", "message"),
     [
         (["tracking.experiment=other"], "tracking.experiment='other': there is no such experiment; "),
+        (["tracking.experiment=old"], "tracking.experiment='old': it was deleted in MLflow; "),
         (["-m", "seed=1,2"], "tracking.uri='sqlite:///mlflow.db': holds no finished runs of these points"),
         (["--port", "{taken}"], "--port={taken}: allowed is a free one"),
         (["--port", "65536"], "--port=65536: allowed is a free one"),

@@ -68,7 +68,7 @@ def find_store(tracking: MLflow) -> tuple[Any, str]:
     if experiment is None:
         allowed = f"{tracking.uri!r} has {', '.join(names)}"
         raise ConfigError(f"tracking.experiment={tracking.experiment!r}: there is no such experiment; {allowed}")
-    return client, str(experiment.experiment_id)
+    return client, _active(experiment)
 
 
 def is_server(uri: str) -> bool:
@@ -155,9 +155,14 @@ def _experiment(client: Any, tracking: MLflow, database: Path | None) -> str:
             experiment = client.get_experiment_by_name(tracking.experiment)
             if experiment is None:
                 raise
+    return _active(experiment)
+
+
+def _active(experiment: Any) -> str:
+    """An experiment's id. Raises ConfigError if it was deleted."""
     if experiment.lifecycle_stage != "active":
         raise ConfigError(
-            f"tracking.experiment={tracking.experiment!r}: it was deleted in MLflow; restore it there or name another"
+            f"tracking.experiment={experiment.name!r}: it was deleted in MLflow; restore it there or name another"
         )
     return str(experiment.experiment_id)
 
