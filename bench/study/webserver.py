@@ -55,12 +55,14 @@ class Server:
 
     def stop(self) -> None:
         """Ask it to end, and force what is then left of it: it starts processes, in the group that it leads."""
-        if self._process.poll() is None:
-            self._process.terminate()
+        self._process.terminate()
+        try:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(GRACE_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        finally:
+            # Even if the user does not wait.
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def _listens(self) -> bool:
