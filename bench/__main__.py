@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from bench.config import ConfigError
+from bench.config import ConfigError, masked
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 VERBS = ("run", "tune", "rates", "predict", "report", "sync", "ui", "data", "download", "benchmark", "gpu", "network")
@@ -62,6 +62,7 @@ of tune (conf/tune.yaml explains each key):
   tuning.target tuning.pruning tuning.repeats tuning.families tuning.corrections, and the ranges
   tuning.gamma0 t0 p final rise warmup momentum weight_decay beta until
 
+tracking.uri and tracking.experiment, where not given, are those of MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME
 exit codes: 0 there is a result, 1 a run failed, 2 the configuration is wrong, 130 interrupted
 """
 
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb_main: Callable[[argparse.Namespace], int] = importlib.import_module(f"bench.study.{verb}").main
         return verb_main(arguments)
     except ConfigError as error:
-        print(f"bench: {error}", file=sys.stderr)
+        print(f"bench: {masked(str(error))}", file=sys.stderr)
         return EXIT_WRONG
     except BrokenPipeError:
         # Whoever read the output has gone (``| head``); what Python would flush at its end has nowhere to go.

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
 
 import pydantic
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from pydantic_core import PydanticCustomError
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -27,6 +28,31 @@ NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
+
+
+def local(path: str) -> str:
+    """Refuse the URL of something that is elsewhere: a folder of that name would be made here."""
+    if "://" in path:
+        raise PydanticCustomError("local", "must be a path of this machine, not a URL")
+    return path
+
+
+def masked(text: str) -> str:
+    """A text without the passwords of the URLs in it, for everything that is shown or kept."""
+    text = re.sub(r"(://[^\s:/@]*:)\S*@", r"\1***@", text)
+    return re.sub(r"([?&](?:password|passwd|token)=)[^\s&'\"]*", r"\1***", text)
+
+
+def _store(uri: str) -> str:
+    """Refuse what would keep nothing; whether the others are there is found out when they are opened."""
+    if uri.startswith("sqlite") and not re.match(SQLITE_FILE, uri):
+        raise PydanticCustomError("store", "must name a file, as sqlite:///mlflow.db does, or be a server's address")
+    return uri
+
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(local)]
+SQLITE_FILE = r"sqlite(\+\w+)?:///(?!:memory:|file:)[^?]"
+"""How the URL of an SQLite database begins that is a file."""
 
 
 Checked = TypeVar("Checked")
@@ -139,7 +165,7 @@ class CIFAR:
 
     __pydantic_config__ = STRICT
     name: Literal["cifar10", "cifar100"]
-    folder: Text
+    folder: Place
     augment: bool
     """Random crop out of a 4-pixel border, and random horizontal flip."""
 
@@ -150,7 +176,7 @@ class ImageFolder:
 
     __pydantic_config__ = STRICT
     name: Literal["imagefolder"]
-    folder: Text
+    folder: Place
     image_size: Count
     """Side, pixels; images of another size are resized."""
     augment: bool
@@ -375,7 +401,7 @@ Correction = NoCorrection | Shrink | RateDiscount | WeightPrediction
 class MLflow:
     __pydantic_config__ = STRICT
     name: Literal["mlflow"]
-    uri: Text
+    uri: Annotated[str, Field(min_length=1), AfterValidator(_store)]
     """``sqlite:///mlflow.db``, or the address of a server."""
     experiment: Text
 
@@ -461,7 +487,7 @@ class RunConfig:
     correction: Annotated[Correction, Field(discriminator="name")]
     tracking: Annotated[Tracking, Field(discriminator="name")]
     launcher: Annotated[Launcher, Field(discriminator="name")]
-    runs_dir: Text
+    runs_dir: Place
     force: bool
     """Run again although there is a record."""
     dry_run: bool
@@ -549,8 +575,10 @@ class RunConfig:
         return f"method={self.method} " if self.method in LOOPED else ""
 
     def resolved(self) -> dict[str, Any]:
-        """All keys, as :func:`parse` takes them."""
-        return asdict(self)
+        """All keys, as :func:`parse` takes them; of the address of a tracking server without the password."""
+        values = asdict(self)
+        values["tracking"] = {key: masked(value) for key, value in values["tracking"].items()}
+        return values
 
     def canonical(self) -> dict[str, Any]:
         """The keys that decide the result, with equivalent points made equal (staleness means nothing at K=1)."""

@@ -12,6 +12,9 @@ import torch
 from bench.study import elsewhere
 from tests.pool import Pool
 
+for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+    # Whoever runs the tests may have set them for work of their own.
+    os.environ.pop(variable, None)
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 # A process has one server to fork from, whoever starts it: the pool, or a command that a test runs in this process.
 elsewhere.PRELOAD += ["bench.engine.baselines", "tests.pool", "torch._dynamo"]

@@ -24,6 +24,9 @@ import sqlalchemy
 
 from bench.__main__ import main
 from bench.config import ConfigError, MLflow, NoTracking, RunConfig
+from bench.study import mirror
+from bench.study.check import make_folder
+from bench.study.compose import compose
 from bench.study.process import BEAT_SECONDS, is_alive, is_here, machine, own_name
 from bench.study.record import RecordError, RunFolder, WithoutResult
 from bench.study.runner import Runner
@@ -521,6 +524,86 @@ def test_a_wrong_uri_is_told_at_once(wrong: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^tracking\.uri='.*': allowed are sqlite:///<file>, .* or tracking=none"):
         MLflowTracker(MLflow("mlflow", wrong.format(no_database), EXPERIMENT)).begin(Sweep((), ()))
     assert time.monotonic() - start < 15
+
+
+PATHS = "must be a path of this machine, not a URL"
+PLACES = [
+    *(([f"runs_dir={url}"], f"runs_dir='{url}': {PATHS}") for url in ("s3://bucket/runs", "postgresql://host/name")),
+    (["data=cifar10", "data.folder=http://host/data"], f"data.folder='http://host/data': {PATHS}"),
+    (["data=imagefolder", "data.folder=s3://data"], f"data.folder='s3://data': {PATHS}"),
+    (["data", "--output", "s3://bucket/a"], "--output='s3://bucket/a': must be a file of this machine, not a URL"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), PLACES)
+def test_a_path_is_no_url(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder called ``s3:`` would be made here."""
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"bench: {message}\n"
+    with pytest.raises(ConfigError, match=r"^--results='s3://bucket': must be a folder of this machine, not a URL$"):
+        make_folder("--results", "s3://bucket")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:mlflow.db",
+        "sqlite:///file:mlflow.db?mode=memory&uri=true",
+        "mlruns",
+        "file:///tmp/mlruns",
+        "ftp://me:geheim@host",
+        "http://me:geheim@127.0.0.1:9",
+        "postgresql://me:geheim@127.0.0.1:9/name",
+        "mysql://me:geheim@127.0.0.1:9/name",
+        "postgresql://me:geheim@127.0.0.1:port/name",
+        "sqlite:////proc/no/mlflow.db",
+        "sqlite:///no_database",
+    ],
+)
+def test_a_wrong_uri_leaves_nothing(
+    wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And shows no password."""
+    monkeypatch.chdir(tmp_path)
+    Path("no_database").write_text("this is no database" * 100)
+    assert main([*TINY[:-1], "engine=reference", f'tracking.uri="{wrong}"']) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("bench: tracking.uri='")
+    assert "geheim" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["no_database"]
+
+
+def test_mlflows_own_variables_hold_where_nothing_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is the same wherever it is mirrored to; its record says where that was, and nobody's password."""
+    plain = compose([])
+    assert plain.tracking == MLflow("mlflow", "sqlite:///mlflow.db", EXPERIMENT)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:geheim@127.0.0.1:5000")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    followed = compose([])
+    assert followed.tracking == MLflow("mlflow", "http://me:geheim@127.0.0.1:5000", "mine")
+    assert followed.hash() == plain.hash()
+    assert followed.resolved()["tracking"] == {
+        "name": "mlflow",
+        "uri": "http://me:***@127.0.0.1:5000",
+        "experiment": "mine",
+    }
+    typed = compose(["tracking.uri=sqlite:///other.db", "tracking.experiment=other"])
+    assert typed.tracking == MLflow("mlflow", "sqlite:///other.db", "other")
+
+
+def test_what_a_sweep_remembers_has_no_passwords(tmp_path: Path) -> None:
+    sweep = Sweep(("tracking.uri=http://me:geheim@host/", "tuning.database=mysql://me:ge@heim@host/a"), ("a", "b"))
+    sweep.write(tmp_path)
+    (file,) = tmp_path.rglob("*.json")
+    assert read_json(file)["overrides"] == ["tracking.uri=http://me:***@host/", "tuning.database=mysql://me:***@host/a"]
+    assert mirror.parent_tags(sweep)["overrides"] == " ".join(read_json(file)["overrides"])
 
 
 def test_nothing_is_left_changed(uri: str, point: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:

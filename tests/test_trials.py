@@ -24,7 +24,7 @@ DEAD = f"{2**22 + 1}:7@{machine()}"
 """No process has this name: Linux gives no such id."""
 
 
-def opened(database: Path, *overrides: str) -> Trials:
+def opened(database: Path | str, *overrides: str) -> Trials:
     wanted = study_of(single(["trials=6", "epochs=9", f"tuning.database={database}", *overrides], TUNE))
     trials = Trials(wanted)
     trials.open(space_of(wanted, 0.02, 220, 22))
@@ -215,7 +215,7 @@ ALLOWED = "allowed is an SQLite file that can be written and that no other progr
 
 
 def test_a_database_that_is_locked_is_told(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.study.trials.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("bench.study.database.FILE_SECONDS", 0.2)
     opened(database)
     other = sqlite3.connect(database)
     other.execute("BEGIN EXCLUSIVE")
@@ -260,15 +260,16 @@ def test_a_database_in_a_place_without_folders_is_told(tmp_path: Path) -> None:
 def test_processes_that_share_a_study_have_each_trial_once(database: Path) -> None:
     """Also the study itself is made by one of them alone."""
     with multiprocessing.get_context("forkserver").Pool(3) as pool:
-        parts = pool.map(_work, [str(database)] * 3)
+        parts = pool.starmap(work, [(str(database), 30)] * 3)
     assert sorted(position for part in parts for position in part) == list(range(1, 31))
     trials = opened(database, "trials=30")
     assert states(trials) == ["COMPLETE"] * 30
     assert len({trial.params["gamma0"] for trial in trials.all()}) == 30
 
 
-def _work(database: str) -> list[int]:
-    trials = opened(Path(database), "trials=30")
+def work(database: str, total: int) -> list[int]:
+    """The positions of the trials that one of several processes has of a study."""
+    trials = opened(database, f"trials={total}")
     positions = []
     while (claim := trials.claim()) is not None:
         positions.append(claim.position)

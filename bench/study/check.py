@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,13 +68,22 @@ def _check_cuts(config: RunConfig, dataset: Dataset) -> None:
             raise ConfigError(str(error)) from None
 
 
-def make_runs_dir(runs_dir: str) -> None:
-    """Make the folder that holds the runs.
+@contextmanager
+def made(*folders: tuple[str, str]) -> Iterator[list[Path]]:
+    """:func:`make_folder` for several keys and paths; nothing of it stays if the configuration is found wrong.
 
     Raises:
-        ConfigError: it cannot be made, or not be written.
+        ConfigError: one cannot be made, or not be written.
     """
-    make_folder("runs_dir", runs_dir)
+    missing = [path for _, name in folders for path in (Path(name), *Path(name).parents) if not path.exists()]
+    try:
+        yield [make_folder(key, name) for key, name in folders]
+    except ConfigError:
+        for path in sorted(missing, key=lambda path: len(path.parts), reverse=True):
+            # What something was put into meanwhile stays.
+            with suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def make_folder(key: str, path: str) -> Path:
@@ -85,6 +95,8 @@ def make_folder(key: str, path: str) -> Path:
     Raises:
         ConfigError: it cannot be made, or not be written.
     """
+    if "://" in path:
+        raise ConfigError(f"{key}={path!r}: must be a folder of this machine, not a URL")
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
         reason = None if os.access(path, os.W_OK | os.X_OK) else "Permission denied"

@@ -20,6 +20,8 @@ def main(arguments: argparse.Namespace) -> int:
     from bench.task.sources import load
 
     config = compose(arguments.overrides)
+    if "://" in (arguments.output or ""):
+        raise ConfigError(f"--output={arguments.output!r}: must be a file of this machine, not a URL")
     description = describe_data(config.data.name, load(config.data))
     if arguments.output is None:
         print(json.dumps(description, indent=2))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bench.config import RunConfig
 from bench.plan.pipeline import Clock
 from bench.plan.rates import rate
-from bench.study.check import check, make_runs_dir
+from bench.study.check import check, make_folder
 from bench.study.compose import points
 from bench.study.standing import Standing, standing
 from bench.study.table import align
@@ -25,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
     """
     for point in points(arguments.overrides, arguments.multirun):
         prepared = check(point.config)
-        make_runs_dir(point.config.runs_dir)
+        make_folder("runs_dir", point.config.runs_dir)
         if point.overrides:
             print(" ".join(point.overrides))
         print(describe(point.config, standing(point.config, prepared)))

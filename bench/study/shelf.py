@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from bench.config import parse_as
+from bench.config import masked, parse_as
 from bench.study.record import RecordError, RunFolder, write_json_atomic
 from bench.study.schema import event_of
 
@@ -29,11 +29,14 @@ class Sweep:
     """What one command asked for."""
 
     overrides: tuple[str, ...]
-    """As they were typed."""
+    """As they were typed, but without passwords."""
     points: tuple[str, ...]
     """Hashes of its different points."""
     study: str = ""
     """Of the study whose trials they are."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "overrides", tuple(map(masked, self.overrides)))
 
     @property
     def is_family(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.config import ConfigError, MLflow
 from bench.study import sqlite
+from bench.study.database import first_line
 
 QUIET = ("mlflow", "alembic", "urllib3")
 """Whatever these log of an error, with tracebacks of SQL, they raise too."""
@@ -22,10 +23,29 @@ LOCK_SECONDS = 2.0
 each of a dozen questions anew."""
 
 
+def try_store(tracking: MLflow) -> None:
+    """Find out whether a database can be used, and write nothing; MLflow would try for minutes.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    import sqlalchemy
+
+    database = _sqlite_file(tracking.uri)
+    if not _is_database(tracking.uri) or (database is not None and not database.exists()):
+        return
+    try:
+        engine = sqlalchemy.create_engine(tracking.uri)
+        sqlalchemy.inspect(engine).get_table_names()
+        engine.dispose()
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as error:
+        raise wrong_uri(tracking.uri, error) from None
+
+
 def open_store(tracking: MLflow) -> tuple[Any, str]:
     """A client of the server or database, and the experiment's id; both are created where they are missing.
 
-    To be called under :func:`alone`.
+    To be called under :func:`alone`, after :func:`try_store`.
 
     Raises:
         ConfigError: it is not there, or the experiment was deleted.
@@ -35,7 +55,6 @@ def open_store(tracking: MLflow) -> tuple[Any, str]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        _try(tracking.uri)
         database = _sqlite_file(tracking.uri)
         if database is not None:
             sqlite.make(database, lambda address: MlflowClient(tracking_uri=address))
@@ -58,8 +77,8 @@ def find_store(tracking: MLflow) -> tuple[Any, str]:
     database = _sqlite_file(tracking.uri)
     if database is not None and not database.exists():
         raise ConfigError(f"tracking.uri={tracking.uri!r}: there is no such database yet; the first run makes it")
+    try_store(tracking)
     try:
-        _try(tracking.uri)
         client = MlflowClient(tracking_uri=tracking.uri)
         experiment = client.get_experiment_by_name(tracking.experiment)
         names = [known.name for known in client.search_experiments()]
@@ -124,22 +143,9 @@ def _sqlite_file(uri: str) -> Path | None:
 
     try:
         url = sqlalchemy.make_url(uri) if _is_database(uri) else None
-    except sqlalchemy.exc.ArgumentError as error:
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:
         raise wrong_uri(uri, error) from None
     return Path(url.database).resolve() if url and url.drivername.startswith("sqlite") and url.database else None
-
-
-def _try(uri: str) -> None:
-    """Try a database once, where MLflow would for minutes."""
-    import sqlalchemy
-
-    database = _sqlite_file(uri)
-    if _is_database(uri) and (database is None or database.exists()):
-        engine = sqlalchemy.create_engine(sqlalchemy.make_url(uri))
-        try:
-            sqlalchemy.inspect(engine).get_table_names()
-        finally:
-            engine.dispose()
 
 
 def _experiment(client: Any, tracking: MLflow, database: Path | None) -> str:
@@ -170,13 +176,6 @@ def _active(experiment: Any) -> str:
 def wrong_uri(uri: str, error: Exception) -> ConfigError:
     allowed = "sqlite:///<file>, the address of a running MLflow server (http://host:5000), or tracking=none"
     return ConfigError(f"tracking.uri={uri!r}: allowed are {allowed} ({first_line(error)})")
-
-
-def first_line(error: Exception) -> str:
-    """An error in a line; of a database, what its driver said, without SQLAlchemy's statements around it."""
-    origins = [getattr(cause, "orig", None) for cause in (error, error.__cause__)]
-    error = next(filter(None, origins), error)
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 @contextlib.contextmanager

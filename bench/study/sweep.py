@@ -12,7 +12,7 @@ from typing import Any
 from bench.config import ConfigError, MLflow
 from bench.study import ui
 from bench.study.attempt import folder_of
-from bench.study.check import check_all, make_runs_dir
+from bench.study.check import check_all, made
 from bench.study.compose import Point
 from bench.study.elsewhere import Call, warm_up
 from bench.study.jobs import Task
@@ -46,9 +46,9 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
     if int(os.environ.get("RANK", "0")) > 0:
         launch(first, prepared[0], folder_of(first), {})
         return 0
-    make_runs_dir(first.runs_dir)
     whole = Sweep(tuple(overrides), tuple(config.hash() for config in configs))
-    follower.begin(whole)
+    with made(("runs_dir", first.runs_dir)):
+        follower.begin(whole)
     known = zip(configs, prepared, _ask(here, standings, configs, prepared), strict=True)
     tasks = [Task(*each, number, len(points)) for number, each in enumerate(known, start=1)]
     return _Running(tasks, whole, follower).run()

@@ -14,15 +14,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.config import ConfigError, MLflow, RunConfig, Tracking, parse_recorded
+from bench.config import ConfigError, MLflow, RunConfig, Tracking, masked, parse_recorded
 from bench.study import mirror
+from bench.study.database import first_line
 from bench.study.experiment import Experiment, is_free, tag
 from bench.study.headline import headline
 from bench.study.heartbeat import TALKING, Heartbeat
 from bench.study.record import RecordError, RunFolder, WithoutResult
 from bench.study.runs import Run, read_run
 from bench.study.shelf import Sweep
-from bench.study.store import alone, await_writers, first_line, open_store, settled, silenced, wrong_uri
+from bench.study.store import alone, await_writers, open_store, settled, silenced, try_store, wrong_uri
 
 SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
@@ -127,6 +128,7 @@ class MLflowTracker:
         with TALKING, settled(SETTINGS | IMPATIENCE), silenced():
             from mlflow.exceptions import MlflowException
 
+            try_store(self._tracking)
             with alone(self._tracking):
                 self._experiment = Experiment(*open_store(self._tracking))
                 try:
@@ -256,7 +258,7 @@ class MLflowTracker:
             except (MlflowException, ConfigError, OSError) as error:
                 self._outages += not self._is_away
                 self._is_away = True
-                message = f"tracking.uri={self._tracking.uri!r}: {first_line(error)}"
+                message = masked(f"tracking.uri={self._tracking.uri!r}: {first_line(error)}")
                 raise TrackingError(message, self._outages) from None
             self._is_away = False
 

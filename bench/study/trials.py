@@ -1,4 +1,4 @@
-"""A study's trials, in an SQLite database that several processes share: each is given out once, whoever is killed.
+"""A study's trials, in a database that several processes share: each is given out once, whoever is killed.
 
 A trial belongs to the process that claimed it, whose name it bears; the ranks never hear of Optuna. One whose process
 is gone is marked failed and tried once more, as is one that failed by itself. A trial and its retry count as one.
@@ -11,11 +11,10 @@ import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.config import ConfigError
-from bench.study import sqlite
+from bench.study.database import Database, first_line
 from bench.study.heartbeat import TALKING, Heartbeat
 from bench.study.process import heartbeat, is_alive, own_name
 from bench.study.record import flatten
@@ -33,8 +32,6 @@ PRUNING_AFTER = 4
 """Trials that have ended, before one is pruned."""
 DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {"accuracy": "maximize", "time": "minimize"}
 SEEDS_A_STUDY = 2**16
-LOCK_SECONDS = 10
-"""For which a database may be locked by another program."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +50,21 @@ class Trials:
 
     def __init__(self, study: Study) -> None:
         self._wanted = study
+        self._database = Database(study.tuning.database)
         self._study: OptunaStudy
         self._space: Space
         self._running: dict[int, Trial] = {}
         """The trials that this process has claimed and not ended, by number."""
         self._heartbeat = Heartbeat(self._beat)
+
+    def check(self) -> None:
+        """Find out whether the database can be used, before anything is written.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        with self._working():
+            self._database.try_it()
 
     def open(self, space: Space) -> None:
         """Take up the study, or begin it.
@@ -72,7 +79,7 @@ class Trials:
         tuning = self._wanted.tuning
         with self._alone():
             self._study = create_study(
-                storage=_storage(Path(tuning.database)),
+                storage=self._database.storage(),
                 study_name=tuning.study,
                 directions=[DIRECTIONS[objective] for objective in tuning.objectives],
                 load_if_exists=True,
@@ -217,8 +224,13 @@ class Trials:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other processes of ours away meanwhile, and Optuna quiet.
+        """Keep other processes of ours away meanwhile, and Optuna quiet. Raises as :meth:`_working`."""
+        with TALKING, self._working(), self._database.alone():
+            yield
 
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        """
         Raises:
             ConfigError: the database does not work.
         """
@@ -226,16 +238,20 @@ class Trials:
         from optuna.exceptions import ExperimentalWarning, OptunaError
         from sqlalchemy.exc import SQLAlchemyError
 
-        database = Path(self._wanted.tuning.database)
         try:
-            with TALKING, sqlite.locked(database), warnings.catch_warnings():
+            with warnings.catch_warnings(), quiet():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                with quiet():
-                    yield
-        except (OptunaError, SQLAlchemyError, CommandError, OSError) as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
-            message = f"allowed is an SQLite file that can be written and that no other program locks ({reason})"
-            raise ConfigError(f"tuning.database={str(database)!r}: {message}") from None
+                yield
+        except (OptunaError, SQLAlchemyError, CommandError, ImportError, OSError) as error:
+            place = self._wanted.tuning.database
+            raise ConfigError(f"tuning.database={place!r}: {self._allowed(error)} ({first_line(error)})") from None
+
+    def _allowed(self, error: Exception) -> str:
+        if isinstance(error, ImportError):
+            return "needs a driver that is not installed here"
+        if self._database.file is None:
+            return "allowed is a server's database that answers, and in which this user may make tables"
+        return "allowed is an SQLite file that can be written and that no other program locks"
 
 
 @contextlib.contextmanager
@@ -259,10 +275,3 @@ def is_feasible(trial: FrozenTrial) -> bool:
 def _root(trial: FrozenTrial) -> int:
     """The number of the first try."""
     return int(trial.system_attrs.get("failed_trial", trial.number))
-
-
-def _storage(database: Path) -> Any:
-    from optuna.storages import RDBStorage
-
-    sqlite.make(database, lambda address: RDBStorage(address).engine.dispose())
-    return RDBStorage(f"sqlite:///{database}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from bench.config import ConfigError
-from bench.study.check import check_all, make_folder, make_runs_dir
+from bench.study.check import check_all, made
 from bench.study.compose import CONF, points
 from bench.study.elsewhere import Call, terminable, warm_up
 from bench.study.estimate import estimate
@@ -41,12 +41,13 @@ def main(arguments: argparse.Namespace) -> int:
         if studies[0].run.dry_run:
             return _preview(studies, prepared)
         tracker(studies[0].run.tracking).prepare()
-        make_runs_dir(studies[0].run.runs_dir)
-        results = make_folder("--results", arguments.results)
-        make_folder("conf/lr/tuned", str(CONF / TUNED))
         searches = [Search(study, data, arguments.overrides) for study, data in zip(studies, prepared, strict=True)]
         for search in searches:
-            search.open()
+            search.trials.check()
+        folders = [("runs_dir", studies[0].run.runs_dir), ("--results", arguments.results)]
+        with made(*folders, ("conf/lr/tuned", str(CONF / TUNED))) as (_, results, _):
+            for search in searches:
+                search.open()
         return _run(searches, results)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, get_args, get_type_hints
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from bench.config import (
+    SQLITE_FILE,
     STRICT,
     Cardinal,
     ConfigError,
@@ -34,6 +37,28 @@ from bench.study.compose import Point, Primary
 
 TUNE = Primary("tune", ("trials", "tuning"))
 """What a study is composed from."""
+
+SERVERS = ("postgresql", "mysql", "mariadb")
+
+
+def _database(place: str) -> str:
+    """Refuse a URL that Optuna does not take, or that would keep nothing."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        is_url = "://" in place or re.match(r"(sqlite|postgresql|mysql|mariadb)(\+\w+)?:", place)
+        fits = not is_url or bool(re.match(SQLITE_FILE, place)) or make_url(place).get_backend_name() in SERVERS
+    except (ArgumentError, ValueError):
+        fits = False
+    if not fits:
+        raise PydanticCustomError(
+            "database",
+            "must be the path of an SQLite file, sqlite:///<file>, postgresql://<user>@<host>/<database> or "
+            "mysql://<user>@<host>/<database>",
+        )
+    return place
+
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -82,8 +107,8 @@ class Tuning:
     __pydantic_config__ = STRICT
     study: Name
     """Its name in the database, and that of the file in ``conf/lr/tuned``."""
-    database: Text
-    """An SQLite file."""
+    database: Annotated[str, Field(min_length=1), AfterValidator(_database)]
+    """The path of an SQLite file, or any URL that Optuna takes."""
     conditions: Literal["bound", "constraint", "shape", "none"]
     """Of convergence: schedules that meet them with gamma0 up to the cap, with the cap as a constraint, or at any rate;
     or any schedule."""
