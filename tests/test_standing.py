@@ -12,6 +12,7 @@ from bench.config import ConfigError, RunConfig
 from bench.study import standing as module
 from bench.study.rates import plot
 from bench.study.standing import standing, warning
+from bench.task.data import assemble
 from tests import tiny
 from tests.commands import TINY, read_json
 
@@ -87,6 +88,23 @@ def test_smoothness_is_estimated_once_a_workload(tmp_path: Path, monkeypatch: py
         file.write_text("{")
     standing(tiny.config(runs_dir=str(tmp_path)), None)
     assert len(asked) == 3
+
+
+def test_smoothness_is_that_of_the_images_that_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a folder may be others by now, or decoded in another way."""
+    run, asked = tiny.config(runs_dir=str(tmp_path)), []
+
+    def count(*_: object) -> list[float]:
+        asked.append(1)
+        return CURVATURES
+
+    monkeypatch.setattr("bench.engine.smoothness.curvatures", count)
+    dataset = tiny.dataset_of(run)
+    train = (255 - dataset.train_images, dataset.train_labels)
+    for images in (dataset, assemble(train, dataset.test, dataset.class_names), dataset):
+        monkeypatch.setattr("bench.task.sources.load", lambda *_, images=images: images)
+        standing(run, None)
+    assert len(asked) == 2
 
 
 def test_a_flat_loss_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
