@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb_main: Callable[[argparse.Namespace], int] = importlib.import_module(f"bench.study.{verb}").main
         return verb_main(arguments)
     except ConfigError as error:
-        print(f"bench: {masked(str(error))}", file=sys.stderr)
+        print(f"bench: {shown(masked(str(error)))}", file=sys.stderr)
         return EXIT_WRONG
     except BrokenPipeError:
         # Whoever read the output has gone (``| head``); what Python would flush at its end has nowhere to go.
@@ -85,6 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("bench: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def shown(message: str) -> str:
+    """The message as one line, whatever characters the user has typed."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in message)
 
 
 def parser_of(verb: str) -> Parser:
@@ -97,6 +102,9 @@ def parser_of(verb: str) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep: key=1,2,3 runs every combination")
+    parser.add_argument(
+        "--config-dir", metavar="DIR", help="adds your choices, experiments and presets (conf, where there is one)"
+    )
     if verb == "tune":
         parser.add_argument(
             "--results", default="results/studies", metavar="FOLDER", help="for tables (results/studies)"

@@ -6,12 +6,13 @@ wrong raises :class:`ConfigError`, whose message names the key, the value and wh
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import json
 import re
-from collections.abc import Hashable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
 
 import pydantic
@@ -648,7 +649,7 @@ def parse_as(kind: type[Checked], values: Mapping[str, Any]) -> Checked:
         checked: Checked = _adapter(cast(Hashable, kind)).validate_json(json.dumps(dict(values)))
         return checked
     except pydantic.ValidationError as error:
-        messages = dict.fromkeys(_message(dict(detail), values) for detail in error.errors())
+        messages = dict.fromkeys(_message(dict(detail), values, kind) for detail in error.errors())
         raise ConfigError("; ".join(list(messages)[:3])) from None
 
 
@@ -668,7 +669,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _message(detail: dict[str, Any], values: Mapping[str, Any]) -> str:
+def _message(detail: dict[str, Any], values: Mapping[str, Any], kind: type) -> str:
     """``key=value: what is allowed``, from one of pydantic's error details."""
     if detail["loc"][:1] == ("partition",) and "partition" in values:
         # A union: pydantic says of each member why it does not fit.
@@ -678,7 +679,7 @@ def _message(detail: dict[str, Any], values: Mapping[str, Any]) -> str:
         return prefix + str(detail["ctx"]["error"])
     key = ".".join(str(part) for part in detail["loc"] if _is_key(part))
     if detail["type"] == "extra_forbidden" or detail["type"] == "unexpected_keyword_argument":
-        return f"{key}={detail['input']!r}: there is no such key"
+        return unknown_key(key, _keys(kind, detail["loc"][:-1]), given=detail["input"])
     if detail["type"] == "missing":
         return f"{key}: a value is missing"
     if detail["type"].startswith("union_tag"):
@@ -686,6 +687,32 @@ def _message(detail: dict[str, Any], values: Mapping[str, Any]) -> str:
         return f"{key}.name={_tag(detail['input'])!r}: allowed are {allowed}"
     allowed = re.sub("^(Input|List|String) should", "must", detail["msg"]).replace(" after validation", "")
     return f"{key}={detail['input']!r}: {allowed}"
+
+
+def unknown_key(key: str, allowed: Sequence[str], meant: str = "", **given: object) -> str:
+    """What a key that there is not is told.
+
+    Args:
+        allowed: the keys beside it.
+        meant: what the user will have meant, if it is not the key that is spelt most like it.
+        given: its value, where that is known.
+    """
+    *path, last = key.split(".")
+    told = "".join(f"{key}={value!r}" for value in given.values()) or key
+    close = [".".join([*path, name]) for name in difflib.get_close_matches(last, allowed, 1)]
+    hint = f"did you mean {name}? " if (name := meant or "".join(close)) else ""
+    return f"{told}: there is no such key" + (f"; {hint}allowed are {', '.join(allowed)}" if allowed else "")
+
+
+def _keys(kind: Any, location: Sequence[object]) -> list[str]:
+    """The fields at pydantic's location, which names the member of a union that was chosen by the union's label."""
+    for part in location:
+        if is_dataclass(kind):
+            kind = get_type_hints(kind)[str(part)]
+        else:
+            members = [member for member in get_args(kind) if is_dataclass(member)]
+            kind = next(member for member in members if part in get_args(get_type_hints(member)["name"]))
+    return sorted(field.name for field in fields(kind))
 
 
 def _tag(value: object) -> object:

@@ -60,7 +60,7 @@ WRONG = {
     "model.depht=9": "model.depht: there is no such key; did you mean model.depth? allowed are depth, name, rates",
     "stages=1,2": "stages=1,2: several values are a sweep, which needs -m; a list is written [a,b]",
     "+experiment=grid": "stages=1,2: the experiment is a sweep, which needs -m",
-    "stages=[1": "stages=[1: is no verb, and no override in Hydra's grammar; allowed are key=value",
+    "stages=[1": "stages=[1: a bracket is not closed, or a value is missing; as text, the value needs quotes: ",
     "tarin": "tarin: is no verb, and no override in Hydra's grammar; allowed are key=value",
     "--multi-run": "unrecognized arguments: --multi-run; python -m bench --help shows what is allowed",
     "-m stages=2,0": "stages=0: must be greater than or equal to 1",

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from bench.config import ConfigError
-from bench.study import compose as composing
-from bench.study.compose import CONF, RUN, compose, sweep
+from bench.study.compose import compose, sweep
+from bench.study.grammar import GRAMMAR
+from bench.study.library import CONF, RUN
 from bench.study.tuning import TUNE, study_of
 from tests.commands import RATES
 
@@ -142,14 +143,13 @@ def test_the_default_is_two_stages_of_fdg() -> None:
     assert (config.model.name, config.data.name, config.tracking.name) == ("resnet", "digits", "mlflow")
 
 
-GRAMMAR = composing.GRAMMAR
+CURE = "as text, the value needs quotes: "
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["stages=[1"], f"stages=[1: {GRAMMAR}"),
-        (["epochs=2", "stages==2"], f"stages==2: {GRAMMAR}"),
+        (["epochs=2", "stages=2 é"], f"stages=2 é: 'é' is not plain text in Hydra's grammar; {CURE}'stages=\"2 é\"'"),
         (["train"], f"train: {GRAMMAR}"),
         (["=3"], "=3: a key is missing; allowed is key=value"),
         (["model=5"], "model=5: allowed are mlp, resnet, torchvision, vgg, vit, wide_resnet"),

@@ -89,7 +89,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"name": "resnet", "depth": 9, "width": 4}}, "model.depth=9 must be 6n + 2: 8, 14, 20, 26, ..."),
     ({"model": {"name": "wide_resnet", "depth": 12, "widen": 1}}, "model.depth=12 must be 6n + 4: 10, 16, 22, 28, ..."),
     ({"model": {"name": "vgg", "depth": 12}}, "model.depth=12: must be 11, 13, 16 or 19"),
-    ({"model": {"name": "vgg", "depth": 11, "width": 4}}, "model.width=4: there is no such key"),
+    (
+        {"model": {"name": "vgg", "depth": 11, "width": 4}},
+        "model.width=4: there is no such key; did you mean model.depth? allowed are depth, name",
+    ),
     ({"model": {"name": "vgg"}}, "model.depth: a value is missing"),
     ({"model": {"name": "mlp", "hidden": 8, "layers": 0}}, "model.layers=0: must be greater than or equal to 1"),
     ({"model": {**VIT, "heads": 5}}, "model.dim=64 must be a multiple of heads=5"),
@@ -127,7 +130,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"tracking": {"name": "mlflow", "uri": "", "experiment": "e"}}, "tracking.uri='': must have at least 1 character"),
     ({"runs_dir": ""}, "runs_dir='': must have at least 1 character"),
-    ({"stagse": 2}, "stagse=2: there is no such key"),
+    (
+        {"stagse": 2},
+        f"stagse=2: there is no such key; did you mean stages? allowed are {', '.join(sorted(VALUES))}",
+    ),
     (
         {"stages": 0, "epochs": 0},
         "stages=0: must be greater than or equal to 1; epochs=0: must be greater than or equal to 1",

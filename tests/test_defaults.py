@@ -9,7 +9,8 @@ import yaml
 from PIL import Image
 
 from bench.config import ConfigError, RunConfig, parse
-from bench.study.compose import CONF, compose, sweep
+from bench.study.compose import compose, sweep
+from bench.study.library import CONF
 from bench.task.sources import load
 from tests import tiny
 

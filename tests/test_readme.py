@@ -12,7 +12,8 @@ import pandas
 import pytest
 
 from bench.__main__ import VERBS, parser_of
-from bench.study.compose import RUN, single, sweep
+from bench.study.compose import single, sweep
+from bench.study.library import RUN
 from bench.study.table import MARK, align
 from bench.study.tuning import TUNE
 

@@ -12,7 +12,8 @@ from optuna.trial import FixedTrial
 from bench.config import ConfigError
 from bench.plan.pipeline import Clock
 from bench.plan.rates import Limit, cap, peak, share, verdict
-from bench.study.compose import CONF, single
+from bench.study.compose import single
+from bench.study.library import CONF
 from bench.study.space import Space, space_of
 from bench.study.trials import quiet
 from bench.study.tuning import FAMILIES, RANGES, TUNE, Study, study_of

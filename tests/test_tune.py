@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import time
 import warnings
@@ -15,15 +14,13 @@ import pandas
 import pytest
 
 from bench.__main__ import main
-from bench.study import compose as composing
-from bench.study import findings
-from bench.study import tune as verb
-from bench.study.compose import CONF, compose, single
+from bench.study.compose import compose, single
+from bench.study.library import RUN
 from bench.study.search import Judge
 from bench.study.space import space_of
 from bench.study.trials import Trials
 from bench.study.tuning import TUNE, study_of
-from tests.commands import BENCH, ROOT, TINY, Command, await_event, await_that, command, read_json
+from tests.commands import BENCH, TINY, Command, await_event, await_that, command, read_json
 
 pytestmark = pytest.mark.timeout(600)
 SMALL = (
@@ -40,12 +37,9 @@ SMALL = tuple(word for word in SMALL if not word.startswith(("model.depth", "mod
 
 @pytest.fixture
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the configuration, that what is found may be written to; without what was found before."""
-    copy = tmp_path / "conf"
-    shutil.copytree(CONF, copy, ignore=shutil.ignore_patterns("tuned"))
-    for module in (composing, findings, verb):
-        monkeypatch.setattr(module, "CONF", copy)
-    return copy
+    """The user's folder of configurations, which is not there yet, in the folder we are in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "conf"
 
 
 def tune(folder: Path, *words: str) -> int:
@@ -92,11 +86,12 @@ def test_a_study_from_its_trials_to_a_run_with_what_it_found(
     assert head[4].startswith(f"# trial: number {best['trial']}, run {best['run']}, test accuracy ")
     assert head[5].startswith("# verdict: convergent (never increases: yes, ")
     run = [word for word in SMALL if not word.startswith(("lr", "tuning"))]
-    found = compose([*run, "engine=reference", "lr=tuned/small"])
+    found = compose([*run, "engine=reference", "lr=tuned/small"], RUN.beside(None))
     assert found.hash() == best["run"]
     assert main([*run, "engine=reference", "lr=tuned/small", "tracking=none", f"runs_dir={tmp_path}/runs"]) == 0
     assert f"has a record in {tmp_path}/runs/{best['run']}, skipped" in capsys.readouterr().err
-    assert compose([*run, "lr=tuned/small", "optimizer.momentum=0.3"]).resolved()["optimizer"]["momentum"] == 0.3
+    changed = compose([*run, "lr=tuned/small", "optimizer.momentum=0.3"], RUN.beside(None))
+    assert changed.resolved()["optimizer"]["momentum"] == 0.3
 
 
 def test_studies_of_several_methods_have_equal_budgets(
@@ -168,7 +163,7 @@ def _epochs(accuracy: float) -> list[dict[str, Any]]:
     [
         (("tuning.p=[0,1]",), "tuning.p=[0.0, 1.0]: must be two numbers above 0, the smaller one first"),
         (("-m", "staleness=0,2"), "tuning.study='small': 2 points of the sweep; allowed is a name for each"),
-        (("lr=tuned/none",), "lr='tuned/none': allowed are none yet"),
+        (("lr=tuned/none",), "lr='tuned/none': allowed are tuned/digits-K2-c0-bound, tuned/"),
         (("tuning.database=/proc/x/studies.db",), "tuning.database='/proc/x/studies.db': allowed is an SQLite file"),
         (("--results", "/proc/x"), "--results='/proc/x': must be a folder that can be written"),
     ],
@@ -200,50 +195,42 @@ def test_a_dry_run_tells_what_would_be_searched(tmp_path: Path, capsys: pytest.C
 TRACKED = ("tracking=mlflow", "tracking.uri=sqlite:///mlflow.db", "runs_dir=runs", "trials=4", "epochs=8")
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A copy of the project, that what is found may be written to; with its bytecode, but for what is being written."""
-    for name in ("bench", "conf"):
-        shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("*.pyc.*"))
-    return tmp_path
-
-
 def tuned(*words: str) -> list[str]:
     return [*BENCH, "tune", *SMALL, *TRACKED, *words]
 
 
-def test_a_study_that_was_killed_goes_on(home: Path) -> None:
+def test_a_study_that_was_killed_goes_on(tmp_path: Path) -> None:
     """By force, in its first second and while agents train; the same command ends with two trials, none lost."""
     words = tuned("epochs=60", "tuning.pruning=false", "trials=2", "tuning.repeats=1")
-    with command(words, home) as first:
+    with command(words, tmp_path) as first:
         time.sleep(1.0)
         first.process.send_signal(signal.SIGKILL)
         first.assert_gone()
-    with command(words, home) as second:
+    with command(words, tmp_path) as second:
         left = await_event(second, "runs/*/events.jsonl").name
         second.process.send_signal(signal.SIGKILL)
         second.assert_gone()
-    with command(words, home) as third:
+    with command(words, tmp_path) as third:
         assert third.wait() == 0, third.stderr
-    trials = trials_of(home, "epochs=60", "tuning.pruning=false").all()
+    trials = trials_of(tmp_path, "epochs=60", "tuning.pruning=false").all()
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
     runs = [str(trial.user_attrs["run"]) for trial in trials]
     assert runs[0] == runs[1] == left != runs[2]
-    _assert_tracked(home, "small", [*runs[1:], *_repeats(home)])
+    _assert_tracked(tmp_path, "small", [*runs[1:], *_repeats(tmp_path)])
 
 
-def _repeats(home: Path) -> list[str]:
-    return str(pandas.read_csv(home / "results/studies/studies.csv")["repeats"][0]).split()
+def _repeats(tmp_path: Path) -> list[str]:
+    return str(pandas.read_csv(tmp_path / "results/studies/studies.csv")["repeats"][0]).split()
 
 
-def _assert_tracked(home: Path, study: str, runs: list[str]) -> None:
+def _assert_tracked(tmp_path: Path, study: str, runs: list[str]) -> None:
     """The study's run has a child for each of these runs, and all have finished."""
     from mlflow.tracking import MlflowClient
 
     with warnings.catch_warnings():
         # MLflow's store uses what SQLAlchemy deprecates.
         warnings.simplefilter("ignore", DeprecationWarning)
-        client = MlflowClient(tracking_uri=f"sqlite:///{home}/mlflow.db")
+        client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
         experiment = client.get_experiment_by_name("staleness-bench")
         assert experiment is not None
         found = client.search_runs([experiment.experiment_id])
@@ -256,36 +243,36 @@ def _assert_tracked(home: Path, study: str, runs: list[str]) -> None:
     assert files == {"table.md", f"{study}.png"}
 
 
-def test_processes_share_a_study(home: Path) -> None:
+def test_processes_share_a_study(tmp_path: Path) -> None:
     """Each trial is run by one of them, and the last one to end tells MLflow."""
     words = tuned("tuning.pruning=false", "epochs=2", "tuning.repeats=1")
-    with command(words, home) as first, command(words, home) as second:
+    with command(words, tmp_path) as first, command(words, tmp_path) as second:
         codes = [running.wait() for running in (first, second)]
         assert codes == [0, 0], first.stderr + second.stderr
         said = [
             sum("small " in line and ": test accuracy" in line for line in one.stderr.splitlines())
             for one in (first, second)
         ]
-    trials = trials_of(home, "tuning.pruning=false", "epochs=2").all()
+    trials = trials_of(tmp_path, "tuning.pruning=false", "epochs=2").all()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
     assert sum(said) == 4
     runs = [str(trial.user_attrs["run"]) for trial in trials]
     assert len(set(runs)) == 4
-    _assert_tracked(home, "small", [*runs, *_repeats(home)])
+    _assert_tracked(tmp_path, "small", [*runs, *_repeats(tmp_path)])
 
 
 @pytest.fixture
-def hopeless(home: Path) -> Iterator[Command]:
+def hopeless(tmp_path: Path) -> Iterator[Command]:
     """A study whose other trials were perfect, and one with agents of its own that cannot be."""
     words = ("epochs=60", "trials=5", "tuning.repeats=0", "data.train_size=512")
-    trials = trials_of(home, *words)
+    trials = trials_of(tmp_path, *words)
     for _ in range(4):
         claim = trials.claim()
         assert claim is not None
         for epoch in range(60):
             trials.report(claim, epoch, 1.0)
         trials.finish(claim, [1.0])
-    with command(tuned(*words), home) as running:
+    with command(tuned(*words), tmp_path) as running:
         yield running
 
 

@@ -32,6 +32,7 @@ from bench.study.contenders import (
 )
 from bench.study.elsewhere import warm_up
 from bench.study.interval import Interval, ratio
+from bench.study.library import RUN
 from bench.study.record import environment
 from bench.study.workload import MICROBATCHES
 
@@ -79,7 +80,8 @@ def main(arguments: argparse.Namespace) -> int:
     """
     check_rounds(arguments.rounds)
     contenders = {name: [*WORKLOAD, *overrides, *arguments.overrides] for name, overrides in CONTENDERS.items()}
-    configs = {name: compose(overrides) for name, overrides in contenders.items()}
+    primary = RUN.beside(arguments.config_dir)
+    configs = {name: compose(overrides, primary) for name, overrides in contenders.items()}
     warm_up()
     measurements: list[Measurement] = []
     predictions: list[Prediction] = []
@@ -87,7 +89,7 @@ def main(arguments: argparse.Namespace) -> int:
     turns = [*configs, PREDICTION]
     with tempfile.TemporaryDirectory() as temporary:
         # Creates MLflow's database, as a user's first run does once.
-        whole_command(contenders["whole command"], Path(temporary))
+        whole_command([*primary.words, *contenders["whole command"]], Path(temporary))
         for number in range(arguments.rounds):
             for name in order.sample(turns, len(turns)):
                 if name == PREDICTION:
@@ -95,7 +97,8 @@ def main(arguments: argparse.Namespace) -> int:
                     predictions += found
                     said = [f"{one.contender}: {one.images_per_second:.1f} img/s predicted" for one in found]
                 else:
-                    measurement = measure(number, name, configs[name], contenders[name], Path(temporary))
+                    words = [*primary.words, *contenders[name]]
+                    measurement = measure(number, name, configs[name], words, Path(temporary))
                     measurements.append(measurement)
                     said = [f"{name}: {measurement.images_per_second:.1f} img/s"]
                 for line in said:

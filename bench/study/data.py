@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.config import ConfigError
 from bench.study.compose import compose
+from bench.study.library import RUN
 from bench.study.record import describe_data, write_json_atomic
 
 
@@ -19,7 +20,7 @@ def main(arguments: argparse.Namespace) -> int:
     """
     from bench.task.sources import load
 
-    config = compose(arguments.overrides)
+    config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
     if "://" in (arguments.output or ""):
         raise ConfigError(f"--output={arguments.output!r}: must be a file of this machine, not a URL")
     description = describe_data(config.data.name, load(config.data))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.study.compose import compose
+from bench.study.library import RUN
 from bench.task import sources
 
 
@@ -14,7 +15,7 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: the data is not one that can be downloaded.
     """
-    config = compose(arguments.overrides)
+    config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
     sources.download(config.data)
     sources.prepare(config.data)
     return 0

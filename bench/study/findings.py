@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from bench.config import RunConfig
 from bench.study.attempt import folder_of
 from bench.study.comparison import DELAY, shared
-from bench.study.compose import CONF
 from bench.study.interval import Interval, difference, mean
+from bench.study.library import USERS, typed
 from bench.study.page import Story, environments, write_page
 from bench.study.record import flatten
 from bench.study.runs import read_run
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SEARCHED = ("lr", "optimizer")
 """Choices that are what a study finds, whatever it began with."""
 TUNED = "lr/tuned"
-"""In ``conf``: where the schedules that were found are kept."""
+"""In the user's folder of configurations: where the schedules that were found are kept."""
 
 
 @dataclass(frozen=True)
@@ -98,31 +98,36 @@ def find(search: Search) -> Finding:
 
 
 # --------------------------------------------------------------------------------------------------------- the schedule
-def write_schedule(finding: Finding) -> Path | None:
-    """Write ``conf/lr/tuned/<study>.yaml``, which ``lr=tuned/<study>`` takes; None if no trial has finished."""
+def write_schedule(finding: Finding, named: str | None) -> Path | None:
+    """Write ``conf/lr/tuned/<study>.yaml``, which ``lr=tuned/<study>`` takes; None if no trial has finished.
+
+    Args:
+        named: the user's folder of configurations, if it is another one than ``conf``.
+    """
     import yaml
 
     if finding.run is None or finding.best is None:
         return None
     settings: dict[str, Any] = {key: finding.run.resolved()[key] for key in ("lr", "optimizer", "correction")}
-    path = CONF / TUNED / f"{finding.study.tuning.study}.yaml"
+    path = Path(named or USERS, TUNED, f"{finding.study.tuning.study}.yaml")
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text("\n".join(["# @package _global_", *_header(finding)]) + "\n" + yaml.safe_dump(settings))
+    temporary.write_text("\n".join(["# @package _global_", *_header(finding, named)]) + "\n" + yaml.safe_dump(settings))
     os.replace(temporary, path)
     return path
 
 
-def _header(finding: Finding) -> list[str]:
+def _header(finding: Finding, named: str | None) -> list[str]:
     assert finding.best is not None
     assert finding.run is not None
     study, run, budget = finding.study, finding.run, finding.budget
-    grid = f"stages={run.stages} replicas={run.replicas} staleness={run.staleness}"
+    grid = [f"stages={run.stages}", f"replicas={run.replicas}", f"staleness={run.staleness}"]
+    command = " ".join(typed([*grid, f"lr=tuned/{study.tuning.study}"], named))
     ended = ", ".join(f"{budget[state]} {state}" for state in ("complete", "pruned", "failed"))
     seeds = f"; over {len(finding.accuracies)} fresh seeds {percent(finding.accuracy)}" if finding.accuracies else ""
     conditions = finding.rates.get("conditions", [])
     why = "; ".join(f"{item['name']}: {'yes' if item['holds'] else 'no'}, {item['why']}" for item in conditions)
     return [
-        f"# python -m bench {grid} lr=tuned/{study.tuning.study}",
+        f"# python -m bench {command}",
         "# Written by python -m bench tune; also the optimizer's values and the correction are the trial's.",
         f"# study: {study.tuning.study}, {budget['trials']} trials ({ended}) of {finding.epochs} epochs",
         f"# trial: number {finding.best.number}, run {run.hash()}, test accuracy {finding.best.values[0]:.1%}{seeds}",

@@ -15,6 +15,7 @@ from bench.study.compose import compose
 from bench.study.elsewhere import Call, warm_up
 from bench.study.interval import ratio
 from bench.study.launch import launch
+from bench.study.library import RUN
 from bench.study.progress import Progress
 from bench.study.record import RunFolder, environment
 
@@ -47,7 +48,8 @@ def main(arguments: argparse.Namespace) -> int:
     if device is None:
         print("there is no GPU here: nothing was measured")
         return 0
-    configs = {name: compose([*WORKLOAD, *own, *arguments.overrides]) for name, own in CONTENDERS.items()}
+    primary = RUN.beside(arguments.config_dir)
+    configs = {name: compose([*WORKLOAD, *own, *arguments.overrides], primary) for name, own in CONTENDERS.items()}
     speeds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     order = random.Random(0)
     with tempfile.TemporaryDirectory() as temporary:

@@ -23,6 +23,7 @@ from bench.study.compose import compose
 from bench.study.elsewhere import Call, terminable, warm_up
 from bench.study.interval import Interval, mean, ratio
 from bench.study.launch import RunFailed
+from bench.study.library import RUN, Primary
 from bench.study.link import PAYLOAD, Link, linked
 from bench.study.links import across
 from bench.study.nodes import Crossing, run_across
@@ -89,7 +90,8 @@ def main(arguments: argparse.Namespace) -> int:
     """
     rates = parse_rates(arguments.rates)
     check_rounds(arguments.rounds)
-    points = {model: contenders(model, arguments.overrides) for model in MODELS}
+    primary = RUN.beside(arguments.config_dir)
+    points = {model: contenders(model, arguments.overrides, primary) for model in MODELS}
     trials: list[Trial] = []
     forecasts: list[Forecast] = []
     try:
@@ -97,7 +99,7 @@ def main(arguments: argparse.Namespace) -> int:
             warm_up()
             machine = {**environment(False), "tcp": link.congestion_control()}
             for number in range(arguments.rounds):
-                for one in _round(link, Path(temporary), rates, points, random.Random(number)):
+                for one in _round(link, Path(temporary), rates, points, primary, random.Random(number)):
                     said = f"{one.model} {one.megabits:g} Mbit/s {one.method}: {one.images_per_second:.1f} img/s"
                     if isinstance(one, Trial):
                         trials.append(one)
@@ -127,13 +129,13 @@ def parse_rates(text: str) -> list[float]:
     return rates
 
 
-def contenders(model: str, overrides: Sequence[str]) -> dict[str, list[str]]:
+def contenders(model: str, overrides: Sequence[str], primary: Primary = RUN) -> dict[str, list[str]]:
     """The overrides of each method: the same global batch an update, from as many images as there are updates for.
 
     Raises:
         ConfigError: an override is wrong.
     """
-    images = compose(overrides).batch_size
+    images = compose(overrides, primary).batch_size
     if images % 2:
         raise ConfigError(f"batch_size={images}: must be even, as two replicas share it")
     shared = [*WORKLOAD, *overrides, *MODELS[model], f"data.train_size={UPDATES * images}"]
@@ -142,7 +144,7 @@ def contenders(model: str, overrides: Sequence[str]) -> dict[str, list[str]]:
         alone = "stages=1" in own
         split = [f"batch_size={images // 2}"] if alone else [f"batch_size={images}", CUTS[model]]
         points[name] = [*shared, *own, *split]
-        compose(points[name])
+        compose(points[name], primary)
     return points
 
 
@@ -164,7 +166,12 @@ def crossing_bytes(config: RunConfig, partition: Sequence[Mapping[str, Any]]) ->
 
 
 def _round(
-    link: Link, place: Path, rates: Sequence[float], points: Mapping[str, Mapping[str, list[str]]], order: random.Random
+    link: Link,
+    place: Path,
+    rates: Sequence[float],
+    points: Mapping[str, Mapping[str, list[str]]],
+    primary: Primary,
+    order: random.Random,
 ) -> Iterator[Trial | Forecast]:
     """Every method once with each model at each rate."""
     for megabits in rates:
@@ -173,11 +180,12 @@ def _round(
         turns = [(model, method) for model, methods in points.items() for method in (*methods, FORECAST)]
         for model, method in order.sample(turns, len(turns)):
             if method == FORECAST:
-                yield from forecast(model, megabits, {name: compose(words) for name, words in points[model].items()})
+                configs = {name: compose(words, primary) for name, words in points[model].items()}
+                yield from forecast(model, megabits, configs)
                 continue
             overrides = points[model][method]
-            crossing = run_across(link, overrides, place)
-            yield _trial((model, megabits, measured, method), compose(overrides), crossing)
+            crossing = run_across(link, overrides, place, primary)
+            yield _trial((model, megabits, measured, method), compose(overrides, primary), crossing)
 
 
 def forecast(model: str, megabits: float, configs: Mapping[str, RunConfig]) -> Iterator[Forecast]:

@@ -16,6 +16,7 @@ from typing import Any
 from bench.study.attempt import folder_of
 from bench.study.compose import compose
 from bench.study.launch import RunFailed
+from bench.study.library import RUN, Primary
 from bench.study.link import ADDRESSES, DEVICE, PORT, Link
 
 POLL_SECONDS = 0.05
@@ -32,7 +33,7 @@ class Crossing:
     """That crossed the line while the training clock ran, both ways together, headers included."""
 
 
-def run_across(link: Link, overrides: Sequence[str], place: Path) -> Crossing:
+def run_across(link: Link, overrides: Sequence[str], place: Path, primary: Primary = RUN) -> Crossing:
     """Train with one agent on each host, to the end.
 
     Args:
@@ -44,12 +45,12 @@ def run_across(link: Link, overrides: Sequence[str], place: Path) -> Crossing:
         RunFailed: a host did.
     """
     words = [*overrides, f"runs_dir={place / 'runs'}"]
-    folder = folder_of(compose(words))
+    folder = folder_of(compose(words, primary))
     nodes: list[subprocess.Popen[bytes]] = []
     samples: list[tuple[float, int]] = []
     try:
         for number in range(len(link.names)):
-            nodes.append(_start(link, number, words, place))
+            nodes.append(_start(link, number, [*primary.words, *words], place))
         while any(node.poll() is None for node in nodes) and not any(node.poll() for node in nodes):
             with suppress(OSError, KeyError):
                 samples.append((time.time(), line_bytes(nodes[0].pid)))

@@ -17,6 +17,7 @@ from bench.plan.throughput import predict
 from bench.study.attempt import folder_of
 from bench.study.check import check, make_folder
 from bench.study.compose import compose
+from bench.study.library import RUN
 from bench.study.links import neighbours, network_link
 from bench.study.shelf import known_record
 from bench.study.speedups import draw, speedups
@@ -36,7 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.multirun:
         raise ConfigError("--multirun: predict takes one configuration; its picture shows other stages and replicas")
     links, jitter = network_link(arguments.bandwidth, arguments.latency), _jitter(arguments.jitter)
-    config = compose(arguments.overrides)
+    config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
     _predictable(config)
     prepared = check(config)
     _warn_of_load()

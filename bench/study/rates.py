@@ -10,6 +10,7 @@ from bench.plan.pipeline import Clock
 from bench.plan.rates import rate
 from bench.study.check import check, make_folder
 from bench.study.compose import points
+from bench.study.library import RUN
 from bench.study.standing import Standing, standing
 from bench.study.table import align
 
@@ -23,7 +24,7 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: a configuration is wrong, or outside the conditions that it asks for itself.
     """
-    for point in points(arguments.overrides, arguments.multirun):
+    for point in points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir)):
         prepared = check(point.config)
         make_folder("runs_dir", point.config.runs_dir)
         if point.overrides:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench.config import ConfigError
 from bench.study.check import make_folder
 from bench.study.compose import Point, points
+from bench.study.library import RUN
 from bench.study.page import PICTURES, Story, environments, write_page
 from bench.study.pictures import draw_all
 from bench.study.record import finite
@@ -56,7 +57,7 @@ def _points(arguments: argparse.Namespace) -> list[Point]:
     target = arguments.target
     if target is not None and not 0 < target <= 1:
         raise ConfigError(f"--target={target}: must be above 0 and at most 1")
-    return points(arguments.overrides, arguments.multirun)
+    return points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
 
 
 def _is_choice(arguments: argparse.Namespace) -> bool:

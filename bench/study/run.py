@@ -6,6 +6,7 @@ import argparse
 
 from bench.study.compose import points
 from bench.study.elsewhere import terminable
+from bench.study.library import RUN, typed
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -15,13 +16,12 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigError: a configuration is wrong; nothing was run.
         Interrupted: the user wants the end.
     """
-    overrides = arguments.overrides
     with terminable():
-        asked = points(overrides, arguments.multirun)
+        asked = points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
         if asked[0].config.dry_run:
             from bench.study.preview import preview
 
             return preview(asked)
         from bench.study.sweep import run_all
 
-        return run_all(asked, overrides)
+        return run_all(asked, typed(arguments.overrides, arguments.config_dir))

@@ -12,6 +12,7 @@ from typing import Literal
 from bench.config import ConfigError, MLflow, RunConfig
 from bench.study.attempt import Busy, alone
 from bench.study.compose import compose
+from bench.study.library import RUN
 from bench.study.record import RecordError, RunFolder
 from bench.study.shelf import Sweep, read_sweeps, run_folders
 from bench.study.tracking import Tracker, TrackingError, tracker
@@ -26,7 +27,7 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: an override is wrong, there is nothing to deliver, or no MLflow at ``tracking.uri``.
     """
-    config = compose(arguments.overrides)
+    config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
     if not isinstance(config.tracking, MLflow):
         raise ConfigError("tracking='none': there is nowhere to deliver to; allowed is mlflow")
     folders = {folder.path.name: folder for folder in run_folders(Path(config.runs_dir))}

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from bench.config import ConfigError
 from bench.study.check import check_all, made
-from bench.study.compose import CONF, points
+from bench.study.compose import points
 from bench.study.elsewhere import Call, terminable, warm_up
 from bench.study.estimate import estimate
 from bench.study.findings import TUNED, Finding, find, print_findings, write_findings, write_schedule
 from bench.study.launch import imports, under_torchrun
+from bench.study.library import USERS, typed
 from bench.study.search import Search
 from bench.study.tracking import tracker
 from bench.study.tuning import TUNE, Study, study_of
@@ -27,7 +28,8 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigError: a configuration is wrong, or a database cannot be used.
         Interrupted: the user wants the end.
     """
-    studies = [study_of(point) for point in points(arguments.overrides, arguments.multirun, TUNE)]
+    primary, named = TUNE.beside(arguments.config_dir), arguments.config_dir
+    studies = [study_of(point) for point in points(arguments.overrides, arguments.multirun, primary)]
     names = Counter(study.tuning.study for study in studies)
     if twice := [name for name, count in names.items() if count > 1]:
         raise ConfigError(
@@ -41,24 +43,25 @@ def main(arguments: argparse.Namespace) -> int:
         if studies[0].run.dry_run:
             return _preview(studies, prepared)
         tracker(studies[0].run.tracking).prepare()
-        searches = [Search(study, data, arguments.overrides) for study, data in zip(studies, prepared, strict=True)]
+        words = typed(arguments.overrides, named)
+        searches = [Search(study, data, words) for study, data in zip(studies, prepared, strict=True)]
         for search in searches:
             search.trials.check()
         folders = [("runs_dir", studies[0].run.runs_dir), ("--results", arguments.results)]
-        with made(*folders, ("conf/lr/tuned", str(CONF / TUNED))) as (_, results, _):
+        with made(*folders, ("--config-dir", str(Path(named or USERS, TUNED)))) as (_, results, _):
             for search in searches:
                 search.open()
-        return _run(searches, results)
+        return _run(searches, results, named)
 
 
-def _run(searches: Sequence[Search], results: Path) -> int:
+def _run(searches: Sequence[Search], results: Path, named: str | None) -> int:
     for search in searches:
         search.run_trials()
     findings: list[Finding] = []
     for search in searches:
         search.conclude()
         findings.append(find(search))
-        write_schedule(findings[-1])
+        write_schedule(findings[-1], named)
     files = write_findings(findings, results)
     table = print_findings(findings)
     for search in searches:

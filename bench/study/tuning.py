@@ -33,7 +33,8 @@ from bench.config import (
     parse_as,
 )
 from bench.plan.rates import verdict
-from bench.study.compose import Point, Primary
+from bench.study.compose import Point
+from bench.study.library import Primary
 
 TUNE = Primary("tune", ("trials", "tuning"))
 """What a study is composed from."""

@@ -17,6 +17,7 @@ from bench.study.compose import compose, points
 from bench.study.elsewhere import terminable
 from bench.study.experiment import Experiment
 from bench.study.family import Family, family_of, last_family
+from bench.study.library import RUN
 from bench.study.record import flatten
 from bench.study.shelf import Sweep, read_sweeps
 from bench.study.store import find_store, is_server, settled, silenced, wrong_uri
@@ -38,7 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
         Interrupted: the user wants the end; the server is gone.
     """
     with terminable():
-        asked = points(arguments.overrides, arguments.multirun)
+        asked = points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
         tracking = asked[0].config.tracking
         if not isinstance(tracking, MLflow):
             raise ConfigError("tracking='none': there is nothing to look into; allowed is mlflow")

@@ -1,0 +1,116 @@
+"""The user's folder of configurations: behind the suite's, beside the user, and written to by a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import main
+from bench.config import ConfigError
+from bench.study.compose import compose, sweep
+from bench.study.library import CONF, RUN
+from tests.commands import ROOT
+
+PRESET = "# @package _global_\nlr: {name: constant, gamma0: 0.25, warmup_steps: 0, staleness_power: 0.0, %s}\n"
+PRESET %= "require_convergent: false"
+
+
+def write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder with a choice, a preset and an experiment; we are beside it."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "mine" / "model/small.yaml", "name: mlp\nhidden: 8\nlayers: 2\nrates: {sgd: 0.01}\n")
+    write(tmp_path / "mine" / "lr/tuned/found.yaml", PRESET)
+    swept = "hydra: {sweeper: {params: {seed: '0,1', model: 'glob(small)'}}}"
+    write(tmp_path / "mine" / "experiment/own.yaml", f"# @package _global_\n{swept}\nepochs: 3\n")
+    return tmp_path / "mine"
+
+
+def test_a_users_folder_adds_choices_presets_and_experiments(folder: Path) -> None:
+    primary = RUN.beside(str(folder))
+    config = compose(["model=small", "lr=tuned/found", "batch_size=8"], primary)
+    assert vars(config.model) == {"name": "mlp", "hidden": 8, "layers": 2}
+    assert (config.lr.name, config.lr.gamma0, config.batch_size) == ("constant", 0.25, 8)
+    points = sweep(["+experiment=own"], primary)
+    assert [(p.config.seed, p.config.epochs, p.config.model.name) for p in points] == [(0, 3, "mlp"), (1, 3, "mlp")]
+    assert primary.choices("experiment") == sorted([*RUN.choices("experiment"), "own"])
+
+
+def test_a_committed_preset_is_found_beside_a_users(folder: Path) -> None:
+    assert compose(["lr=tuned/digits-K2-c2-none"], RUN.beside(str(folder))) == compose(["lr=tuned/digits-K2-c2-none"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model=smal"], "model='smal': allowed are mlp, resnet, small, torchvision, vgg, vit, wide_resnet"),
+        (
+            ["lr=tuned/x"],
+            "lr='tuned/x': allowed are tuned/digits-K2-c0-bound, tuned/digits-K2-c0-none, tuned/digits-K2-c0",
+        ),
+        (
+            ["model=small", "model.depth=3"],
+            "model.depth: there is no such key; allowed are hidden, layers, name, rates",
+        ),
+    ],
+)
+def test_messages_know_the_users_choices(folder: Path, words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(words, RUN.beside(str(folder)))
+    assert str(caught.value).startswith(message)
+
+
+def test_the_suites_files_win_and_never_in_silence(folder: Path) -> None:
+    """Its config.yaml always; any other that would be shadowed is refused where it is chosen, unless it is the same."""
+    write(folder / "config.yaml", "stages: 5\n")
+    write(folder / "lr/constant.yaml", (CONF / "lr/constant.yaml").read_text())
+    write(folder / "lr/cosine.yaml", "name: cosine\n")
+    primary = RUN.beside(str(folder))
+    assert compose(["lr=constant"], primary) == compose(["lr=constant"])
+    with pytest.raises(ConfigError) as caught:
+        compose([], primary)
+    assert str(caught.value) == (
+        f"lr='cosine': the suite has such a file too, which wins over {folder}/lr/cosine.yaml; rename it"
+    )
+
+
+def test_the_folder_is_conf_where_none_is_named(folder: Path) -> None:
+    assert RUN.beside(None) == RUN
+    folder.rename(folder.with_name("conf"))
+    primary = RUN.beside(None)
+    assert primary.folder == folder.with_name("conf")
+    assert primary.words == ["--config-dir", str(folder.with_name("conf"))]
+    assert compose(["model=small"], primary).model.name == "mlp"
+
+
+@pytest.mark.parametrize("place", [ROOT, ROOT / "bench"])
+def test_a_checkouts_own_folder_is_the_suites(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    assert RUN.beside(None) == RUN == RUN.beside("conf")
+
+
+@pytest.mark.parametrize("name", ["a folder", "it's", 'a "b"', "a,b", "[a]", "$a", "é~#", "a\\b", "a\\'b"])
+def test_a_folder_may_have_any_name(folder: Path, name: str) -> None:
+    folder.rename(folder.with_name(name))
+    assert compose(["model=small"], RUN.beside(name)).model.name == "mlp"
+
+
+@pytest.mark.parametrize("verb", [[], ["tune"], ["rates"], ["report"], ["predict"], ["data"], ["sync"]])
+def test_a_folder_that_is_not_there_is_one_message(
+    verb: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*verb, "--config-dir", "nowhere"]) == 2
+    assert capsys.readouterr().err == "bench: --config-dir='nowhere': there is no such folder\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_verb_composes_with_the_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rates", "--config-dir", folder.name, "lr=tuned/found", "model=small"]) == 0
+    assert "0.25" in capsys.readouterr().out
