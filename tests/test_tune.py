@@ -16,6 +16,7 @@ import pytest
 from bench.__main__ import main
 from bench.study.compose import compose, single
 from bench.study.library import RUN
+from bench.study.record import write_json_atomic
 from bench.study.search import Judge
 from bench.study.space import space_of
 from bench.study.trials import Trials
@@ -92,6 +93,12 @@ def test_a_study_from_its_trials_to_a_run_with_what_it_found(
     assert f"has a record in {tmp_path}/runs/{best['run']}, skipped" in capsys.readouterr().err
     changed = compose([*run, "lr=tuned/small", "optimizer.momentum=0.3"], RUN.beside(None))
     assert changed.resolved()["optimizer"]["momentum"] == 0.3
+    repeats = [tmp_path / "runs" / name / "record.json" for name in study["repeats"].split()]
+    write_json_atomic(repeats[0], {**read_json(repeats[0]), "status": "diverged"})
+    assert tune(tmp_path, "trials=5") == 0
+    assert "\n\nsmall: 1 of 2 repeats diverged, without an accuracy\n" in capsys.readouterr().out
+    study = pandas.read_csv(tmp_path / "results/studies.csv").to_dict("records")[0]
+    assert (study["n"], study["accuracy"]) == (1, read_json(repeats[1])["metrics"]["accuracy/test"])
 
 
 def test_studies_of_several_methods_have_equal_budgets(

@@ -53,7 +53,9 @@ class Finding:
     record: dict[str, Any]
     """Of that run; empty if there is none."""
     accuracies: list[float]
-    """Of the best trial's settings with fresh seeds; those that diverged have none."""
+    """Of the best trial's settings with fresh seeds."""
+    diverged: int
+    """Of the runs with these, without an accuracy."""
     repeats: list[str]
     """These runs' hashes."""
 
@@ -82,7 +84,8 @@ def find(search: Search) -> Finding:
     run = search.space.run(best.user_attrs["settings"]) if best else None
     record = known_record(folder_of(run)) if run else None
     repeats = {config.hash(): known_record(folder_of(config)) for config in search.repeats()}
-    accuracies = [read_run(found).number("accuracy/test") for found in repeats.values() if found]
+    runs = [read_run(found) for found in repeats.values() if found]
+    accuracies = [each.number("accuracy/test") for each in runs]
     return Finding(
         search.study,
         search.space.epochs,
@@ -93,6 +96,7 @@ def find(search: Search) -> Finding:
         run,
         record or {},
         [accuracy for accuracy in accuracies if accuracy is not None],
+        sum(each.diverged for each in runs),
         list(repeats),
     )
 
@@ -212,7 +216,8 @@ def print_findings(findings: Sequence[Finding]) -> str:
         cells = [str(row["study"]), str(row["trials"]), str(row["pruned"]), str(row["epochs_trained"])]
         cells += [str(row.get("lr.name") or "-"), str(row["verdict"] or "-")]
         lines.append([*cells, *(spread(row, name) for name in ("accuracy", "over_locked", "over_unrestricted"))])
-    table = "\n".join(align(lines))
+    lost = [f"{each.study.tuning.study}: {_lost(each)}" for each in findings if each.diverged]
+    table = "\n".join([*align(lines), *(["", *lost] if lost else [])])
     print(table)
     return table
 
@@ -251,4 +256,9 @@ def write_findings(findings: Sequence[Finding], folder: Path) -> list[Path]:
 
 
 def _caption(finding: Finding) -> str:
-    return f"{finding.study.tuning.study}: its trials, and how much each parameter mattered."
+    words = f"{finding.study.tuning.study}: its trials, and how much each parameter mattered."
+    return f"{words} Of its best, {_lost(finding)}." if finding.diverged else words
+
+
+def _lost(finding: Finding) -> str:
+    return f"{finding.diverged} of {len(finding.repeats)} repeats diverged, without an accuracy"
