@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from bench.study.elsewhere import PRELOAD
+from tests.commands import LONG
 
 
 class Pool:
@@ -46,7 +47,7 @@ class Pool:
             pipe.send((self._calls, function, args, size, store))
         results: dict[int, Any] = {}
         while len(results) < size:
-            ready = wait([pipe for rank, pipe in enumerate(self._pipes[:size]) if rank not in results], 60)
+            ready = wait([pipe for rank, pipe in enumerate(self._pipes[:size]) if rank not in results], LONG)
             assert ready, f"no answer from ranks {sorted(set(range(size)) - set(results))}"
             for rank in [rank for rank, pipe in enumerate(self._pipes[:size]) if pipe in ready]:
                 call, failed, result = self._pipes[rank].recv()

@@ -10,7 +10,6 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
 from torch.distributed import Store
 from torch.distributed.pipelining import PipelineStage
@@ -18,13 +17,12 @@ from torch.distributed.pipelining import PipelineStage
 from bench.config import Model, RunConfig
 from bench.engine.meter import COMPUTE, KINDS, Span
 from bench.engine.metered import MeteredStage
-from bench.engine.numerics import Numerics
 from bench.engine.train import train
 from bench.engine.world import joined
 from bench.plan.placement import held, holder
-from bench.task.tensors import Tensors
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, distributed, together
+from tests.naps import NAP, napped
 from tests.pool import Pool
 from tests.test_equality import dropout_network
 
@@ -246,9 +244,6 @@ def partition_of(store: Store, run: RunConfig) -> list[dict[str, Any]]:
 
 
 # ------------------------------------------------------------------------------------------------------------- metering
-NAP = 0.01
-
-
 @pytest.mark.parametrize("method", PIPELINES)
 def test_sections_of_a_pipeline_add_up_to_its_wall_time(pool: Pool, method: str) -> None:
     (ran,) = distributed(pool, [configured(2, 2, method=method, microbatches=4, data=data(updates=20))])
@@ -271,56 +266,41 @@ def test_sections_of_ddp_add_up_to_its_wall_time(pool: Pool) -> None:
         assert agent["seconds"]["forward_lock"] == agent["seconds"]["backward_lock"] == 0
 
 
-def slowed(store: Store, run: RunConfig, slow: int) -> Ran:
-    """A rank of a run in which rank ``slow`` naps in each of its forwards."""
-    with joined(run, store) as world:
-        apply = Numerics.apply
-
-        def napping(numerics: Numerics, module: Any, x: Tensors) -> Any:
-            if world.rank == slow and torch.is_grad_enabled():
-                time.sleep(NAP)
-            return apply(numerics, module, x)
-
-        with patch.object(Numerics, "apply", napping):
-            return Ran.of(train(run, tiny.dataset_of(run), world, lambda _: None))
-
-
-def seconds_of(pool: Pool, run: RunConfig, slow: int) -> list[dict[str, float]]:
-    """Of each rank, by kind; all napped for UPDATES * NAP at rank ``slow``, in each microbatch of each piece."""
-    ran: Ran = pool.run(slowed, run.agents, run, slow)[0]
-    seconds = [agent["seconds"] for agent in ran.agents]
-    naps = run.microbatches * run.pieces // run.stages
-    assert seconds[slow]["forward"] >= UPDATES * NAP * naps
-    return seconds
-
-
 @pytest.mark.parametrize("method", ["gpipe", "1f1b"])
-def test_a_slow_stage_shows_as_its_neighbours_lock(pool: Pool, method: str) -> None:
+def test_a_slow_stage_shows_as_its_neighbours_lock(pool: Pool, tmp_path: Path, method: str) -> None:
     """Each waits for what the other computes, and for nothing else."""
     run = configured(2, 1, method=method, microbatches=2)
-    first, last = seconds_of(pool, run, slow=1)
-    assert first["backward_lock"] >= UPDATES * NAP
+    (first, last), naps = napped(pool, tmp_path, run, 1, 0, "backward_lock")
+    assert len(naps) == UPDATES * 2
+    assert first["backward_lock"] >= UPDATES * NAP * 2
     assert first["forward_lock"] == first["update_lock"] == last["backward_lock"] == last["update_lock"] == 0
-    first, last = seconds_of(pool, run, slow=0)
-    assert last["forward_lock"] >= UPDATES * NAP
+    (first, last), naps = napped(pool, tmp_path, run, 0, 1, "forward_lock")
+    assert len(naps) == UPDATES * 2
+    assert last["forward_lock"] >= UPDATES * NAP * 2
     assert first["forward_lock"] == last["backward_lock"] == 0
 
 
 @pytest.mark.parametrize("method", ["interleaved_1f1b", "zero_bubble"])
 @pytest.mark.parametrize("slow", [0, 1])
-def test_a_slow_stage_of_a_loop_shows_as_the_others_locks(pool: Pool, method: str, slow: int) -> None:
+def test_a_slow_stage_of_a_loop_shows_as_the_others_locks(pool: Pool, tmp_path: Path, method: str, slow: int) -> None:
     """Which of the two kinds is the schedule's business: the other stage has pieces on both sides of the slow one's."""
-    seconds = seconds_of(pool, configured(2, 1, method=method, microbatches=2), slow)
+    run = configured(2, 1, method=method, microbatches=2)
+    seconds, naps = napped(pool, tmp_path, run, slow, 1 - slow, "forward_lock", "backward_lock")
+    assert len(naps) == UPDATES * 2 * 2
     locked = [own["forward_lock"] + own["backward_lock"] for own in seconds]
-    assert locked[1 - slow] >= UPDATES * NAP * 2
+    assert locked[1 - slow] >= UPDATES * NAP * 2 * 2
     assert seconds[0]["update_lock"] == seconds[1]["update_lock"] == 0
 
 
-@pytest.mark.parametrize(("stages", "method"), [(1, "ddp"), (2, "1f1b")])
-def test_a_slow_replica_shows_as_its_peers_lock(pool: Pool, stages: int, method: str) -> None:
-    run = configured(stages, 2, method=method, microbatches=2)
-    seconds = seconds_of(pool, run, slow=stages)
-    assert seconds[0]["update_lock"] >= UPDATES * NAP * run.microbatches / 2
+@pytest.mark.parametrize(("stages", "method", "microbatches", "awake"), [(1, "ddp", 1, 2), (2, "1f1b", 2, 0)])
+def test_a_slow_replica_shows_as_its_peers_lock(
+    pool: Pool, tmp_path: Path, stages: int, method: str, microbatches: int, awake: int
+) -> None:
+    """In DDP's second forward the replicas agree on their buckets: they wait for each other there."""
+    run = configured(stages, 2, method=method, microbatches=microbatches)
+    seconds, naps = napped(pool, tmp_path, run, stages, 0, "update_lock", awake=awake)
+    assert len(naps) == UPDATES * microbatches - awake
+    assert seconds[0]["update_lock"] >= len(naps) * NAP
 
 
 def slow_weights(store: Store, run: RunConfig) -> Ran:

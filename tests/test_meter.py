@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from itertools import pairwise
-from typing import Any
-from unittest.mock import patch
+from pathlib import Path
 
 import pytest
 import torch
-from torch.distributed import Store
 
-from bench.config import RunConfig
 from bench.engine.meter import COMPUTE, KINDS, LOCKS, Meter, Span
-from bench.engine.numerics import Numerics
-from bench.engine.train import train
-from bench.engine.world import joined
 from bench.plan.pipeline import Clock
-from bench.task.tensors import Tensors
-from tests import tiny
-from tests.both import Ran, distributed
+from tests.both import distributed
+from tests.naps import NAP, napped
 from tests.pool import Pool
 from tests.test_equality import configured
 
 UPDATES = 20
-NAP = 0.02
 
 
 # ------------------------------------------------------------------------------------------------------------ the meter
@@ -153,51 +144,35 @@ def test_spans_are_ordered_and_do_not_overlap(pool: Pool) -> None:
         assert [span.batch for span in spans if span.kind == "forward"] == list(range(10))
 
 
-def slowed(store: Store, run: RunConfig, slow: int) -> Ran:
-    """A rank of a run in which rank ``slow`` naps in each of its forwards."""
-    with joined(run, store) as world:
-        apply = Numerics.apply
-
-        def napping(numerics: Numerics, module: Any, x: Tensors) -> Any:
-            if world.rank == slow:
-                time.sleep(NAP)
-            return apply(numerics, module, x)
-
-        with patch.object(Numerics, "apply", napping):
-            return Ran.of(train(run, tiny.dataset_of(run), world, lambda _: None))
-
-
-def seconds_of(pool: Pool, run: RunConfig, slow: int) -> list[dict[str, float]]:
-    """Of each rank, by kind; all napped for UPDATES * NAP at rank ``slow``."""
-    ran: Ran = pool.run(slowed, run.agents, run, slow)[0]
-    seconds = [agent["seconds"] for agent in ran.agents]
-    assert seconds[slow]["forward"] >= UPDATES * NAP
-    return seconds
-
-
-def test_without_staleness_both_stages_wait(pool: Pool) -> None:
+def test_without_staleness_both_stages_wait(pool: Pool, tmp_path: Path) -> None:
     """Each for what the other computes, and for nothing else."""
-    first, last = seconds_of(pool, configured(2, 1), slow=1)
+    (first, last), naps = napped(pool, tmp_path, configured(2, 1), 1, 0, "backward_lock")
+    assert len(naps) == UPDATES
     assert first["backward_lock"] >= UPDATES * NAP
     assert first["forward_lock"] == first["update_lock"] == 0
     assert last["backward_lock"] == last["update_lock"] == 0
-    first, last = seconds_of(pool, configured(2, 1), slow=0)
+    (first, last), naps = napped(pool, tmp_path, configured(2, 1), 0, 1, "forward_lock")
+    assert len(naps) == UPDATES
     assert last["forward_lock"] >= UPDATES * NAP
     assert last["backward_lock"] == last["update_lock"] == 0
     assert first["backward_lock"] > 0
 
 
 @pytest.mark.parametrize("staleness", [1, 2])
-def test_a_slow_stage_is_waited_for_by_its_neighbour(pool: Pool, staleness: int) -> None:
-    """For most of its naps: the neighbour computes meanwhile, and messages ahead absorb the first ones."""
-    first, _ = seconds_of(pool, configured(2, 1, staleness=staleness), slow=1)
-    assert first["backward_lock"] >= UPDATES * NAP / 2
-    _, last = seconds_of(pool, configured(2, 1, staleness=staleness), slow=0)
-    assert last["forward_lock"] >= UPDATES * NAP / 2
+def test_a_slow_stage_is_waited_for_by_its_neighbour(pool: Pool, tmp_path: Path, staleness: int) -> None:
+    """In the end: the neighbour computes meanwhile, and messages ahead absorb the first moments."""
+    run = configured(2, 1, staleness=staleness)
+    (first, _), naps = napped(pool, tmp_path, run, 1, 0, "backward_lock")
+    assert len(naps) == UPDATES
+    assert first["backward_lock"] >= UPDATES * NAP
+    (_, last), naps = napped(pool, tmp_path, run, 0, 1, "forward_lock")
+    assert len(naps) == UPDATES
+    assert last["forward_lock"] >= UPDATES * NAP
 
 
-def test_a_slow_replica_is_waited_for_by_its_peer(pool: Pool) -> None:
-    one, other = seconds_of(pool, configured(1, 2), slow=1)
-    assert one["update_lock"] >= UPDATES * NAP / 2
-    assert other["update_lock"] < UPDATES * NAP / 2
+def test_a_slow_replica_is_waited_for_by_its_peer(pool: Pool, tmp_path: Path) -> None:
+    """Which is there first at every update."""
+    (one, _), naps = napped(pool, tmp_path, configured(1, 2), 1, 0, "update_lock")
+    assert len(naps) == UPDATES
+    assert one["update_lock"] >= UPDATES * NAP
     assert one["forward_lock"] == one["backward_lock"] == 0
