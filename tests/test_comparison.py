@@ -96,6 +96,21 @@ def test_every_key_is_a_way_to_train_or_the_work(key: str) -> None:
         assert len(_panels(runs, lambda one: one.workload)) == (1 if key in LEARNED_ALIKE else 2)
 
 
+@pytest.mark.parametrize("key", OTHER)
+def test_what_differs_is_told_apart(key: str) -> None:
+    """By the first columns of every table, and by titles and labels in pictures; corrected rows were not."""
+    for changes in OTHER[key]:
+        grid = {"stages": 2, "staleness": 2, **({"replicas": changes["replicas"]} if "averaging" in changes else {})}
+        runs = [run(**grid), run(**{**grid, **changes})]
+        table = accuracy_table(runs)
+        rows = table[table.columns[: list(table.columns).index("n")]].values.tolist()
+        assert rows[0] != rows[1], changes
+        first, second = (line.partition("100 |")[0] for line in summary(runs).splitlines()[2:4])
+        assert first != second, changes
+        panels = _panels(runs, lambda one: one.workload)
+        assert len({title + group.label for title, groups in panels for group in groups}) == 2, changes
+
+
 def test_the_seed_is_the_repeat() -> None:
     runs = [
         run(100.0, 0.9),

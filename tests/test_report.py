@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import itertools
 import json
@@ -398,11 +397,6 @@ def test_many_records_are_reported_soon(tmp_path: Path) -> None:
         item = record(100.0, [0.9] * 20, stages=stages, staleness=staleness, seed=seed)
         shelve(tmp_path / "runs", item)
     start = time.monotonic()
-    arguments = argparse.Namespace(
-        overrides=[f"runs_dir={tmp_path}/runs"], multirun=False, results=str(tmp_path), target=None, mix_hosts=False
-    )
-    from bench.study.report import main as report
-
-    assert report(arguments) == 0
+    assert main(["report", f"runs_dir={tmp_path}/runs", "--results", str(tmp_path)]) == 0
     assert time.monotonic() - start < 10
     assert len(read_shelf(tmp_path / "runs", read_run).runs) == 25 * (1 + 3 * 5)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 REPEAT = "seed"
 DELAY = ("staleness", "weights", "correction", "lr.staleness_power")
 """Ways to meet staleness: without it, nothing is left of them."""
+NEUTRAL = {"correction.name": "none", "lr.staleness_power": 0.0}
+"""Of a run with staleness, what its canonical keys leave out because it does nothing."""
 WAYS = (*DELAY, "stages", "replicas", "method", "microbatches", "averaging", "partition", "backend", "engine")
 LENGTH = ("lr", "epochs", "max_steps", "loss_limit")
 """Work that does not change what an image takes."""

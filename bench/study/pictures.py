@@ -197,13 +197,17 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)
-    # A label tells the microbatches; cuts are the work of the numbers of stages.
-    keys = varying([members[0] for members in groups.values()], ("microbatches", "partition"))
-    return [Group(members, _rest(members[0], keys)) for members in groups.values()]
+    firsts = [members[0] for members in groups.values()]
+    # A label tells the microbatches; cuts are mostly the work of the numbers of stages.
+    rests = [_rests(firsts, left_out) for left_out in (("microbatches", "partition"), ("microbatches",))]
+    labels = {first.label + rest for first, rest in zip(firsts, rests[0], strict=True)}
+    return list(map(Group, groups.values(), rests[len(labels) < len(firsts)]))
 
 
-def _rest(run: Run, keys: Sequence[str]) -> str:
-    return "".join(f" {value}" for key in keys if (value := setting(run, key)))
+def _rests(runs: Sequence[Run], left_out: Sequence[str]) -> list[str]:
+    """Of each run, its values of the keys that differ."""
+    keys = varying(runs, left_out)
+    return ["".join(f" {value}" for key in keys if (value := setting(run, key))) for run in runs]
 
 
 def _titles(firsts: Sequence[Run], workloads: int) -> list[str]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from bench.config import canonical, grid_label
-from bench.study.comparison import LENGTH, REPEAT, WAYS, shared
+from bench.study.comparison import LENGTH, NEUTRAL, REPEAT, WAYS, shared
 from bench.study.record import flatten
 
 QUALITY = ("accuracy/test", "loss/test")
@@ -133,9 +133,10 @@ def setting(run: Run, key: str) -> str:
         "averaging": run.keys["replicas"] == 1,
         "partition": run.keys["stages"] == 1,
     }
-    value = run.keys.get(key)
-    if value is None or idle.get(key.partition(".")[0], False):
+    if idle.get(key.partition(".")[0], False):
         return ""
+    known = run.keys if run.keys["staleness"] == 0 else NEUTRAL | run.keys
+    value = known.get(key, "")
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -128,7 +128,9 @@ def _accuracy_row(
     misses = sum(map(math.isinf, seconds))
     told = seconds and (misses or all(run.timed for run in group))
     row |= {"time_to_target_seconds": _round(sum(seconds) / len(seconds)) if told else NOTHING}
-    row |= {"misses": misses, "epochs": len(group[0].epochs)}
+    row |= {"misses": misses}
+    # Where runs were asked for different numbers of epochs, that is a column already.
+    row.setdefault("epochs", len(group[0].epochs))
     row |= {"updates": group[0].epochs[-1].updates if group[0].epochs else 0}
     return row | {"runs": _names(group), "backpropagation_runs": _names(compared)}
 
