@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -52,6 +54,14 @@ def pool() -> Iterator[Pool]:
     pool = Pool(6)
     yield pool
     pool.close()
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds for which HTTP's client would have slept between two tries: they are told instead."""
+    told: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time", Mock(wraps=time, sleep=told.append))
+    return told
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,7 @@ def test_a_ringer_that_has_ended_is_noticed(tmp_path: Path) -> None:
     listener = Listener(tmp_path / "bell")
     process = multiprocessing.get_context("forkserver").Process(target=_ring_and_end, args=(tmp_path / "bell",))
     process.start()
-    process.join(60)
+    process.join()
     listener.wait()
     with pytest.raises(PeerLost, match=r"^a peer is gone: its end of a pipe is closed$"):
         listener.wait()

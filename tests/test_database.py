@@ -55,7 +55,7 @@ class Postgres:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGQUIT)
-        self.process.wait(30)
+        self.process.wait()
 
 
 @pytest.fixture(scope="module")

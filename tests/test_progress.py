@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from bench.study.progress import Progress, Tail
 from bench.study.record import RunFolder
+from tests.commands import await_that
 
 
 class Terminal(io.StringIO):
@@ -57,10 +57,7 @@ def test_events_are_shown_while_the_run_goes_on(tmp_path: Path, monkeypatch: pyt
     folder = RunFolder(tmp_path)
     with Progress(folder, "run 1/1 K1 S1 c0"):
         _train(folder)
-        deadline = time.monotonic() + 20
-        while "epoch 2/2" not in stream.getvalue() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert "epoch 2/2" in stream.getvalue()
+        await_that(lambda: "epoch 2/2" in stream.getvalue(), stream.getvalue)
 
 
 def test_the_bar_ends_when_the_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -299,4 +299,4 @@ def test_ranks_import_it_without_the_heavy_libraries() -> None:
         "heavy = {'torch', 'numpy', 'mlflow', 'pandas', 'matplotlib', 'tqdm'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,7 +17,7 @@ from tests.commands import TINY, command, read_json, said
 RUN = (*TINY, "stages=2", "staleness=2")
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 
 def _free_port() -> int:

@@ -517,13 +517,12 @@ def test_a_deleted_experiment_is_a_wrong_configuration(uri: str) -> None:
         "sqlite:///{}",
     ],
 )
-def test_a_wrong_uri_is_told_at_once(wrong: str, tmp_path: Path) -> None:
+def test_a_wrong_uri_is_told_at_once(wrong: str, tmp_path: Path, pauses: list[float]) -> None:
     no_database = tmp_path / "no_database"
     no_database.write_text("this is no database" * 100)
-    start = time.monotonic()
     with pytest.raises(ConfigError, match=r"^tracking\.uri='.*': allowed are sqlite:///<file>, .* or tracking=none"):
         MLflowTracker(MLflow("mlflow", wrong.format(no_database), EXPERIMENT)).begin(Sweep((), ()))
-    assert time.monotonic() - start < 15
+    assert sum(pauses) < 15
 
 
 PATHS = "must be a path of this machine, not a URL"
@@ -643,7 +642,7 @@ def test_two_processes_may_open_one_fresh_database(tmp_path: Path) -> None:
     tracking = {"name": "mlflow", "uri": f"sqlite:///{tmp_path}/new/mlflow.db", "experiment": EXPERIMENT}
     points = [json.dumps(config(tracking=tracking, seed=seed).resolved()) for seed in (0, 1)]
     processes = [subprocess.Popen([sys.executable, "-c", code, point], stderr=subprocess.PIPE) for point in points]
-    said = [process.communicate(timeout=60)[1].decode() for process in processes]
+    said = [process.communicate()[1].decode() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert said == ["", ""]
     statuses = sorted(run.info.status for run in runs_in(f"sqlite:///{tmp_path}/new/mlflow.db"))

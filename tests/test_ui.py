@@ -246,7 +246,7 @@ def shown(store: Path, tmp_path: Path) -> Iterator[Command]:
             yield running
         finally:
             running.process.terminate()
-            running.wait(20)
+            running.wait()
 
 
 @pytest.mark.timeout(3 * SECONDS)
@@ -259,7 +259,7 @@ def test_the_comparison_has_names_and_charts_and_its_server_ends_with_the_comman
     (server,) = (number for number, (parent, _) in processes().items() if parent == shown.process.pid)
     assert len(of_session(server)) > 1
     shown.process.send_signal(signal.SIGTERM)
-    assert shown.wait(20) == 130
+    assert shown.wait() == 130
     await_that(lambda: not of_session(server), lambda: f"{of_session(server)} are left")
     if not CHROMIUM:
         pytest.skip("no chromium here: the page was not looked at")

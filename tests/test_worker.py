@@ -293,5 +293,5 @@ print(*sorted(set(sys.modules) - before))
 
 def test_nothing_is_left_to_import_when_the_clock_runs() -> None:
     """torch imported its symbolic shapes, a third of a second, in the first backward of every stage but the last."""
-    done = subprocess.run([sys.executable, "-c", ON_THE_CLOCK], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", ON_THE_CLOCK], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
