@@ -26,7 +26,9 @@ examples:
   python -m bench stages=2 replicas=2 staleness=1          DDG on a 2 x 2 grid of agents
   python -m bench model=vgg model.depth=13 lr=constant lr.gamma0=0.05 averaging=gossip replicas=2
   python -m bench -m stages=1,2 staleness=0,1,2            a sweep; a point that has a record is not run again
+  python -m bench -m 'model=glob(*,exclude=t*)' 'seed=range(0,5)'   as Hydra sweeps; also choice, sort and shuffle
   python -m bench -m +experiment=grid                      a committed sweep, conf/experiment/grid.yaml
+  python -m bench -m +experiment=mine --config-dir mine    your own, mine/experiment/mine.yaml; also choices and presets
   python -m bench -m +experiment=grid dry_run=true         what that would run, and for how long
   python -m bench rates lr=polynomial lr.p=0.75            a schedule's verdict, caps and shape, without training
   python -m bench tune trials=40                           the best of the schedules that are proven to converge
@@ -103,7 +105,7 @@ def parser_of(verb: str) -> Parser:
     )
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep: key=1,2,3 runs every combination")
     parser.add_argument(
-        "--config-dir", metavar="DIR", help="adds your choices, experiments and presets (conf, where there is one)"
+        "--config-dir", metavar="DIR", help="your choices, experiments and presets, beside the suite's (conf)"
     )
     if verb == "tune":
         parser.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -285,3 +286,41 @@ def test_a_message_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     message = capsys.readouterr().err
     assert message.startswith("bench: runs_dir=a\\nb\\x00: '\\n' is not plain text in Hydra's grammar; ")
     assert message.count("\n") == 1
+
+
+# ----------------------------------------------------------------------------------------------------------- odd words
+KEYS = """
+stages seed max_steps partition precision channels_last runs_dir force dry_run model data optimizer lr averaging
+correction tracking launcher model.depth data.shape lr.gamma0 optimizer.betas tracking.uri +experiment +contender
+++model.name ~model ~lr.gamma0 +lr/tuned experiment hydra hydra.run.dir model@x x.y.z model. .model model/ trials
+tuning.study tuning.gamma0 é + ++ ~ @ : a:b $x ${x}
+"""
+VALUES = r"""
+0 -1 1.5 1e400 nan inf null true ??? ${stages} ${nope:1} ${oc.env:NOPE} ${ ${a '${a' é ~ # ' " [ ] { } ( ) ()
+[1 [1,] [,] {a:1} {a:{b:[1,2]}} {1:2} {null:1} range(0,0) range(3,1) range(0) range(1,3) range(0,1e9) range(0,10**9)
+range(0,1000000000) range(0,1,0) range(1,b) interval(0,1) tag(a,interval(0,1)) glob(*) glob(x) glob([a*,b*],exclude=c)
+glob() glob(1) choice() choice(1) choice(a,b) choice(range(1,2)) choice([1],[2]) sort(3,1) sort(a,1) sort()
+shuffle(range(1,3)) int(a) int(1.5,2) float([1,2]) str() bool(x) bool(1,0) json_str({a:1}) mlp ../config /config
+mlp.yaml tuned/x digits a,b 1,2 1,,2 ,1 1, [1],[2] [range(1,2)] range(1,2),3 glob(*),a a=b == \ \\, a\\,b 😀 [[[[1]]]] 0x10
+1_000 01 +1 1e3 sqlite:///x.db ${model} ${..x} ${.x} ${a.b.c} x${runs_dir} ${oc.decode:'{'} ${hydra:run.dir} ${oc.create:1}
+${times:2,3} ${times:a}
+"""
+BLANKS = ["", " ", "a b", "\n", "\x00", "\t", "\udcff", "9" * 400]
+OPTIONS = [[], [], [], ["-m"], ["-m"], ["-m"], ["--config-dir", "nowhere"], ["--config-dir"], ["--nope"], ["--"]]
+VERB = [[], [], ["tune"], ["rates"], ["report"], ["sync"]]
+
+
+@pytest.mark.parametrize("number", [40, pytest.param(1000, marks=[pytest.mark.full, pytest.mark.timeout(1200)])])
+def test_odd_words_never_end_in_a_traceback(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line and nothing written; what happens to be right is made wrong by a last word."""
+    monkeypatch.chdir(tmp_path)
+    draw, keys, values = random.Random(number), KEYS.split(), [*VALUES.split(), *BLANKS]
+    for _ in range(number):
+        words = [f"{draw.choice(keys)}={draw.choice(values)}" for _ in range(draw.choice([1, 1, 2]))]
+        typed = [*draw.choice(VERB), *draw.choice(OPTIONS), *words, draw.choice(["batch_size=0", "backend=maybe"])]
+        assert main(typed) == 2, typed
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n"), said.err[:7]) == ("", 1, "bench: "), typed
+    assert not list(tmp_path.iterdir())

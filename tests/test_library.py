@@ -114,3 +114,29 @@ def test_a_folder_that_is_not_there_is_one_message(
 def test_a_verb_composes_with_the_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rates", "--config-dir", folder.name, "lr=tuned/found", "model=small"]) == 0
     assert "0.25" in capsys.readouterr().out
+
+
+IS_WRONG = {
+    "a: [1\n": 'while parsing a flow sequence in "',
+    "a:\n\t- b\n": "while scanning for the next token found character",
+    "a: 1\na: 2\n": "while constructing a mapping in",
+    "a: !!python/object/apply:os.getcwd []\n": "could not determine a constructor for the tag",
+    "5\n": "Invalid loaded object type: int",
+    "a: \udcff\n": "'utf-8' codec can't decode byte 0xff",
+    "a: &x [*x]\n": "a file of these refers to itself",
+    "defaults: [own]\n": "a file of these refers to itself",
+    "hydra: null\n": "of hydra, a file may set hydra.sweeper.params alone",
+    "hydra: {sweeper: null}\n": "of hydra, a file may set hydra.sweeper.params alone",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), IS_WRONG.items())
+@pytest.mark.parametrize("multirun", [[], ["-m"]])
+def test_a_users_file_that_is_none_is_one_message(
+    text: str, message: str, multirun: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "experiment/own.yaml").write_bytes(f"# @package _global_\n{text}".encode(errors="surrogateescape"))
+    assert main([*multirun, "+experiment=own", "--config-dir", "mine"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"bench: +experiment=own: {message}"), said
+    assert said.count("\n") == 1

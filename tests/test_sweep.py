@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -155,6 +156,34 @@ def test_a_mirror_that_goes_away_stops_nothing(
     said = capsys.readouterr().err
     assert said.count("MLflow is away, training goes on: tracking.uri='http://127.0.0.1:1': gone\n") == 1
     assert f"not in MLflow: 2 of the runs; python -m bench sync runs_dir={tmp_path} delivers them\n" in said
+
+
+def test_a_cluster_that_is_not_there_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is anything written; of a dry run neither."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for words in (["-m", "seed=0,1"], ["seed=0"], ["dry_run=true"]):
+        assert main([*TINY, *words, "engine=reference", "launcher=submitit"]) == 2
+        assert capsys.readouterr().err == (
+            "bench: launcher.cluster='slurm': there is no SLURM here (srun); allowed without it are launcher=basic and "
+            "launcher.cluster=local\n"
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_job_that_slurm_refuses_is_a_point_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for program in ("srun", "sbatch"):
+        (tmp_path / program).write_text("#!/bin/sh\necho invalid partition >&2\nexit 1\n")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    words = [*TINY, "-m", "seed=0,1", "engine=reference", "launcher=submitit", f"runs_dir={tmp_path}/runs"]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert said.count("SLURM takes no such job: invalid partition\n") == 4, "each when it fails, and at the end"
 
 
 def test_points_are_jobs_of_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

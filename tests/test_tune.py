@@ -101,6 +101,18 @@ def test_a_study_from_its_trials_to_a_run_with_what_it_found(
     assert (study["n"], study["accuracy"]) == (1, read_json(repeats[1])["metrics"]["accuracy/test"])
 
 
+def test_what_was_found_is_written_to_the_folder_that_is_named(tmp_path: Path, conf: Path) -> None:
+    """Nothing is made in the folder we are in; a run with what was found names the folder too, as the file says."""
+    (tmp_path / "mine").mkdir()
+    assert tune(tmp_path, "trials=1", "tuning.repeats=0", "--config-dir", "mine") == 0
+    assert not conf.exists()
+    head = (tmp_path / "mine/lr/tuned/small.yaml").read_text().splitlines()
+    assert head[1] == "# python -m bench --config-dir mine stages=2 replicas=1 staleness=2 lr=tuned/small"
+    words = head[1].removeprefix("# python -m bench ").split()
+    assert main(["rates", *words]) == 0
+    assert main(["rates", *words[2:]]) == 2
+
+
 def test_studies_of_several_methods_have_equal_budgets(
     tmp_path: Path,
     conf: Path,  # noqa: ARG001

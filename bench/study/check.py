@@ -31,6 +31,7 @@ def check(config: RunConfig) -> Path | None:
 
 def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
     """:func:`check` for each; data that several have in common is prepared and loaded once."""
+    from bench.study.jobs import check_launcher
     from bench.task import sources
 
     known: dict[str, tuple[Path | None, Dataset]] = {}
@@ -38,6 +39,7 @@ def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
     for config in configs:
         require(verdict(config.lr), config)
         _check_devices(config)
+        check_launcher(config.launcher)
         data = repr(config.data)
         if data not in known:
             prepared = sources.prepare(config.data)

@@ -91,28 +91,41 @@ def _times(factor: float, rate: Any) -> Any:
 
 def _hydra(overrides: Sequence[str], primary: Primary) -> tuple[Any, list[str]]:
     """What Hydra composes, its own settings apart, and the sweep among these."""
-    import hydra
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.types import Quote, QuotedString
+    import yaml
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    GlobalHydra.instance().clear()
-    users = [QuotedString(f"file://{primary.folder}", Quote.single).with_quotes()] if primary.folder else []
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            words = [f"hydra.searchpath=[{','.join(users)}]", *overrides]
-            values = hydra.compose(primary.file, words, return_hydra_config=True)
-        for group, choice in values.hydra.runtime.choices.items():
-            primary.check_choice(group, str(choice))
+        values = _all_of_hydra(overrides, primary)
         sweeps = [f"{key}={value}" for key, value in (values.hydra.sweeper.params or {}).items()]
-        OmegaConf.set_struct(values, False)
-        del values["hydra"]
-        OmegaConf.set_struct(values, True)
-        return values, sweeps
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_refused(error, overrides, primary)) from None
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        raise ConfigError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{' '.join(overrides)}: a file of these refers to itself") from None
+    except AttributeError:
+        # Hydra looks into settings of its own that a file has made null.
+        raise ConfigError(f"{' '.join(overrides)}: of hydra, a file may set hydra.sweeper.params alone") from None
+    for group, choice in values.hydra.runtime.choices.items():
+        primary.check_choice(group, str(choice))
+    OmegaConf.set_struct(values, False)
+    del values["hydra"]
+    OmegaConf.set_struct(values, True)
+    return values, sweeps
+
+
+def _all_of_hydra(overrides: Sequence[str], primary: Primary) -> Any:
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    GlobalHydra.instance().clear()
+    users = [QuotedString(f"file://{primary.folder}", Quote.single).with_quotes()] if primary.folder else []
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        words = [f"hydra.searchpath=[{','.join(users)}]", *overrides]
+        return hydra.compose(primary.file, words, return_hydra_config=True)
 
 
 def _keys(path: Sequence[str], overrides: Sequence[str], primary: Primary) -> list[str]:

@@ -85,7 +85,7 @@ def _check_value(override: Any, primary: Primary) -> None:
     choices = primary.choices(key)
     if override.value_type == ValueType.GLOB_CHOICE_SWEEP and not value.filter(choices):
         raise ConfigError(f"{line}: matches nothing; allowed are {', '.join(choices) or 'groups, as in model=glob(*)'}")
-    if choices and not (override.is_sweep_override() or override.is_delete()) and not _is_choice(value):
+    if choices and override.value_type == ValueType.ELEMENT and not _is_choice(value):
         raise ConfigError(f"{line}: allowed are {', '.join(choices)}")
 
 
@@ -99,7 +99,9 @@ def _holds_sweep(value: Any) -> bool:
 
 def _is_choice(value: object) -> bool:
     """Whether a value may name a file of its group's folder."""
-    return isinstance(value, str) and value not in ("", "???") and ".." not in PurePosixPath(value).parts
+    if not isinstance(value, str) or value in ("", "???") or "$" in value:
+        return False
+    return ".." not in PurePosixPath(value).parts
 
 
 # ------------------------------------------------------------------------------------------------------------- sweeps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -93,7 +94,10 @@ class Cluster:
         try:
             for task in tasks:
                 _start(tracker, task.config)
-                running[self._submit(task)] = task
+                try:
+                    running[self._submit(task)] = task
+                except _submitit().core.utils.FailedJobError as error:
+                    yield task, RunFailed(f"SLURM takes no such job: {error}")
             while running:
                 for job in [job for job in running if job.done()]:
                     yield _ending(running.pop(job), job)
@@ -152,6 +156,20 @@ def _start(tracker: Tracker, config: RunConfig) -> None:
 def _stop(tracker: Tracker, config: RunConfig) -> None:
     with suppress(TrackingError):
         tracker.fail(config, "interrupted", "killed")
+
+
+def check_launcher(launcher: Launcher) -> None:
+    """Before anything is written.
+
+    Raises:
+        ConfigError: what it takes is not here.
+    """
+    if isinstance(launcher, Submitit):
+        _submitit()
+        missing = [program for program in ("srun", "sbatch") if shutil.which(program) is None]
+        if launcher.cluster == "slurm" and missing:
+            allowed = "allowed without it are launcher=basic and launcher.cluster=local"
+            raise ConfigError(f"launcher.cluster='slurm': there is no SLURM here ({missing[0]}); {allowed}")
 
 
 def _submitit() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +34,8 @@ class Primary:
             ConfigError: there is no folder of that name.
         """
         folder = USERS if named is None else Path(named)
-        if folder.is_dir():
+        # A name may be one that no file can have.
+        if os.path.isdir(folder) and named != "":
             return replace(self, folder=None if folder.samefile(CONF) else folder.absolute())
         if named is not None:
             raise ConfigError(f"--config-dir={named!r}: there is no such folder")
