@@ -296,14 +296,14 @@ correction tracking launcher model.depth data.shape lr.gamma0 optimizer.betas tr
 tuning.study tuning.gamma0 é + ++ ~ @ : a:b $x ${x}
 """
 VALUES = r"""
-0 -1 1.5 1e400 nan inf null true ??? ${stages} ${nope:1} ${oc.env:NOPE} ${ ${a '${a' é ~ # ' " [ ] { } ( ) ()
-[1 [1,] [,] {a:1} {a:{b:[1,2]}} {1:2} {null:1} range(0,0) range(3,1) range(0) range(1,3) range(0,1e9) range(0,10**9)
-range(0,1000000000) range(0,1,0) range(1,b) interval(0,1) tag(a,interval(0,1)) glob(*) glob(x) glob([a*,b*],exclude=c)
-glob() glob(1) choice() choice(1) choice(a,b) choice(range(1,2)) choice([1],[2]) sort(3,1) sort(a,1) sort()
-shuffle(range(1,3)) int(a) int(1.5,2) float([1,2]) str() bool(x) bool(1,0) json_str({a:1}) mlp ../config /config
-mlp.yaml tuned/x digits a,b 1,2 1,,2 ,1 1, [1],[2] [range(1,2)] range(1,2),3 glob(*),a a=b == \ \\, a\\,b 😀 [[[[1]]]] 0x10
-1_000 01 +1 1e3 sqlite:///x.db ${model} ${..x} ${.x} ${a.b.c} x${runs_dir} ${oc.decode:'{'} ${hydra:run.dir} ${oc.create:1}
-${times:2,3} ${times:a}
+0 -1 1.5 1e400 nan inf null true ??? ${stages} ${nope:1} ${oc.env:NOPE} ${ ${a '${a' é ~ # ' " [ ] { } ( ) () [1
+[1,] [,] {a:1} {a:{b:[1,2]}} {1:2} {null:1} range(0,0) range(3,1) range(0) range(1,3) range(0,1e9) range(0,10**9)
+range(0,1000000000) range(0,1,0) range(1,b) interval(0,1) tag(a,interval(0,1)) glob(*) glob(x)
+glob([a*,b*],exclude=c) glob() glob(1) choice() choice(1) choice(a,b) choice(range(1,2)) choice([1],[2]) sort(3,1)
+sort(a,1) sort() shuffle(range(1,3)) int(a) int(1.5,2) float([1,2]) str() bool(x) bool(1,0) json_str({a:1}) mlp
+../config /config mlp.yaml tuned/x digits a,b 1,2 1,,2 ,1 1, [1],[2] [range(1,2)] range(1,2),3 glob(*),a a=b == \
+\\, a\\,b 😀 [[[[1]]]] 0x10 1_000 01 +1 1e3 sqlite:///x.db ${model} ${..x} ${.x} ${a.b.c} x${runs_dir}
+${oc.decode:'{'} ${hydra:run.dir} ${oc.create:1} ${times:2,3} ${times:a}
 """
 BLANKS = ["", " ", "a b", "\n", "\x00", "\t", "\udcff", "9" * 400]
 OPTIONS = [[], [], [], ["-m"], ["-m"], ["-m"], ["--config-dir", "nowhere"], ["--config-dir"], ["--nope"], ["--"]]
