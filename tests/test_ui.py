@@ -163,6 +163,15 @@ def test_the_command_finds_the_same_runs(words: list[str], expected: str) -> Non
     assert (again.runs_dir, again.tracking) == (asked.runs_dir, asked.tracking)
 
 
+def test_a_sweep_ends_with_the_address_of_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where that is MLflow's own variable's; without its password."""
+    assert ui.where(compose([])) == "python -m bench ui"
+    given = compose(["tracking.uri=http://h:5000"])
+    assert ui.where(given) == "python -m bench ui tracking.uri=http://h:5000, at http://h:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:secret@h")
+    assert ui.where(compose([])) == "python -m bench ui, at https://user:***@h"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

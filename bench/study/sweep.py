@@ -101,7 +101,7 @@ class _Running:
                 print(_over_repeats(runs))
         print(f"\nrecords and timelines: {Path(self._first.runs_dir)}/<hash>/")
         if isinstance(self._first.tracking, MLflow):
-            print(f"compare the runs:      {ui.command(self._first)}")
+            print(f"compare the runs:      {ui.where(self._first)}")
         self._runner.print_failures(self._first.runs_dir)
 
 

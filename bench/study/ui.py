@@ -11,7 +11,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.config import ConfigError, MLflow, RunConfig
+from bench.config import ConfigError, MLflow, RunConfig, masked
 from bench.study import view
 from bench.study.compose import compose, points
 from bench.study.elsewhere import terminable
@@ -59,6 +59,13 @@ def main(arguments: argparse.Namespace) -> int:
         except ServerError as error:
             print(f"bench: {error}", file=sys.stderr)
         return 1
+
+
+def where(config: RunConfig) -> str:
+    """Where a sweep's runs are compared, for people: the command, and the server's address where that is by itself."""
+    assert isinstance(config.tracking, MLflow)
+    server = f", at {config.tracking.uri}" if is_server(config.tracking.uri) else ""
+    return masked(f"{command(config)}{server}")
 
 
 def command(config: RunConfig) -> str:
