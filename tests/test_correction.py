@@ -95,7 +95,7 @@ def test_a_forward_looks_as_far_ahead_as_its_gradient_will_be_late(correction: A
 
 
 # ------------------------------------------------------------------------------------------------------------- engines
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", CORRECTIONS)
 def test_both_engines_correct_alike(pool: Pool, name: str, replicas: int) -> None:
     """Every parameter and statistic to the bit, after 20 updates and a flush; and not what no correction gives."""
@@ -108,6 +108,7 @@ def test_both_engines_correct_alike(pool: Pool, name: str, replicas: int) -> Non
         assert np.abs(ran.state["0.0.weight"] - other.state["0.0.weight"]).max() > 1e-6
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["shrink", "lr_discount"])
 def test_every_mode_and_optimizer_is_corrected_alike(pool: Pool, name: str) -> None:
     adamw = {"name": "adamw", "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.02}

@@ -55,6 +55,7 @@ def small_network(_: Model, image_shape: tuple[int, int, int], classes: int) -> 
     )
 
 
+@pytest.mark.full
 @OPTIMIZERS
 @pytest.mark.parametrize(("stages", "replicas"), GRID)
 def test_distributed_equals_the_oracle(pool: Pool, stages: int, replicas: int, optimizer: dict[str, Any]) -> None:
@@ -86,7 +87,7 @@ def test_three_replicas_equal_the_oracle_but_for_the_order_of_sums(pool: Pool) -
     assert_close(ran.state, expected.state)
 
 
-@pytest.mark.parametrize("staleness", [1, 2])
+@pytest.mark.parametrize("staleness", [pytest.param(1, marks=pytest.mark.full), 2])
 @pytest.mark.parametrize(
     "numbers",
     [

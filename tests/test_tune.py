@@ -262,6 +262,7 @@ def _assert_tracked(tmp_path: Path, study: str, runs: list[str]) -> None:
     assert files == {"table.md", f"{study}.png"}
 
 
+@pytest.mark.full
 def test_processes_share_a_study(tmp_path: Path) -> None:
     """Each trial is run by one of them, and the last one to end tells MLflow."""
     words = tuned("tuning.pruning=false", "epochs=2", "tuning.repeats=1")

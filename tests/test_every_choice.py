@@ -1,0 +1,91 @@
+"""Both engines compute the same, to the bit, whatever is chosen beside what: pair by pair, and in full."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from bench.config import ConfigError, RunConfig
+from tests.both import assert_same, both
+from tests.designs import Case, covering, every_case
+from tests.pool import Pool
+from tests.test_equality import ADAMW, SGD, configured, small_network
+
+CHOICES: dict[str, list[Any]] = {
+    "stages": [3, 2, 1],
+    "replicas": [2, 1],
+    "staleness": [0, 1, 2, 3],
+    "weights": ["stashed", "latest", "recomputed"],
+    "optimizer": [SGD, ADAMW],
+    "correction": [
+        {"name": "none"},
+        {"name": "shrink", "beta": 0.75},
+        {"name": "lr_discount", "until": 0.6},
+        {"name": "weight_prediction"},
+    ],
+    "averaging": [{"name": "allreduce"}, {"name": "gossip", "graph": "ring"}],
+    "precision": ["float64", "float32", "bfloat16"],
+    "channels_last": [False, True],
+}
+PLAIN: Case = {
+    "staleness": 0,
+    "weights": "stashed",
+    "correction": {"name": "none"},
+    "averaging": {"name": "allreduce"},
+}
+"""What makes no difference: other choices may be equivalent to these, as gossip is with one replica."""
+ROUNDING = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 1e-6}
+"""Of a loss, which is a sum of float32 but in float64."""
+GRIDS = list(product(CHOICES["stages"], CHOICES["replicas"]))
+
+
+def run_of(case: Case) -> RunConfig:
+    """Ten updates and then three, with a flush between."""
+    return configured(**{"stages": 1, "replicas": 1, "max_steps": 13, **case})
+
+
+def possible(case: Case) -> bool:
+    """Whether there is such a run, and each of its choices makes a difference."""
+    try:
+        name = run_of(case).hash()
+        plainer = [{**case, key: PLAIN[key]} for key in case.keys() & PLAIN.keys() if case[key] != PLAIN[key]]
+        return all(run_of(other).hash() != name for other in plainer)
+    except ConfigError:
+        return False
+
+
+def on_grid(cases: list[Case], grid: tuple[int, int]) -> list[RunConfig]:
+    return [run_of(case) for case in cases if (case["stages"], case["replicas"]) == grid]
+
+
+def check(pool: Pool, runs: list[RunConfig]) -> None:
+    """Every parameter and statistic, and what is reported of them."""
+    for run, (ran, expected) in zip(runs, both(pool, runs, small_network), strict=True):
+        assert ran.epochs[-1]["step"] == expected.epochs[-1]["step"] == 13
+        assert_same(ran.state, expected.state, str(run.resolved()))
+        for name in ("loss/train", "loss/test"):
+            assert ran.metrics[name] == pytest.approx(expected.metrics[name], rel=ROUNDING[run.precision])
+        assert ran.metrics["accuracy/test"] == expected.metrics["accuracy/test"]
+
+
+@pytest.fixture(scope="module")
+def design() -> list[Case]:
+    return covering(CHOICES, possible)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_any_two_choices_go_together(pool: Pool, design: list[Case], grid: tuple[int, int]) -> None:
+    check(pool, on_grid(design, grid))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("optimizer", CHOICES["optimizer"], ids=lambda optimizer: optimizer["name"])
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_all_choices_go_together(pool: Pool, grid: tuple[int, int], optimizer: dict[str, Any]) -> None:
+    narrowed = {**CHOICES, "stages": [grid[0]], "replicas": [grid[1]], "optimizer": [optimizer]}
+    runs = on_grid(every_case(narrowed, possible), grid)
+    for first in range(0, len(runs), 20):
+        check(pool, runs[first : first + 20])
