@@ -32,6 +32,11 @@ def test_a_sweep_is_the_product_in_order_without_equivalents() -> None:
     assert _grid("stages=1,2", "replicas=1,2", "staleness=0,1,2") == GRID
 
 
+def test_a_key_that_is_given_twice_has_the_place_of_the_last() -> None:
+    words = ("replicas=1", "stages=2,3", "replicas=2,1")
+    assert _grid(*words, "staleness=1") == [(2, 2, 1), (2, 1, 1), (3, 2, 1), (3, 1, 1)]
+
+
 def test_an_experiment_brings_its_sweep() -> None:
     points = sweep(["+experiment=grid"])
     assert [(p.config.stages, p.config.replicas, p.config.staleness) for p in points] == GRID

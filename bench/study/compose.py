@@ -69,15 +69,18 @@ def single(overrides: Sequence[str], primary: Primary = RUN) -> Point:
 def sweep(overrides: Sequence[str], primary: Primary = RUN) -> list[Point]:
     """Every different point of the Cartesian product of the command line's sweep and the experiment's, in turns.
 
-    Of equivalent points (any staleness at K=1) the first one stays; of a key that is given twice, the last value.
+    Of equivalent points (any staleness at K=1) the first one stays; of a key that is given twice, the last, and where
+    that one stands.
 
     Raises:
         ConfigError: Hydra or the checks refuse a point; there are too many, or none.
     """
-    given = {override.get_key_element(): override for override in parse_overrides(overrides, primary)}
-    fixed = [override.input_line for override in given.values() if not override.is_sweep_override()]
-    swept = [override for override in given.values() if override.is_sweep_override()]
-    settled = {override.key_or_group for override in given.values()}
+    typed = parse_overrides(overrides, primary)
+    last = {override.get_key_element(): override for override in typed}
+    given = [override for override in typed if last[override.get_key_element()] is override]
+    fixed = [override.input_line for override in given if not override.is_sweep_override()]
+    swept = [override for override in given if override.is_sweep_override()]
+    settled = {override.key_or_group for override in given}
     of_experiment = parse_overrides(composed(fixed, primary)[1], primary)
     swept += [override for override in of_experiment if override.key_or_group not in settled]
     _check_number(swept, primary)
