@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from bench.config import ConfigError, masked
+from bench.study import signals
 
-EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_WRONG = 1, 2
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""Errors of a disk, which may strike whatever is written."""
 VERBS = ("run", "tune", "rates", "predict", "report", "sync", "ui", "data", "download", "benchmark", "gpu", "network")
 
 
@@ -76,17 +81,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parser_of(verb).parse_intermixed_args(words)
         verb_main: Callable[[argparse.Namespace], int] = importlib.import_module(f"bench.study.{verb}").main
-        return verb_main(arguments)
+        with signals.terminable():
+            return verb_main(arguments)
     except ConfigError as error:
-        print(f"bench: {shown(masked(str(error)))}", file=sys.stderr)
+        _say(shown(masked(str(error))))
         return EXIT_WRONG
     except BrokenPipeError:
         # Whoever read the output has gone (``| head``); what Python would flush at its end has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _say(str(error))
+        return EXIT_FAILED
     except KeyboardInterrupt:
-        print("bench: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        _say("interrupted")
+        return signals.EXIT_INTERRUPTED
+
+
+def program() -> int:
+    """:func:`main` as the whole of a process: whatever is sent to it, it has ended a few seconds later."""
+    with signals.to_the_end():
+        return main()
+
+
+def _say(words: str) -> None:
+    # A terminal that was closed takes nothing any more.
+    with suppress(OSError):
+        print(f"bench: {words}", file=sys.stderr, flush=True)
 
 
 def shown(message: str) -> str:
@@ -135,4 +158,4 @@ def parser_of(verb: str) -> Parser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

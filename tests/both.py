@@ -15,10 +15,9 @@ from torch.distributed import Store
 
 from bench.config import Model, RunConfig
 from bench.engine.train import Outcome, train
-from bench.engine.world import joined
 from bench.task.models import build
 from tests import tiny
-from tests.pool import Pool
+from tests.pool import Pool, joined
 
 Network = Callable[[Model, tuple[int, int, int], int], nn.Sequential]
 

@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.__main__ import main
+from bench.study.signals import ENDING
 
 ROOT = Path(__file__).parent.parent
 BENCH = (sys.executable, "-m", "bench")
@@ -36,10 +38,22 @@ TINY = (
     "tracking=none",
 )
 """A run that takes a fraction of a second once its ranks have started, inside the conditions of convergence."""
+TORCHRUN = {
+    "RANK": "0",
+    "WORLD_SIZE": "1",
+    "LOCAL_RANK": "0",
+    "LOCAL_WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
+    "TORCHELASTIC_RUN_ID": "here",
+}
+"""What torchrun tells the only process that it starts."""
 RATES = "constant, cosine, exponential, inverse_log, inverse_time, multistep, onecycle, plateau_polynomial, polynomial"
 """What ``lr`` may be, as a message says it."""
 
 
+LISTEN = "0A"
+"""The state of a socket in ``/proc/net/tcp``."""
 LONG = 300.0
 """Seconds, for whatever will come: a busy machine takes its time, and a test that fails may take its own."""
 
@@ -72,7 +86,13 @@ class Command:
         settings = {**os.environ, **environment, "PYTHONPATH": path}
         with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
             self.process = subprocess.Popen(
-                words, cwd=folder, env=settings, stdout=out, stderr=err, start_new_session=True
+                words,
+                cwd=folder,
+                env=settings,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+                preexec_fn=heed_signals,  # noqa: PLW1509  (it locks nothing)
             )
 
     @property
@@ -91,11 +111,10 @@ class Command:
         return {number: parent for number, (parent, session) in processes().items() if session == self.process.pid}
 
     def ranks(self) -> list[int]:
-        """The agents' process ids in rank order: a process that the command's server forked forks them in turn."""
+        """The agents' process ids in rank order: the command's server forks them."""
         members = self.members()
         servers = {process for process, parent in members.items() if parent == self.process.pid}
-        launchers = {process for process, parent in members.items() if parent in servers}
-        return sorted(process for process, parent in members.items() if parent in launchers)
+        return sorted(process for process, parent in members.items() if parent in servers)
 
     def assert_gone(self) -> None:
         """No process of the command's stays."""
@@ -124,6 +143,12 @@ def processes() -> dict[int, tuple[int, int]]:
     return living
 
 
+def heed_signals() -> None:
+    """A shell's background jobs ignore SIGINT, and ``nohup`` SIGHUP; so would the commands of a suite that is one."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def command(words: Sequence[str], folder: Path, **environment: str) -> Iterator[Command]:
     """A command that is gone with all its descendants when the test is over, whatever the test found."""
@@ -132,6 +157,25 @@ def command(words: Sequence[str], folder: Path, **environment: str) -> Iterator[
         yield running
     finally:
         running.end()
+
+
+def listening(processes: Iterable[int]) -> list[IPv4Address | IPv6Address]:
+    """The addresses that processes accept connections at, by TCP."""
+    sockets = set()
+    for process in processes:
+        for file in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(OSError):
+                sockets.add(os.readlink(file))
+    found: list[IPv4Address | IPv6Address] = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == LISTEN and f"socket:[{fields[9]}]" in sockets:
+                words = bytes.fromhex(fields[1].partition(":")[0])
+                # The kernel prints words of four bytes as numbers of this machine.
+                swapped = b"".join(words[place : place + 4][::-1] for place in range(0, len(words), 4))
+                found.append(ip_address(swapped))
+    return found
 
 
 def await_that(condition: Callable[[], object], what: Callable[[], str]) -> None:

@@ -22,12 +22,11 @@ from bench.config import RunConfig
 from bench.engine.meter import KINDS, Meter
 from bench.engine.numerics import Numerics
 from bench.engine.train import train
-from bench.engine.world import joined
 from bench.task.tensors import Tensors
 from tests import tiny
 from tests.both import Ran
 from tests.commands import LONG
-from tests.pool import Pool
+from tests.pool import Pool, joined
 
 NAP = 0.01
 FORWARD, BETWEEN, STRIDE = KINDS.index("forward"), 15, 16

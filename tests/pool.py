@@ -9,14 +9,20 @@ import multiprocessing
 import os
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import Store
 
+from bench.config import RunConfig
+from bench.engine import world
+from bench.engine.seat import seats
+from bench.engine.world import World
 from bench.study.elsewhere import PRELOAD
 from tests.commands import LONG
 
@@ -63,6 +69,13 @@ class Pool:
             process.kill()
             process.join()
         self._folder.cleanup()
+
+
+@contextmanager
+def joined(config: RunConfig, store: Store) -> Iterator[World]:
+    """The process group that a pool's rank is in while it runs a test's function."""
+    with world.joined(config, seats(int(os.environ["WORLD_SIZE"]))[int(os.environ["RANK"])], store) as entered:
+        yield entered
 
 
 def _serve(rank: int, pipe: Connection) -> None:

@@ -69,6 +69,7 @@ def shelve(runs_dir: Path, *records: dict[str, Any]) -> Path:
     """Put each into a folder of its own, with the end of its events."""
     for item in records:
         run = RunFolder(runs_dir / item["config_hash"])
+        run.clear()
         run.append({"event": "finished", "status": item["status"]})
         run.write_record(item)
     return runs_dir

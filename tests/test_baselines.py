@@ -18,12 +18,11 @@ from bench.config import Model, RunConfig
 from bench.engine.meter import COMPUTE, KINDS, Span
 from bench.engine.metered import MeteredStage
 from bench.engine.train import train
-from bench.engine.world import joined
 from bench.plan.placement import held, holder
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, distributed, together
 from tests.naps import NAP, napped
-from tests.pool import Pool
+from tests.pool import Pool, joined
 from tests.test_equality import dropout_network
 
 PIPELINES = ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble")

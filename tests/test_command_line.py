@@ -24,7 +24,7 @@ from bench.config import ConfigError
 from bench.plan.pipeline import Clock
 from bench.study.check import check
 from bench.study.compose import compose
-from tests.commands import BENCH, RATES, ROOT, TINY, await_that, read_json, said
+from tests.commands import BENCH, RATES, ROOT, TINY, TORCHRUN, await_that, read_json, said
 
 CIFAR_FETCH = "fetch it: python -m bench download data=cifar10 data.folder=nowhere"
 
@@ -151,7 +151,8 @@ def test_a_wrong_tracking_address_leaves_no_run(elsewhere: Path, capsys: pytest.
 
 @pytest.mark.usefixtures("elsewhere")
 def test_torchrun_starts_one_run_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "here")
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
     said = _refused(["-m", *TINY, "seed=0,1"], capsys)
     assert said == "--multirun: 2 points; torchrun starts the agents of exactly one run"
 

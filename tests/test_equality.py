@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from torch.distributed import Store
 
 from bench.config import Model, RunConfig
-from bench.engine.world import joined
 from bench.task.data import Batches
 from bench.task.models import build
 from tests import tiny
 from tests.both import assert_close, assert_same, both, distributed, oracle, statistics
-from tests.pool import Pool
+from tests.pool import Pool, joined
 
 SGD = tiny.VALUES["optimizer"]
 ADAMW = {"name": "adamw", "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.02}

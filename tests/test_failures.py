@@ -8,24 +8,28 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.__main__ import main
-from tests.commands import BENCH, TINY, Command, await_event, await_that, command, read_json
+from bench.study.elsewhere import Call
+from bench.study.launch import RunFailed, launch
+from bench.study.signals import ENDING, Interrupted, is_interrupted, terminable
+from tests.commands import BENCH, TINY, Command, await_event, await_that, command, heed_signals, listening, read_json
 
 ENDLESS = (*TINY, "epochs=1000000", "runs_dir=runs")
 pytestmark = pytest.mark.timeout(600)
 TRAP = """
-import math, os, sys
+import math, multiprocessing, os, sys
 
 square_root = math.sqrt
 
 def trap(value):
-    caller = sys._getframe(1).f_code.co_filename
-    if os.environ.get("RANK") == "1" and caller.endswith("engine/train.py") and os.path.exists("trap"):
+    here = multiprocessing.current_process().name, sys._getframe(1).f_code.co_filename
+    if here[0] == "rank 1" and here[1].endswith("engine/train.py") and os.path.exists("trap"):
         os.unlink("trap")
         raise ArithmeticError("sprung")
     return square_root(value)
@@ -164,35 +168,33 @@ def test_each_failure_is_reported_once(sweep: Sweep) -> None:
     assert "PeerLost" not in sweep.stderr
 
 
-def _signalled(running: Command, number: signal.Signals, group: bool) -> dict[str, Any]:
-    """Interrupt a run that trains; what its folder says then."""
+def _signalled(running: Command, number: signal.Signals, group: bool) -> Path:
+    """Signal a run that trains, again and again until it has ended; its folder, which says one thing."""
     folder = await_event(running, "runs/*/events.jsonl")
-    if group:
-        os.killpg(running.process.pid, number)
-    else:
-        running.process.send_signal(number)
-    assert running.wait() == 130
+    while running.process.poll() is None:
+        (os.killpg if group else os.kill)(running.process.pid, number)
+        time.sleep(0.2)
+    assert running.process.returncode == 130
     running.assert_gone()
     assert "Traceback" not in running.stderr
     assert running.stderr.splitlines()[-1] == "bench: interrupted"
     assert not (folder / "record.json").exists()
-    return dict(read_json(folder / "failure.json"))
+    failure = read_json(folder / "failure.json")
+    assert (failure["status"], failure["message"]) == ("killed", "interrupted")
+    return folder
 
 
-def test_ctrl_c_ends_a_run(uri: str, tmp_path: Path) -> None:
-    words = [*ENDLESS, "tracking=mlflow", f"tracking.uri={uri}"]
+@pytest.mark.parametrize(
+    ("number", "group"), [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGHUP, True)]
+)
+def test_a_signal_ends_a_run_however_often_it_comes(
+    number: signal.Signals, group: bool, uri: str, tmp_path: Path
+) -> None:
+    """A second one, 0.2 s after the first, once ended nothing: the ranks trained on beside a failure."""
+    words = [*ENDLESS, "tracking=mlflow", f"tracking.uri={uri}", f"seed={int(number) + 100 * group}"]
     with command([*BENCH, *words], tmp_path) as running:
-        folder = await_event(running, "runs/*/events.jsonl")
-        failure = _signalled(running, signal.SIGINT, group=True)
-    assert (failure["status"], failure["message"]) == ("killed", "interrupted")
+        folder = _signalled(running, number, group)
     assert _tracked(uri, folder.name) == {"status": "KILLED", "error": "interrupted"}
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_parent_alone_ends_its_ranks(number: signal.Signals, tmp_path: Path) -> None:
-    with command([*BENCH, *ENDLESS], tmp_path) as running:
-        failure = _signalled(running, number, group=False)
-    assert (failure["status"], failure["message"]) == ("killed", "interrupted")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -210,40 +212,101 @@ def test_a_run_can_be_interrupted_while_it_starts(number: signal.Signals, tmp_pa
     assert not list(tmp_path.glob("runs/*/*"))
 
 
-def test_a_launcher_that_is_killed_is_a_failed_run(tmp_path: Path) -> None:
-    """The process between the command and its ranks."""
+def test_a_run_does_not_need_the_server_that_it_was_forked_from(tmp_path: Path) -> None:
+    """Its ranks train on when that is killed, and end when the run is to."""
     with command([*BENCH, *ENDLESS], tmp_path) as running:
         folder = await_event(running, "runs/*/events.jsonl")
-        launcher = running.members()[running.ranks()[0]]
-        os.kill(launcher, signal.SIGKILL)
-        assert running.wait() == 1
-        running.assert_gone()
-        message = f"the launching process {launcher} was killed by SIGKILL"
-        assert running.stderr.splitlines()[-1] == f"failed: K2 S1 c2 {folder.name}: {message}"
-    assert read_json(folder / "failure.json")["message"] == message
+        os.kill(running.members()[running.ranks()[0]], signal.SIGKILL)
+        before = (folder / "events.jsonl").read_text()
+        await_that(lambda: (folder / "events.jsonl").read_text() != before, lambda: "the ranks have ended")
+        _signalled(running, signal.SIGTERM, group=False)
 
 
 def test_no_rank_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
-    with command([*BENCH, *ENDLESS], tmp_path) as running:
+    """And while it trains, nothing of it can be reached from another machine, whatever an environment says."""
+    with command([*BENCH, *ENDLESS], tmp_path, GLOO_SOCKET_IFNAME="", RANK="1") as running:
         await_event(running, "runs/*/events.jsonl")
         assert len(running.ranks()) == 2
+        addresses = listening(running.members())
+        assert addresses, "the ranks have no connection to each other"
+        assert {address for address in addresses if not address.is_loopback} == set()
         running.process.kill()
         running.wait()
         running.assert_gone()
 
 
-def test_the_oracle_can_be_terminated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It runs in this very process."""
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """As they were."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", ENDING)
+def test_whatever_would_end_a_process_at_once_ends_it_in_order(
+    number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The oracle runs in this very process."""
 
     def terminate() -> None:
         await_that(lambda: list(tmp_path.glob("*/events.jsonl")), lambda: "the oracle does not train")
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
-    before = signal.getsignal(signal.SIGTERM)
+    heed_signals()
+    before = [signal.getsignal(each) for each in ENDING]
     thread = threading.Thread(target=terminate)
     thread.start()
     assert main([*ENDLESS, f"runs_dir={tmp_path}", "engine=reference"]) == 130
     thread.join()
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert [signal.getsignal(each) for each in ENDING] == before
     assert capsys.readouterr().err.splitlines()[-1] == "bench: interrupted"
     assert read_json(next(tmp_path.glob("*/failure.json")))["status"] == "killed"
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_signal_that_a_process_was_started_to_ignore_stays_ignored() -> None:
+    """``nohup`` ignores SIGHUP, and a shell has its background jobs ignore SIGINT."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with terminable():
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_a_signal_that_a_library_swallows_is_not_lost() -> None:
+    """One that came while an object was deleted, say: an exception there goes nowhere."""
+    with terminable():
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            Call(time.sleep, 3600).result()
+    assert not is_interrupted()
+
+
+def test_a_result_that_came_before_the_end_is_the_truth(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal comes while the picture is drawn: the run has its record by then."""
+    monkeypatch.setattr("bench.study.timeline.draw", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    words = [*TINY, "epochs=1", "engine=reference", "tracking=mlflow", f"tracking.uri={uri}", f"runs_dir={tmp_path}"]
+    assert main(words) == 130
+    (record,) = tmp_path.glob("*/record.json")
+    assert not (record.parent / "failure.json").exists()
+    assert _tracked(uri, record.parent.name) == {"status": "FINISHED", "error": ""}
+
+
+def test_a_rank_that_dies_once_the_result_is_there_does_not_cost_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(*words: Any) -> None:
+        launch(*words)
+        raise RunFailed("rank 1 (process 7) was killed by SIGKILL")
+
+    monkeypatch.setattr("bench.study.attempt.launch", killed)
+    assert main([*TINY, "epochs=1", "engine=reference", f"runs_dir={tmp_path}"]) == 0
+    (record,) = tmp_path.glob("*/record.json")
+    assert not (record.parent / "failure.json").exists()
+    said = f"K2 S1 c2 {record.parent.name}: has its record, and then rank 1 (process 7) was killed by SIGKILL"
+    assert said in capsys.readouterr().err.splitlines()

@@ -20,11 +20,10 @@ from bench.engine import resident
 from bench.engine.numerics import Numerics
 from bench.engine.profile import profile
 from bench.engine.train import train
-from bench.engine.world import joined
 from bench.plan.memory import HOLES, PASSING, Footprint, LayerBytes
 from bench.plan.pipeline import Clock
 from tests import tiny
-from tests.pool import Pool
+from tests.pool import Pool, joined
 
 CPU = torch.device("cpu")
 NUMERICS = Numerics(CPU, torch.float32, autocast=False, channels_last=False)

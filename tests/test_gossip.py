@@ -21,11 +21,10 @@ from bench.engine.reference import Reference
 from bench.engine.stage import Stage
 from bench.engine.train import train
 from bench.engine.weights import Weights
-from bench.engine.world import joined
 from bench.plan.grid import Graph, mixing_matrix, spectral_gap
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, both, oracle, shared_out, statistics
-from tests.pool import Pool
+from tests.pool import Pool, joined
 from tests.test_equality import configured, small_network
 
 PLAIN = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "nesterov": False}

@@ -13,9 +13,8 @@ from torch.distributed import Store
 
 from bench.config import RunConfig
 from bench.engine.train import train
-from bench.engine.world import joined
 from tests import tiny
-from tests.pool import Pool
+from tests.pool import Pool, joined
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here"),

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import TORCHRUN
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ["__main__", "study", "engine", "plan", "task", "config"]
 """From top to bottom."""
 SOURCES = sorted((ROOT / "bench").rglob("*.py"))
 STUDY_ALONE = {"hydra", "omegaconf", "mlflow", "optuna", "pandas", "matplotlib", "sqlalchemy"}
 HEAVY = {*STUDY_ALONE, "sklearn", "torchvision", "PIL"}
-WORLD_READS = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"}
+TORCHRUN_SAYS = {*TORCHRUN}
 
 
 def name_of(path: Path) -> str:
@@ -106,8 +108,8 @@ def named(node: ast.AST) -> str:
 
 
 def test_arguments_and_environment_are_read_at_the_edges() -> None:
-    """The command line's words in __main__, the ranks in the engine's world; below it only where the cache lies."""
-    allowed = {"bench.engine.world": WORLD_READS, "bench.task.cache": {"XDG_CACHE_HOME"}}
+    """The command line's words in __main__, the ranks in the engine's seat; below it only where the cache lies."""
+    allowed = {"bench.engine.seat": TORCHRUN_SAYS, "bench.task.cache": {"XDG_CACHE_HOME"}}
     for path in SOURCES:
         name = name_of(path)
         if name != "bench.__main__":

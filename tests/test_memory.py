@@ -18,11 +18,11 @@ from bench.engine.channels import Receiver, Route, Sender
 from bench.engine.memory import Exchange, Host, SharedReceiver, SharedSender
 from bench.engine.message import Message
 from bench.engine.train import Outcome
-from bench.engine.world import World, joined
+from bench.engine.world import World
 from bench.plan.grid import Grid
 from bench.task.tensors import every
 from tests import tiny
-from tests.pool import Pool
+from tests.pool import Pool, joined
 
 PAIR = tiny.config(stages=2, staleness=2)
 IMAGES = torch.empty(2, 3, 4, 5, dtype=torch.float64).to(memory_format=torch.channels_last)

@@ -35,6 +35,7 @@ from tests.tiny import config
 
 def test_events_come_back_in_order_with_their_time(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
+    folder.clear()
     folder.append({"event": "started", "time": 1.5, "steps": 44, "epochs": 2})
     folder.append({"event": "finished", "status": "done"})
     first, second = folder.events()

@@ -62,6 +62,7 @@ def folder(point: RunConfig, tmp_path: Path) -> RunFolder:
 def write_run(runs_dir: Path, point: RunConfig, **changes: Any) -> RunFolder:
     """What a run of two epochs leaves."""
     folder = RunFolder(runs_dir / point.hash())
+    folder.clear()
     folder.append({"event": "started", "time": 1000.0, "steps": 44, "epochs": 2})
     epochs = []
     for epoch, loss in ((0, 1.5), (1, None)):
@@ -156,6 +157,7 @@ def test_mlflow_shows_what_the_record_holds(
     """Whatever the last epoch had, and whenever its word was written: a record's time is cut to seconds."""
     folder = RunFolder(tmp_path / point.hash())
     names = {"throughput/images_per_second": speed, "accuracy/test": 0.6, "loss/train": 0.2, "time/train_seconds": 2.0}
+    folder.clear()
     folder.append({"event": "epoch", "time": time, "epoch": 0, "step": 22, **names})
     metrics = {**_record(point)["metrics"], **names, "throughput/images_per_second": 540.0, "accuracy/test": accuracy}
     metrics |= {"lr/cap": None, "lr/max": 0.1}

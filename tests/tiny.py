@@ -11,10 +11,11 @@ from torch.distributed import Store
 
 from bench.config import RunConfig, parse
 from bench.engine.train import Outcome, train
-from bench.engine.world import World, joined
+from bench.engine.world import World
 from bench.plan.grid import Grid
 from bench.task.data import Dataset
 from bench.task.sources import load
+from tests.pool import joined
 
 VALUES: dict[str, Any] = {
     "stages": 1,

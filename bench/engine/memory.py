@@ -15,11 +15,12 @@ import torch
 
 from bench.engine.bell import Listener, Ringer
 from bench.engine.channels import Receiver, Route, Sender
+from bench.engine.leftovers import NAME, SHARED, Claim
 from bench.engine.message import Message
 from bench.engine.world import World
 from bench.task.tensors import Tensors, every, together
 
-FOLDER = Path("/dev/shm")
+FOLDER = SHARED
 
 
 class Ring:
@@ -127,8 +128,12 @@ class Exchange:
     def __init__(self, world: World) -> None:
         self._world = world
         self._hosts: list[Host] = world.gather(host(world))
-        self._token = world.share(os.urandom(8).hex())
+        self._folder = FOLDER / f"{NAME}-{world.share(os.urandom(8).hex())}"
         self._paths: list[Path] = []
+        self._claim: Claim | None = None
+        if world.control is not None and self._hosts[world.rank].free:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._claim = Claim(self._folder)
 
     def sender(self, route: Route, message: Message, depth: int, held: int = 0) -> Sender | SharedSender:
         """``depth`` messages may be under way while the receiver holds ``held`` more, to compute with."""
@@ -150,6 +155,8 @@ class Exchange:
         for path in self._paths:
             for name in (path, *pipes(path)):
                 name.unlink(missing_ok=True)
+        if self._claim is not None:
+            self._claim.release()
 
     def _path(self, source: int, route: Route, message: Message, slots: int) -> Path | None:
         """Where the channel out of rank ``source`` lies; both of its ends come to the same answer."""
@@ -160,7 +167,7 @@ class Exchange:
         needed = 4 * slots * message.bytes * self._world.grid.size
         if ends[0].name != ends[1].name or min(end.free for end in ends) < needed:
             return None
-        path = FOLDER / f"staleness-bench-{self._token}-{source}-{route.tag}"
+        path = self._folder / f"{source}-{route.tag}"
         self._paths.append(path)
         return path
 

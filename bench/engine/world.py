@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch.distributed as dist
 from torch.distributed import ProcessGroup, Store
 
 from bench.config import PIPELINED, RunConfig
+from bench.engine.seat import Seat
 from bench.plan.grid import Grid
 
 TIMEOUT = timedelta(minutes=10)
@@ -90,24 +90,20 @@ class World:
 
 
 @contextmanager
-def joined(config: RunConfig, store: Store | None = None) -> Iterator[World]:
-    """Enter the run's process group, as the environment says (torch elastic sets it), and leave it in the end.
+def joined(config: RunConfig, seat: Seat, store: Store | None = None) -> Iterator[World]:
+    """Enter the run's process group, and leave it in the end.
 
     Args:
-        store: where the ranks find each other; None: at the environment's MASTER_ADDR.
+        store: where the ranks find each other; None: where torchrun's variables say.
 
     Raises:
-        ValueError: the environment's world size is not the number of agents.
+        ValueError: there are more processes than agents, or fewer.
     """
     grid = Grid(config.stages, config.replicas) if config.engine == "distributed" else Grid(1, 1)
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, size = seat.rank, seat.size
     if size != grid.size:
-        raise ValueError(
-            f"{size} processes were started; stages={grid.stages} replicas={grid.replicas} need {grid.size}"
-        )
-    device, backend = place(
-        config, int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    )
+        raise ValueError(f"stages={grid.stages} replicas={grid.replicas} need {grid.size} processes, not {size}")
+    device, backend = place(config, seat.local_rank, seat.local_size)
     if size == 1:
         yield World(grid, 0, device, backend)
         return

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from bench.config import RunConfig, grid_label
 from bench.study.check import oversubscribed
-from bench.study.elsewhere import Interrupted
+from bench.study.figure import drawn
 from bench.study.launch import Pruned, RunFailed, launch, under_torchrun
 from bench.study.record import RunFolder, environment
 from bench.study.standing import Standing
@@ -57,25 +58,38 @@ def attempt(
         Interrupted: the user wants the end.
     """
     folder = folder_of(config)
-    with alone(folder):
-        if folder.record.exists() and not runs_again(config):
-            return
-        folder.clear()
-        try:
-            with following:
+    try:
+        with alone(folder):
+            if folder.record.exists() and not runs_again(config):
+                return
+            folder.clear()
+            problem: str | None = None
+            with _one_ending(config, folder), following:
                 known = {"environment": environment(oversubscribed(config)), "rates": standing.record()}
-                launch(config, prepared, folder, known | {"metrics": standing.metrics()}, watch)
-            _draw(folder)
-        except RunFailed as error:
-            folder.write_failure(str(error), "failed")
-            raise
-        except Pruned as error:
-            folder.write_failure(str(error), "pruned")
-            raise
-        except KeyboardInterrupt:
-            if not folder.record.exists():
-                folder.write_failure("interrupted", "killed")
-            raise Interrupted from None
+                problem = launch(config, prepared, folder, known | {"metrics": standing.metrics()}, watch)
+            if problem is not None:
+                print(f"{label(config)}: {problem}", file=sys.stderr)
+            elif folder.timeline.exists():
+                drawn(folder.picture, lambda: _draw(folder))
+    except OSError as error:
+        raise RunFailed(str(error)) from None
+
+
+@contextmanager
+def _one_ending(config: RunConfig, folder: RunFolder) -> Iterator[None]:
+    """Leave the run's folder with its result, or with why there is none where that can be written; never with both."""
+    try:
+        yield
+    except (RunFailed, Pruned, OSError, KeyboardInterrupt) as error:
+        pruned, interrupted = isinstance(error, Pruned), isinstance(error, KeyboardInterrupt)
+        if not folder.record.exists():
+            message = "interrupted" if interrupted else str(error)
+            with suppress(OSError):
+                folder.write_failure(message, "killed" if interrupted else "pruned" if pruned else "failed")
+        elif isinstance(error, RunFailed | OSError):
+            print(f"{label(config)}: has its record, and then {str(error).splitlines()[0]}", file=sys.stderr)
+            return
+        raise
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from bench.study.contenders import (
     predict,
     whole_command,
 )
-from bench.study.elsewhere import warm_up
+from bench.study.elsewhere import temporary, warm_up
 from bench.study.interval import Interval, ratio
 from bench.study.library import RUN
 from bench.study.record import environment
@@ -87,9 +87,9 @@ def main(arguments: argparse.Namespace) -> int:
     predictions: list[Prediction] = []
     order = random.Random(0)
     turns = [*configs, PREDICTION]
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=temporary()) as place:
         # Creates MLflow's database, as a user's first run does once.
-        whole_command([*primary.words, *contenders["whole command"]], Path(temporary))
+        whole_command([*primary.words, *contenders["whole command"]], Path(place))
         for number in range(arguments.rounds):
             for name in order.sample(turns, len(turns)):
                 if name == PREDICTION:
@@ -98,7 +98,7 @@ def main(arguments: argparse.Namespace) -> int:
                     said = [f"{one.contender}: {one.images_per_second:.1f} img/s predicted" for one in found]
                 else:
                     words = [*primary.words, *contenders[name]]
-                    measurement = measure(number, name, configs[name], words, Path(temporary))
+                    measurement = measure(number, name, configs[name], words, Path(place))
                     measurements.append(measurement)
                     said = [f"{name}: {measurement.images_per_second:.1f} img/s"]
                 for line in said:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import LOOPED, ConfigError, RunConfig
+from bench.engine.seat import torchrun_seat
 from bench.plan.rates import verdict
 from bench.study.size import outline
 from bench.study.standing import require
@@ -68,6 +69,20 @@ def _check_cuts(config: RunConfig, dataset: Dataset) -> None:
             bounds(config.partition, layers)
         except ValueError as error:
             raise ConfigError(str(error)) from None
+
+
+def check_seat(config: RunConfig) -> None:
+    """Hold a configuration against what torchrun has started, if it has.
+
+    Raises:
+        ConfigError: these are more processes than agents, or fewer.
+    """
+    seat, agents = torchrun_seat(), 1 if config.engine == "reference" else config.agents
+    if seat is not None and seat.size != agents:
+        raise ConfigError(
+            f"torchrun: stages={config.stages} replicas={config.replicas} need {agents} processes, and it has started "
+            f"{seat.size}; allowed is nnodes times nproc-per-node = {agents}"
+        )
 
 
 @contextmanager
@@ -146,4 +161,5 @@ def _gpus() -> int:
 
 def _local_agents(config: RunConfig) -> int:
     """Agents on this machine: all, unless torchrun spreads them over several."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", config.agents))
+    seat = torchrun_seat()
+    return config.agents if seat is None else seat.local_size

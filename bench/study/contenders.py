@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +15,7 @@ from bench.config import PIPELINED, RunConfig
 from bench.study.check import check
 from bench.study.elsewhere import Call, results
 from bench.study.launch import launch
-from bench.study.links import neighbours
+from bench.study.links import neighbours, server
 from bench.study.progress import Progress
 from bench.study.record import RunFolder
 from bench.study.workload import MICROBATCHES, Workload, way_of
@@ -152,7 +150,6 @@ def plain_stage(config: RunConfig, cuts: Sequence[int], rank: int, store: Path) 
     """What each process of it runs."""
     from bench.engine.plain import plain_pipeline
 
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     return plain_pipeline(config, cuts, rank, store).images_per_second
 
 
@@ -160,8 +157,6 @@ def ceiling(config: RunConfig) -> float:
     """Images per second of the slowest stage if all compute at once, each on its core, and none sends or waits."""
     from bench.engine.alone import cuts_of, stage_alone
 
-    context = multiprocessing.get_context("forkserver")
-    with context.Manager() as manager, context.Pool(config.stages) as pool:
-        cuts, together = pool.apply(cuts_of, (config,)), manager.Barrier(config.stages)
-        asked = [pool.apply_async(stage_alone, (config, cuts, stage, together)) for stage in range(config.stages)]
-        return min(answer.get() for answer in asked)
+    cuts, together = Call(cuts_of, config).result(), server().Barrier(config.stages)
+    speeds: list[float] = results([Call(stage_alone, config, cuts, stage, together) for stage in range(config.stages)])
+    return min(speeds)

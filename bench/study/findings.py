@@ -6,12 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config import RunConfig
 from bench.study.attempt import folder_of
 from bench.study.comparison import DELAY, shared
+from bench.study.figure import drawn
 from bench.study.interval import Interval, difference, mean
 from bench.study.library import USERS, typed
 from bench.study.page import Story, environments, write_page
@@ -247,11 +249,16 @@ def write_findings(findings: Sequence[Finding], folder: Path) -> list[Path]:
     tables = {"studies": studies_table(findings), "trials": trials_table(findings)}
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-    pictures = {draw(finding, folder / f"{finding.study.tuning.study}.png"): _caption(finding) for finding in findings}
+    pictures = {}
+    for finding in findings:
+        path = folder / f"{finding.study.tuning.study}.png"
+        if drawn(path, partial(draw, finding, path)):
+            pictures[path] = _caption(finding)
     records = [finding.record for finding in findings if finding.record]
     facts = environments([record["environment"] for record in records])
     story = Story(f"staleness-bench: {len(findings)} studies", facts, [], {}, [])
-    write_page(folder / "report.html", story, tables, pictures)
+    page = folder / "report.html"
+    drawn(page, lambda: write_page(page, story, tables, pictures))
     return list(pictures)
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import random
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.config import RunConfig
 from bench.study.check import check_rounds
 from bench.study.compose import compose
-from bench.study.elsewhere import Call, warm_up
+from bench.study.elsewhere import Call, temporary, warm_up
 from bench.study.interval import ratio
 from bench.study.launch import launch
 from bench.study.library import RUN
 from bench.study.progress import Progress
 from bench.study.record import RunFolder, environment
+
+if TYPE_CHECKING:
+    from bench.engine.minimal import Minimal
 
 FOLDER = Path("results/gpu")
 WORKLOAD = (
@@ -52,10 +55,10 @@ def main(arguments: argparse.Namespace) -> int:
     configs = {name: compose([*WORKLOAD, *own, *arguments.overrides], primary) for name, own in CONTENDERS.items()}
     speeds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     order = random.Random(0)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=temporary()) as place:
         for number in range(arguments.rounds):
             for name in order.sample(list(configs), len(configs)):
-                speeds[name].append(_measure(name, configs[name], Path(temporary)))
+                speeds[name].append(_measure(name, configs[name], Path(place)))
                 print(f"round {number + 1}/{arguments.rounds} {name}: {speeds[name][-1]:.0f} img/s", file=sys.stderr)
     _report(speeds, device)
     return 0
@@ -73,8 +76,8 @@ def _measure(name: str, config: RunConfig, place: Path) -> float:
     from bench.engine.minimal import minimal_loop
 
     if name.startswith("minimal loop"):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            return pool.apply(minimal_loop, (config, name.endswith("compiled"))).images_per_second
+        found: Minimal = Call(minimal_loop, config, name.endswith("compiled")).result()
+        return found.images_per_second
     folder = RunFolder(place / config.hash())
     folder.clear()
     with Progress(folder, name):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.study.figure import new_figure
 from bench.study.pictures import PALETTE, pareto_front
 from bench.study.trials import is_feasible
 
@@ -21,12 +22,10 @@ MARKS = {
 }
 
 
-def draw(finding: Finding, path: Path) -> Path:
-    """Draw a study into a PNG file; return its path."""
-    from matplotlib.figure import Figure
-
+def draw(finding: Finding, path: Path) -> None:
+    """Draw a study into a PNG file."""
     panels = [_history, _importances] + ([_front] if len(finding.study.tuning.objectives) > 1 else [])
-    figure = Figure(figsize=(5.5 * len(panels), 4), layout="constrained", dpi=120)
+    figure = new_figure(5.5 * len(panels), 4, dpi=120, layout="constrained")
     for panel, axis in zip(panels, figure.subplots(1, len(panels)), strict=True):
         panel(axis, finding)
         axis.grid(alpha=0.3)
@@ -35,7 +34,6 @@ def draw(finding: Finding, path: Path) -> Path:
     figure.suptitle(f"{finding.study.tuning.study}: {budget['trials']} trials of {budget['epochs']} epochs")
     # Without the version of matplotlib, the same study gives the same file.
     figure.savefig(path, metadata={"Software": None})
-    return path
 
 
 def _kind(trial: FrozenTrial) -> str | None:

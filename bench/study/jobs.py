@@ -12,9 +12,9 @@ from typing import Any, Literal, Protocol
 
 from bench.config import Basic, ConfigError, Launcher, RunConfig, Submitit
 from bench.study.attempt import Busy, attempt, folder_of, label
-from bench.study.elsewhere import Interrupted
 from bench.study.launch import Pruned, RunFailed
 from bench.study.progress import Progress
+from bench.study.record import RecordError
 from bench.study.shelf import JOBS
 from bench.study.standing import Standing
 from bench.study.tracking import Tracker, TrackingError
@@ -75,7 +75,7 @@ class InTurn:
                 yield task, None
             except (RunFailed, Pruned, Busy) as failure:
                 yield task, failure
-            except Interrupted:
+            except KeyboardInterrupt:
                 _stop(tracker, task.config)
                 raise
 
@@ -154,8 +154,13 @@ def _start(tracker: Tracker, config: RunConfig) -> None:
 
 
 def _stop(tracker: Tracker, config: RunConfig) -> None:
-    with suppress(TrackingError):
-        tracker.fail(config, "interrupted", "killed")
+    """The end is wanted. A run that had its result by then has it in MLflow too."""
+    folder = folder_of(config)
+    with suppress(TrackingError, RecordError):
+        if folder.record.exists():
+            tracker.deliver(folder)
+        else:
+            tracker.fail(config, "interrupted", "killed")
 
 
 def check_launcher(launcher: Launcher) -> None:

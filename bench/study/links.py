@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import ConfigError
+from bench.engine.seat import seats
 from bench.plan.costs import FREE, Link, Pace
-from bench.study.elsewhere import Call, results
+from bench.study.elsewhere import PRELOAD, Call, results, temporary
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
@@ -60,8 +60,8 @@ def across(bandwidth: float) -> Links:
 
 def _paces() -> Paces:
     server()
-    with tempfile.TemporaryDirectory() as temporary:
-        asked = [Call(_exchange, rank, Path(temporary, "store")) for rank in range(2)]
+    with tempfile.TemporaryDirectory(dir=temporary()) as place:
+        asked = [Call(_exchange, rank, Path(place, "store")) for rank in range(2)]
         paces, _ = results(asked)
     found: Paces = paces
     return found
@@ -77,9 +77,7 @@ def _exchange(rank: int, store: Path) -> Paces:
     from bench.study.compose import compose
 
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    with joined(compose(["stages=2", "replicas=1"]), FileStore(str(store), 2)) as world:
+    with joined(compose(["stages=2", "replicas=1"]), seats(2)[rank], FileStore(str(store), 2)) as world:
         return exchange_paces(world)
 
 
@@ -102,5 +100,5 @@ def network_link(gigabits: float | None, microseconds: float | None) -> Links | 
 def server() -> ForkServerContext:
     """What the measuring processes are forked from."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.engine.measured", "bench.engine.pace"])
+    context.set_forkserver_preload([*PRELOAD, "bench.engine.measured", "bench.engine.pace"])
     return context

@@ -20,7 +20,7 @@ from bench.config import ConfigError, RunConfig
 from bench.plan.traffic import allreduce_bytes, boundary_bytes
 from bench.study.check import check_rounds
 from bench.study.compose import compose
-from bench.study.elsewhere import Call, terminable, warm_up
+from bench.study.elsewhere import Call, temporary, warm_up
 from bench.study.interval import Interval, mean, ratio
 from bench.study.launch import RunFailed
 from bench.study.library import RUN, Primary
@@ -95,11 +95,11 @@ def main(arguments: argparse.Namespace) -> int:
     trials: list[Trial] = []
     forecasts: list[Forecast] = []
     try:
-        with terminable(), linked() as link, tempfile.TemporaryDirectory() as temporary:
+        with linked() as link, tempfile.TemporaryDirectory(dir=temporary()) as place:
             warm_up()
             machine = {**environment(False), "tcp": link.congestion_control()}
             for number in range(arguments.rounds):
-                for one in _round(link, Path(temporary), rates, points, primary, random.Random(number)):
+                for one in _round(link, Path(place), rates, points, primary, random.Random(number)):
                     said = f"{one.model} {one.megabits:g} Mbit/s {one.method}: {one.images_per_second:.1f} img/s"
                     if isinstance(one, Trial):
                         trials.append(one)

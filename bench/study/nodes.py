@@ -20,7 +20,7 @@ from bench.study.library import RUN, Primary
 from bench.study.link import ADDRESSES, DEVICE, PORT, Link
 
 POLL_SECONDS = 0.05
-GRACE_SECONDS = 3.0
+GRACE_SECONDS = 1.5
 """For which a node may end its rank when it is asked to."""
 
 

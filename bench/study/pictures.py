@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.study.figure import drawn, new_figure
 from bench.study.interval import Interval, mean
 from bench.study.runs import Run, order, setting, varying
 from bench.study.timeline import COLOURS
@@ -53,16 +55,23 @@ class Group:
 
 
 def draw_all(runs: Sequence[Run], folder: Path) -> list[Path]:
-    """Draw every picture into ``folder``; a column of panels, one for each workload, or network where time is shown."""
+    """Draw every picture into ``folder``; a column of panels, one for each workload, or network where time is shown.
+
+    Returns:
+        Those that could be drawn.
+    """
     pictures: dict[str, tuple[Callable[[Any, list[Group]], None], int, Callable[[Run], str]]] = {
         "pareto.png": (_pareto, 1, lambda run: run.workload),
         "locking.png": (_locking, 1, lambda run: run.network),
         "curves.png": (_curves, 2, lambda run: run.workload),
         "staleness.png": (_staleness, 1, lambda run: run.workload),
     }
-    return [
-        _picture(folder / name, draw, panels, _panels(runs, work)) for name, (draw, panels, work) in pictures.items()
-    ]
+    found = []
+    for name, (draw, panels, work) in pictures.items():
+        path = folder / name
+        if drawn(path, partial(_picture, path, draw, panels, runs, work)):
+            found.append(path)
+    return found
 
 
 def _panels(runs: Sequence[Run], work: Callable[[Run], str]) -> list[tuple[str, list[Group]]]:
@@ -70,9 +79,9 @@ def _panels(runs: Sequence[Run], work: Callable[[Run], str]) -> list[tuple[str, 
     found: dict[str, list[Run]] = {}
     for run in sorted(runs, key=order):
         found.setdefault(work(run), []).append(run)
-    drawn = list(found.values())[:WORKLOADS_DRAWN]
-    titles = _titles([members[0] for members in drawn], len(found))
-    return list(zip(titles, map(groups_of, drawn), strict=True))
+    shown = list(found.values())[:WORKLOADS_DRAWN]
+    titles = _titles([members[0] for members in shown], len(found))
+    return list(zip(titles, map(groups_of, shown), strict=True))
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -173,13 +182,14 @@ def _staleness(axes: Sequence[Any], groups: list[Group]) -> None:
 
 # --------------------------------------------------------------------------------------------------------- their parts
 def _picture(
-    path: Path, draw: Callable[[Any, list[Group]], None], panels: int, workloads: Sequence[tuple[str, list[Group]]]
-) -> Path:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6 * panels + 4, 4.6 * len(workloads)), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    path: Path,
+    draw: Callable[[Any, list[Group]], None],
+    panels: int,
+    runs: Sequence[Run],
+    work: Callable[[Run], str],
+) -> None:
+    workloads = _panels(runs, work)
+    figure = new_figure(4.6 * panels + 4, 4.6 * len(workloads), dpi=100, layout="constrained")
     grid = figure.subplots(len(workloads), panels, squeeze=False)
     for axes, (title, groups) in zip(grid, workloads, strict=True):
         draw(axes, groups)
@@ -189,7 +199,6 @@ def _picture(
             axis.grid(color="#E6E6E6", linewidth=0.8)
             axis.set_axisbelow(True)
     figure.savefig(path)
-    return path
 
 
 def groups_of(runs: Sequence[Run]) -> list[Group]:

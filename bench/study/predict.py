@@ -17,6 +17,7 @@ from bench.plan.throughput import predict
 from bench.study.attempt import folder_of
 from bench.study.check import check, make_folder
 from bench.study.compose import compose
+from bench.study.figure import drawn
 from bench.study.library import RUN
 from bench.study.links import neighbours, network_link
 from bench.study.shelf import known_record
@@ -46,8 +47,9 @@ def main(arguments: argparse.Namespace) -> int:
     print(_facts(workload), end="\n\n")
     print("\n".join(align(_rows(workload))), end="\n\n")
     print(_beside_the_record(workload), end="\n\n")
-    draw(speedups(workload), folder / PICTURE, way_of(config))
-    print(f"{folder / PICTURE}: speed-up over stages and replicas")
+    found = speedups(workload)
+    if drawn(folder / PICTURE, lambda: draw(found, folder / PICTURE, way_of(config))):
+        print(f"{folder / PICTURE}: speed-up over stages and replicas")
     return 0
 
 

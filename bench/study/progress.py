@@ -39,12 +39,15 @@ class Progress:
     ) -> None:
         self.stop.set()
         self.thread.join()
-        self.view.close()
+        with contextlib.suppress(OSError):
+            self.view.close()
 
     def _follow(self) -> None:
-        while not self.stop.wait(POLL_SECONDS):
+        # A terminal that was closed, or a log on a full disk, takes no more.
+        with contextlib.suppress(OSError):
+            while not self.stop.wait(POLL_SECONDS):
+                self._show()
             self._show()
-        self._show()
 
     def _show(self) -> None:
         for event in self.tail.read():
@@ -52,7 +55,7 @@ class Progress:
 
 
 class Tail:
-    """The events that were appended since the last look; a line that is none is passed over."""
+    """The events since the last look: none where the folder is gone; a line that is none is passed over."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -63,7 +66,7 @@ class Tail:
             with self.folder.events_file.open("rb") as file:
                 file.seek(self.offset)
                 text = file.read()
-        except FileNotFoundError:
+        except OSError:
             return []
         whole = text[: text.rfind(b"\n") + 1]
         self.offset += len(whole)

@@ -14,6 +14,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -31,6 +32,13 @@ WithoutResult = Literal["failed", "killed", "pruned"]
 
 class RecordError(ValueError):
     """A file in a run's folder cannot be read: the message names the file."""
+
+
+class WriteError(OSError):
+    """A file cannot be written: the message names it, and says why."""
+
+    def __str__(self) -> str:
+        return f"{self.filename} cannot be written: {self.strerror}"
 
 
 class Failure(NamedTuple):
@@ -76,10 +84,13 @@ class RunFolder:
         return self.path / "model.pt"
 
     def append(self, event: Mapping[str, Any]) -> None:
-        """Add one event to ``events.jsonl``, with the Unix time where the event brings none."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Add one event to ``events.jsonl``, with the Unix time where the event brings none.
+
+        Raises:
+            WriteError: there is no room, or the folder has gone.
+        """
         line = json.dumps(finite({"event": event["event"], "time": time.time(), **event}), allow_nan=False)
-        with self.events_file.open("a", encoding="utf-8") as file:
+        with _writing(self.events_file), self.events_file.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def events(self) -> Iterator[dict[str, Any]]:
@@ -145,7 +156,11 @@ class RunFolder:
             raise RecordError(f"{self.failure}: {type(error).__name__} {error}") from None
 
     def clear(self) -> None:
-        """Remove what an earlier attempt left; its result first, so that none stands beside events of another."""
+        """Make the folder, and remove what an earlier attempt left in it.
+
+        Its result first, so that none stands beside events of another.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
         for file in (self.record, self.failure, self.events_file, self.timeline, self.picture, self.model):
             for left in (file, *self.path.glob(f"{file.name}.*.tmp")):
                 left.unlink(missing_ok=True)
@@ -169,17 +184,35 @@ def read_json(text: bytes) -> Any:
 
 
 def write_json_atomic(path: Path, value: object) -> None:
-    """Write JSON so that the file is, after a crash too, the old one or the whole new one; whoever else writes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    """:func:`write_atomic` of a value as JSON."""
+    write_atomic(path, (json.dumps(finite(value), allow_nan=False) + "\n").encode())
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that it is, after a crash too, the old one or the whole new one; whoever else writes it.
+
+    Raises:
+        WriteError: there is no room for it, or no right to write it.
+    """
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(finite(value), allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise WriteError(error.errno, error.strerror, str(path)) from None
 
 
 def finite(value: object) -> object:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench.config import ConfigError
 from bench.study.check import make_folder
 from bench.study.compose import Point, points
+from bench.study.figure import drawn
 from bench.study.library import RUN
 from bench.study.page import PICTURES, Story, environments, write_page
 from bench.study.pictures import draw_all
@@ -85,7 +86,8 @@ def _write(folder: Path, tables: dict[str, DataFrame], shelf: Shelf[Run], missin
         pictures = {picture: PICTURES[picture.name] for picture in draw_all(shelf.runs, folder)}
         title = f"staleness-bench: {len(shelf.runs)} runs"
         story = Story(title, _facts(shelf.runs), shelf.problems, shelf.failures, missing)
-        write_page(folder / "report.html", story, tables, pictures)
+        page = folder / "report.html"
+        drawn(page, lambda: write_page(page, story, tables, pictures))
     except OSError as error:
         raise ConfigError(f"--results={str(folder)!r}: cannot be written ({error.strerror})") from None
 

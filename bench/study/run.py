@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from bench.study.compose import points
-from bench.study.elsewhere import terminable
 from bench.study.library import RUN, typed
 
 
@@ -16,12 +15,11 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigError: a configuration is wrong; nothing was run.
         Interrupted: the user wants the end.
     """
-    with terminable():
-        asked = points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
-        if asked[0].config.dry_run:
-            from bench.study.preview import preview
+    asked = points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
+    if asked[0].config.dry_run:
+        from bench.study.preview import preview
 
-            return preview(asked)
-        from bench.study.sweep import run_all
+        return preview(asked)
+    from bench.study.sweep import run_all
 
-        return run_all(asked, typed(arguments.overrides, arguments.config_dir))
+    return run_all(asked, typed(arguments.overrides, arguments.config_dir))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from bench.config import Launcher, RunConfig
 from bench.study.attempt import Busy, alone, folder_of, label, runs_again
 from bench.study.jobs import Ending, Task, jobs
-from bench.study.record import RecordError, RunFolder, WithoutResult
+from bench.study.record import RecordError, RunFolder, WithoutResult, WriteError
+from bench.study.shelf import Sweep
 from bench.study.tracking import Tracker, TrackingError
 
 
@@ -92,6 +94,13 @@ class Runner:
             print(f"not in MLflow: {error}", file=sys.stderr)
             return False
         return True
+
+    def remember(self, sweep: Sweep, runs_dir: str) -> None:
+        """Keep which runs belong together; they are made and compared without that as well."""
+        try:
+            sweep.write(Path(runs_dir))
+        except WriteError as error:
+            print(f"bench: {error}", file=sys.stderr)
 
     def print_failures(self, runs_dir: str) -> None:
         """At the end: what MLflow lacks, and a line for each failure."""

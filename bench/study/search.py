@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.config import RunConfig
 from bench.study.attempt import folder_of
-from bench.study.elsewhere import Call, Interrupted
+from bench.study.elsewhere import Call
 from bench.study.jobs import Ending, Task
 from bench.study.launch import Pruned
 from bench.study.progress import Tail
@@ -166,7 +166,7 @@ class Search:
             self.runner.fail(task.config, str(failure))
         runs = [str(trial.user_attrs["run"]) for trial in self.trials.all() if "run" in trial.user_attrs]
         points = tuple(dict.fromkeys([*runs, *(config.hash() for config in configs)]))
-        Sweep(self._overrides, points, self.study.tuning.study).write(Path(self.study.run.runs_dir))
+        self.runner.remember(Sweep(self._overrides, points, self.study.tuning.study), self.study.run.runs_dir)
 
     def _task(self, config: RunConfig, position: int, total: int, kind: Any) -> Task:
         found: Standing = Call(standing, config, self._prepared).result()
@@ -192,7 +192,7 @@ class Search:
             yield
         except KeyboardInterrupt:
             self.runner.tell(self._tracker.interrupt)
-            raise Interrupted from None
+            raise
 
     @contextmanager
     def _concluding(self) -> Iterator[None]:

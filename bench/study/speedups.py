@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.config import ConfigError
+from bench.study.figure import new_figure
 from bench.study.workload import Way, Workload, way_of
 
 LEAST = 16
@@ -35,17 +36,10 @@ def speedups(workload: Workload) -> Speedups:
 
 
 def draw(found: Speedups, path: Path, asked: Way) -> None:
-    """A heat map.
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """A heat map."""
+    figure = new_figure(1.1 * len(found.stages) + 3, 0.7 * len(found.replicas) + 2, dpi=100, layout="constrained")
     from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.1 * len(found.stages) + 3, 0.7 * len(found.replicas) + 2), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
     axis = figure.subplots()
     known = [value for row in found.values for value in row if not math.isnan(value)]
     axis.imshow(found.values, origin="lower", aspect="auto", cmap="cividis", norm=LogNorm(min(known), max(known)))
@@ -62,10 +56,7 @@ def draw(found: Speedups, path: Path, asked: Way) -> None:
     axis.set_ylabel("replicas S")
     words = f"{asked.method}, staleness {asked.staleness}" if asked.method == "decoupled" else asked.method
     axis.set_title(f"predicted speed-up over K=S=1: {words} (bold: asked for; -: too few images)", fontsize=9)
-    try:
-        figure.savefig(path)
-    except OSError as error:
-        raise ConfigError(f"--results={str(path.parent)!r}: cannot be written ({error.strerror})") from None
+    figure.savefig(path)
 
 
 def _steps(most: int, asked: int) -> list[int]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.config import ConfigError, MLflow
+from bench.config import ConfigError, MLflow, RunConfig
+from bench.engine.seat import torchrun_seat
 from bench.study import ui
 from bench.study.attempt import folder_of
-from bench.study.check import check_all, made
+from bench.study.check import check_all, check_seat, made
 from bench.study.compose import Point
 from bench.study.elsewhere import Call, warm_up
 from bench.study.jobs import Task
-from bench.study.launch import imports, launch, under_torchrun
+from bench.study.launch import RunFailed, imports, launch, under_torchrun
 from bench.study.runner import Runner
 from bench.study.runs import Run, read_run
 from bench.study.shelf import Sweep, known_record
@@ -37,21 +37,32 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
         raise ConfigError(f"--multirun: {len(points)} points; torchrun starts the agents of exactly one run")
     configs = [point.config for point in points]
     first = configs[0]
+    check_seat(first)
     follower = tracker(first.tracking)
     here = under_torchrun() or all(config.engine == "reference" for config in configs)
     if not here:
         warm_up(imports(configs))
         follower.prepare()
     prepared = _ask(here, check_all, configs)
-    if int(os.environ.get("RANK", "0")) > 0:
-        launch(first, prepared[0], folder_of(first), {})
-        return 0
+    seat = torchrun_seat()
+    if seat is not None and seat.rank > 0:
+        return _follow(first, prepared[0])
     whole = Sweep(tuple(overrides), tuple(config.hash() for config in configs))
     with made(("runs_dir", first.runs_dir)):
         follower.begin(whole)
     known = zip(configs, prepared, _ask(here, standings, configs, prepared), strict=True)
     tasks = [Task(*each, number, len(points)) for number, each in enumerate(known, start=1)]
     return _Running(tasks, whole, follower).run()
+
+
+def _follow(config: RunConfig, prepared: Path | None) -> int:
+    """Train as one of torchrun's ranks; the first of them says what has come of the run, and keeps it."""
+    try:
+        launch(config, prepared, folder_of(config), {})
+    except RunFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    return 0
 
 
 def _ask(here: bool, function: Callable[..., Any], *arguments: object) -> Any:
@@ -70,7 +81,7 @@ class _Running:
 
     def run(self) -> int:
         if self._sweep.is_family:
-            self._sweep.write(Path(self._first.runs_dir))
+            self._runner.remember(self._sweep, self._first.runs_dir)
         with self._interruptible():
             todo = [task for task in self._tasks if self._runner.is_due(task)]
             _warn(todo)

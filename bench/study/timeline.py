@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.study.figure import new_figure
+
 CATEGORIES = {
     "forward": "compute",
     "backward": "compute",
@@ -72,7 +74,7 @@ def _complete(span: Sequence[Any], origin: float, replica: int, stage: int) -> d
     kind, batch, tick, start, stop = span
     return {
         "name": kind,
-        "cat": CATEGORIES[kind],
+        "cat": CATEGORIES.get(kind, "other"),
         "ph": "X",
         "ts": round((start - origin) * 1e6, 3),
         "dur": round((stop - start) * 1e6, 3),
@@ -84,17 +86,13 @@ def _complete(span: Sequence[Any], origin: float, replica: int, stage: int) -> d
 
 def draw(trace: Mapping[str, Any], path: Path) -> None:
     """Draw the last ticks of a trace as a PNG: a row per agent, passes with the number of their batch."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     spans = _last_ticks([event for event in trace["traceEvents"] if event["ph"] == "X"])
     start = min((event["ts"] for event in spans), default=0.0)
     end = max((event["ts"] + event["dur"] for event in spans), default=1000.0)
     rows = sorted({(event["pid"], event["tid"]) for event in spans})
     inches = max(6.0, INCHES_PER_TICK * len({event["args"]["tick"] for event in spans}))
     width, height = LEFT + inches + RIGHT, TOP + INCHES_PER_ROW * max(len(rows), 1) + BOTTOM
-    figure = Figure(figsize=(width, height), dpi=130)
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height, dpi=130)
     # Margins are given and not fitted: fitting renders the figure twice more.
     axes = figure.add_axes((LEFT / width, BOTTOM / height, inches / width, 1 - (TOP + BOTTOM) / height))
     _style(axes, rows, (end - start) / 1000)
@@ -127,7 +125,7 @@ def _style(axes: Any, rows: list[tuple[int, int]], end: float) -> None:
 
 def _agent(axes: Any, row: int, events: list[dict[str, Any]], start: float, inches: float) -> None:
     """One row: its bars, and the batches' numbers where they fit."""
-    for kind in COLOURS:
+    for kind in dict.fromkeys([*COLOURS, *(event["name"] for event in events)]):
         ranges = [((event["ts"] - start) / 1000, event["dur"] / 1000) for event in events if event["name"] == kind]
         if ranges:
             axes.broken_barh(ranges, (row - BAR_HEIGHT / 2, BAR_HEIGHT), **_look(kind))
@@ -144,13 +142,13 @@ def _look(kind: str) -> dict[str, Any]:
         return {"facecolor": COLOURS[kind], "edgecolor": edge, "hatch": HATCHES[kind], "linewidth": 0.0}
     # A white edge parts neighbours; round the narrow kinds it would leave nothing to see.
     line = 0.6 if kind in LABELLED else 0.0
-    return {"facecolor": COLOURS[kind], "edgecolor": "white", "linewidth": line}
+    return {"facecolor": COLOURS.get(kind, COLOURS["other"]), "edgecolor": "white", "linewidth": line}
 
 
 def _legend(axes: Any, kinds: set[str]) -> None:
     from matplotlib.patches import Patch
 
-    shown = [kind for kind in CATEGORIES if kind in kinds]
+    shown = [kind for kind in CATEGORIES if kind in kinds] + sorted(kinds - set(CATEGORIES))
     handles = [Patch(**_look(kind), label=kind.replace("_lock", " locked")) for kind in shown]
     columns = max(1, len(shown) if axes.figure.get_figwidth() > 10 else (len(shown) + 1) // 2)
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "borderpad": 0}

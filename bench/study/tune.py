@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.config import ConfigError
 from bench.study.check import check_all, made
 from bench.study.compose import points
-from bench.study.elsewhere import Call, terminable, warm_up
+from bench.study.elsewhere import Call, warm_up
 from bench.study.estimate import estimate
 from bench.study.findings import TUNED, Finding, find, print_findings, write_findings, write_schedule
 from bench.study.launch import imports, under_torchrun
@@ -37,21 +37,20 @@ def main(arguments: argparse.Namespace) -> int:
         )
     if under_torchrun():
         raise ConfigError("tune: torchrun starts the agents of exactly one run; tune starts its own")
-    with terminable():
-        warm_up(imports(study.run for study in studies))
-        prepared = Call(check_all, [study.run for study in studies]).result()
-        if studies[0].run.dry_run:
-            return _preview(studies, prepared)
-        tracker(studies[0].run.tracking).prepare()
-        words = typed(arguments.overrides, named)
-        searches = [Search(study, data, words) for study, data in zip(studies, prepared, strict=True)]
+    warm_up(imports(study.run for study in studies))
+    prepared = Call(check_all, [study.run for study in studies]).result()
+    if studies[0].run.dry_run:
+        return _preview(studies, prepared)
+    tracker(studies[0].run.tracking).prepare()
+    words = typed(arguments.overrides, named)
+    searches = [Search(study, data, words) for study, data in zip(studies, prepared, strict=True)]
+    for search in searches:
+        search.trials.check()
+    folders = [("runs_dir", studies[0].run.runs_dir), ("--results", arguments.results)]
+    with made(*folders, ("--config-dir", str(Path(named or USERS, TUNED)))) as (_, results, _):
         for search in searches:
-            search.trials.check()
-        folders = [("runs_dir", studies[0].run.runs_dir), ("--results", arguments.results)]
-        with made(*folders, ("--config-dir", str(Path(named or USERS, TUNED)))) as (_, results, _):
-            for search in searches:
-                search.open()
-        return _run(searches, results, named)
+            search.open()
+    return _run(searches, results, named)
 
 
 def _run(searches: Sequence[Search], results: Path, named: str | None) -> int:

@@ -14,7 +14,6 @@ from pathlib import Path
 from bench.config import ConfigError, MLflow, RunConfig, masked
 from bench.study import view
 from bench.study.compose import compose, points
-from bench.study.elsewhere import terminable
 from bench.study.experiment import Experiment
 from bench.study.family import Family, family_of, last_family
 from bench.study.library import RUN
@@ -38,27 +37,26 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigError: an override is wrong, there is no MLflow at ``tracking.uri``, or it has no such runs.
         Interrupted: the user wants the end; the server is gone.
     """
-    with terminable():
-        asked = points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
-        tracking = asked[0].config.tracking
-        if not isinstance(tracking, MLflow):
-            raise ConfigError("tracking='none': there is nothing to look into; allowed is mlflow")
-        if arguments.multirun:
-            sweeps = [Sweep(tuple(arguments.overrides), tuple(point.config.hash() for point in asked))]
-        else:
-            sweeps = list(read_sweeps(Path(asked[0].config.runs_dir)))[::-1]
-        experiment, family = _prepare(tracking, sweeps, arguments.multirun)
-        if is_server(tracking.uri):
-            show(tracking.uri, experiment, family)
-            return 0
-        try:
-            with serving(tracking.uri, arguments.port) as server:
-                show(server.address, experiment, family)
-                print("Ctrl-C ends the server", flush=True)
-                server.wait()
-        except ServerError as error:
-            print(f"bench: {error}", file=sys.stderr)
-        return 1
+    asked = points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
+    tracking = asked[0].config.tracking
+    if not isinstance(tracking, MLflow):
+        raise ConfigError("tracking='none': there is nothing to look into; allowed is mlflow")
+    if arguments.multirun:
+        sweeps = [Sweep(tuple(arguments.overrides), tuple(point.config.hash() for point in asked))]
+    else:
+        sweeps = list(read_sweeps(Path(asked[0].config.runs_dir)))[::-1]
+    experiment, family = _prepare(tracking, sweeps, arguments.multirun)
+    if is_server(tracking.uri):
+        show(tracking.uri, experiment, family)
+        return 0
+    try:
+        with serving(tracking.uri, arguments.port) as server:
+            show(server.address, experiment, family)
+            print("Ctrl-C ends the server", flush=True)
+            server.wait()
+    except ServerError as error:
+        print(f"bench: {error}", file=sys.stderr)
+    return 1
 
 
 def where(config: RunConfig) -> str:

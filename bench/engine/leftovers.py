@@ -1,0 +1,54 @@
+"""What a process that is killed by force leaves behind, and how the next one knows that nobody needs it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+SHARED = Path("/dev/shm")
+"""Memory that processes of one machine share, as files."""
+NAME = "staleness-bench"
+
+
+class Claim:
+    """A mark in a folder that this process needs: until the claim is released, or the process has ended.
+
+    The system lets go of a lock when its process ends, however it ends, and a process id may be another's by then. The
+    mark has its name once it is locked, so that nobody meets one of a living process that is not.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._mark = folder / f"{NAME}-{os.getpid()}.lock"
+        fresh = self._mark.with_suffix(".new")
+        self._file = fresh.open("wb")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        fresh.rename(self._mark)
+
+    def release(self) -> None:
+        """The folder is not needed any more; the last one to say so removes it, if it is empty."""
+        self._mark.unlink(missing_ok=True)
+        self._file.close()
+        with suppress(OSError):
+            self._mark.parent.rmdir()
+
+
+def clear_left_behind() -> None:
+    """Remove this user's folders that processes of ours have marked of which none lives."""
+    for folder in (*Path(tempfile.gettempdir()).glob("pymp-*"), *SHARED.glob(f"{NAME}-*")):
+        with suppress(OSError):
+            marks = list(folder.glob(f"{NAME}-*.lock"))
+            if marks and folder.stat().st_uid == os.geteuid() and all(map(_is_free, marks)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_free(mark: Path) -> bool:
+    with mark.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
