@@ -65,6 +65,13 @@ def test_a_trace_is_json() -> None:
     assert json.loads(json.dumps(trace)) == trace
 
 
+def test_a_kind_of_time_that_is_new_has_a_place(tmp_path: Path) -> None:
+    trace = chrome_trace([{"replica": 0, "stage": 0, "spans": [*SPANS, ["thinking", -1, 7, 3.04, 3.05]]}])
+    assert [event["cat"] for event in trace["traceEvents"] if event["name"] == "thinking"] == ["other"]
+    draw(trace, tmp_path / "new.png")
+    assert _size(tmp_path / "new.png")[0] > 0
+
+
 def _size(path: Path) -> tuple[int, int]:
     header = path.read_bytes()[:24]
     assert header.startswith(b"\x89PNG")
