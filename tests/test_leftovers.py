@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 import time
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from bench.study.elsewhere import Call, Killed
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Temporary folders of the test's own."""
+    """Temporary folders of the test's own, but not for the server's socket: its path has to be short."""
+    get_temp_dir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(leftovers, "SHARED", tmp_path / "shm")
     for name in ("tmp", "shm"):
