@@ -218,6 +218,7 @@ def tuned(*words: str) -> list[str]:
     return [*BENCH, "tune", *SMALL, *TRACKED, *words]
 
 
+@pytest.mark.full
 def test_a_study_that_was_killed_goes_on(tmp_path: Path) -> None:
     """By force, in its first second and while agents train; the same command ends with two trials, none lost."""
     words = tuned("epochs=60", "tuning.pruning=false", "trials=2", "tuning.repeats=1")
