@@ -23,14 +23,18 @@ elsewhere.PRELOAD += ["bench.engine.baselines", "tests.pool", "torch._dynamo"]
 LONGEST = (
     "tune",
     "failures",
-    "sweep",
     "network",
-    "baselines",
-    "server",
-    "command_line",
+    "defaults",
+    "ui",
     "torchrun",
+    "tracking",
+    "baselines",
+    "house",
+    "predict",
     "trials",
+    "sweep",
     "equality",
+    "database",
 )
 """Files that take longest, first those. One of them begun at the end would leave all but one of the cores idle."""
 

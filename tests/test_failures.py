@@ -185,7 +185,13 @@ def _signalled(running: Command, number: signal.Signals, group: bool) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("number", "group"), [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGHUP, True)]
+    ("number", "group"),
+    [
+        (signal.SIGINT, True),
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.full),
+        (signal.SIGTERM, False),
+        pytest.param(signal.SIGHUP, True, marks=pytest.mark.full),
+    ],
 )
 def test_a_signal_ends_a_run_however_often_it_comes(
     number: signal.Signals, group: bool, uri: str, tmp_path: Path

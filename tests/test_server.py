@@ -18,6 +18,7 @@ from bench.__main__ import main
 from bench.study import ui, view
 from bench.study.shelf import Sweep
 from bench.study.tracking import TrackingError
+from bench.study.webserver import SETTINGS
 from tests.commands import await_that
 from tests.test_tracking import begun, client_of, run_of, runs_in, write_run
 from tests.tiny import config
@@ -41,7 +42,14 @@ class Server:
         words += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db", "--workers", "1"]
         words += ["--artifacts-destination", str(self.folder / "artifacts")]
         with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen(words, cwd=self.folder, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                words,
+                cwd=self.folder,
+                env={**os.environ, **SETTINGS},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         await_that(self._answers, (self.folder / "log").read_text)
 
     def _answers(self) -> bool:
