@@ -73,7 +73,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
-@pytest.mark.full
 def test_what_a_server_misses_is_delivered_later_once(
     server: Server,
     tmp_path: Path,
