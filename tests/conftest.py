@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -20,6 +21,8 @@ for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 # A process has one server to fork from, whoever starts it: the pool, or a command that a test runs in this process.
 elsewhere.PRELOAD += ["bench.engine.baselines", "tests.pool", "torch._dynamo"]
+# Whoever starts it first, and be it multiprocessing's own pool: a bare server's ranks import torch for seconds, each.
+multiprocessing.set_forkserver_preload(elsewhere.PRELOAD)
 LONGEST = (
     "tune",
     "failures",
