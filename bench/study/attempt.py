@@ -49,7 +49,7 @@ def attempt(
         prepared: the prepared data's file.
         standing: how it stands to the conditions of convergence, for the record.
         following: entered once the run's folder is this process's alone, and empty; left when the training has ended.
-        watch: as of :func:`launch`.
+        watch: called while the run trains, as :func:`launch` does.
 
     Raises:
         RunFailed: a rank failed.

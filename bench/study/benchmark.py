@@ -46,11 +46,11 @@ RATIOS = (
     ("minimal loop, compiled", "minimal loop"),
     ("one core", "one core, contiguous"),
 )
-"""Contenders to compare, beside FDG and the fastest of the pipelines."""
+"""Pairs of contenders whose speeds are compared, beside FDG and the fastest of the pipelines."""
 BEST = {how: f"the fastest {how}pipeline" for how in ("", PLAIN)}
-"""With this engine's messages, and with torch's own."""
+"""Names of the fastest pipelines: with this engine's messages, and with torch's own."""
 FOLLOWING_LIMIT = 0.005
-"""Of the training time, for all that this process does meanwhile."""
+"""The largest share of the training time that this process may take to follow the run meanwhile."""
 ASKED = {
     "one core / minimal loop": 0.98,
     "FDG, K=4 / one core: processor time": 1.1,
@@ -58,18 +58,19 @@ ASKED = {
     "FDG: locking fraction": 0.03,
     "FDG: following the run / training time": FOLLOWING_LIMIT,
 }
-"""Of a ResNet in either precision; processor time, locking and following are to be at most this, all else at least."""
+"""What is asked of a ResNet in either precision: processor time, locking and following are to be at most this, all else
+at least."""
 ASKED_IN = {
     "float32": {"FDG / one core": 1.95, "FDG / locked": 1.9, "FDG / DDP": 1.0}
     | {f"FDG / {best}": 1.35 for best in BEST.values()},
     "bfloat16": {"FDG / one core": 1.9, "FDG / locked": 1.85, "FDG / DDP": 1.0}
     | {f"FDG / {best}": 1.3 for best in BEST.values()},
 }
-"""Of a ResNet, more of it: in one precision."""
+"""The least that is asked of a ResNet's speed-ups besides, by precision."""
 PREDICTION_ASKED = 0.9, 1.1
-"""Of predicted over measured, whatever is trained."""
+"""The least and the most that predicted over measured speed may be, whatever is trained."""
 PREDICTION = "prediction"
-"""Takes its turn in every round, as a contender does."""
+"""The prediction's name among the contenders: it takes its turn in every round as they do."""
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -113,7 +114,7 @@ def report(
     config: RunConfig,
     machine: dict[str, Any],
 ) -> None:
-    """Print and write what was measured, of what ``config`` trains."""
+    """Print and write what was measured for the network that ``config`` trains."""
     import pandas
 
     kinds = [config.model.name] * (config.model.name != "resnet") + [config.precision] * (config.precision != "float32")
@@ -141,12 +142,12 @@ def asked_of(config: RunConfig, figure: str) -> float | None:
 
 
 def _series(taken: Sequence[Measurement | Prediction], name: str, field: str) -> list[float]:
-    """Of one contender, round by round."""
+    """One contender's values of a field, round by round."""
     return [getattr(one, field) for one in sorted(taken, key=lambda one: one.round) if one.contender == name]
 
 
 def _figures(measurements: Sequence[Measurement]) -> Iterator[tuple[str, str, Interval]]:
-    """Of what was measured: each figure, the name under which it is asked for, and its interval."""
+    """Yield each measured figure: its name, the name under which it is asked for, and its interval."""
 
     def series(name: str, field: str = "images_per_second") -> list[float]:
         return _series(measurements, name, field)
@@ -177,7 +178,7 @@ def _figures(measurements: Sequence[Measurement]) -> Iterator[tuple[str, str, In
 def _predicted(
     measurements: Sequence[Measurement], predictions: Sequence[Prediction]
 ) -> Iterator[tuple[str, Interval]]:
-    """How good the predictions are, that of each round over the measurement of the same one."""
+    """Yield how good the predictions are: that of each round over the measurement of the same one."""
 
     def compared(name: str, field: str) -> Interval:
         return ratio(_series(predictions, name, field), _series(measurements, name, field))

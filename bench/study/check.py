@@ -31,7 +31,7 @@ def check(config: RunConfig) -> Path | None:
 
 
 def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
-    """:func:`check` for each; data that several have in common is prepared and loaded once."""
+    """Hold each configuration against this machine as :func:`check` does; shared data is loaded once."""
     from bench.study.jobs import check_launcher
     from bench.task import sources
 
@@ -52,7 +52,11 @@ def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
 
 
 def _check_cuts(config: RunConfig, dataset: Dataset) -> None:
-    """Of the images into batches, and of the network into stages."""
+    """Check that the images fill a batch, and that the network has layers for all stages and cuts.
+
+    Raises:
+        ConfigError: there are too few of them.
+    """
     from bench.plan.partition import bounds
     from bench.task.data import check_batch_size
 
@@ -87,7 +91,7 @@ def check_seat(config: RunConfig) -> None:
 
 @contextmanager
 def made(*folders: tuple[str, str]) -> Iterator[list[Path]]:
-    """:func:`make_folder` for several keys and paths; nothing of it stays if the configuration is found wrong.
+    """Make several folders as :func:`make_folder` does; none stays if the configuration is found wrong.
 
     Raises:
         ConfigError: one cannot be made, or not be written.
@@ -107,7 +111,7 @@ def make_folder(key: str, path: str) -> Path:
     """Make a folder that something will be written to.
 
     Args:
-        key: that the user gave it by.
+        key: the key that the user gave the path by.
 
     Raises:
         ConfigError: it cannot be made, or not be written.
@@ -125,7 +129,7 @@ def make_folder(key: str, path: str) -> Path:
 
 
 def check_rounds(rounds: int) -> None:
-    """Of a benchmark.
+    """Check the number of rounds that a benchmark is to make.
 
     Raises:
         ConfigError: there would be none.

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 REPEAT = "seed"
 DELAY = ("staleness", "weights", "correction", "lr.staleness_power")
-"""Ways to meet staleness: without it, nothing is left of them."""
+"""Keys of staleness and of what meets it: without staleness, nothing is left of them."""
 NEUTRAL = {"correction.name": "none", "lr.staleness_power": 0.0}
-"""Of a run with staleness, what its canonical keys leave out because it does nothing."""
+"""Keys that change nothing in a run with staleness at these values; its canonical configuration leaves them out."""
 WAYS = (*DELAY, "stages", "replicas", "method", "microbatches", "averaging", "partition", "backend", "engine")
 LENGTH = ("lr", "epochs", "max_steps", "loss_limit")
-"""Work that does not change what an image takes."""
+"""Keys of the work that do not change the time that an image takes."""
 SPEED = "throughput/images_per_second"
 SINGLE, LOCKED = "single", "locked"
 """What a speed is compared with: one agent, and back-propagation through as many stages and replicas."""
@@ -52,7 +52,7 @@ def grouped(runs: Sequence[Run], key: Callable[[Run], str]) -> list[list[Run]]:
 
 
 def alike(groups: Sequence[list[Run]], work: Callable[[Run], str]) -> dict[str, list[list[Run]]]:
-    """The groups of each work."""
+    """Gather the groups that do the same work."""
     found: dict[str, list[list[Run]]] = {}
     for group in groups:
         found.setdefault(work(group[0]), []).append(group)
@@ -60,7 +60,7 @@ def alike(groups: Sequence[list[Run]], work: Callable[[Run], str]) -> dict[str, 
 
 
 def backpropagation(run: Run, groups: Sequence[list[Run]]) -> list[Run]:
-    """Of groups of its workload, that without staleness and of as many replicas; none if there is none.
+    """Find, among groups of the run's workload, that without staleness and of as many replicas; empty if there is none.
 
     Of several it is that of the same engine, then one that averages gradients, then one of the fewest stages.
     """
@@ -74,7 +74,7 @@ def backpropagation(run: Run, groups: Sequence[list[Run]]) -> list[Run]:
 
 
 def alike_batches(keys: Mapping[str, Any], replicas: int) -> tuple[int, int]:
-    """Sizes of a replica's batch in a run of so many replicas that one may be compared with, the first that there is.
+    """Sizes, in images, of a replica's batch in a run of so many replicas to compare with, the first choice first.
 
     They are as large as its own, or make as many images an update: either way an image is the same work.
     """
@@ -101,7 +101,7 @@ class Speeds:
         self._alike = alike(self.groups, lambda run: run.network)
 
     def over(self, baseline: str, members: Sequence[Run]) -> Against:
-        """Of runs that differ in their seed alone.
+        """Compare runs that differ in their seed alone with a baseline: the mean ratio of their speeds to its speeds.
 
         Args:
             baseline: ``single`` or ``locked``.
@@ -112,7 +112,7 @@ class Speeds:
         return Against(ratio(*zip(*speeds, strict=True)) if pairs else None, [other for _, other in pairs])
 
     def _counterpart(self, baseline: str, run: Run) -> list[Run]:
-        """The most like it of those that have the baseline's grid; none if it has that itself."""
+        """The group most like the run's among those with the baseline's grid; empty if the run has that grid itself."""
         stages, replicas = (1, 1) if baseline == SINGLE else (run.keys["stages"], run.keys["replicas"])
         wanted = {"method": "decoupled", "staleness": 0, "stages": stages, "replicas": replicas}
         if run.keys.items() >= wanted.items():
@@ -127,12 +127,12 @@ class Speeds:
 
 
 def _speed(run: Run) -> float:
-    """0 where it cannot be compared."""
+    """A run's images per second; 0 where they cannot be compared."""
     return run.number(SPEED) or 0.0 if run.timed else 0.0
 
 
 def _unlike(run: Run, other: Run) -> list[bool]:
-    """In what two runs differ that may differ, staleness apart; what matters most first."""
+    """Whether two runs differ in each of the keys that may differ, staleness apart; what matters most first."""
     names = ("averaging", *LENGTH, "partition", "backend")
     return [_part(run.keys, name) != _part(other.keys, name) for name in names]
 

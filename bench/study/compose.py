@@ -17,7 +17,7 @@ from bench.study.library import RUN, Primary
 from bench.study.record import flatten
 
 MOST_POINTS = 100_000
-"""Of a sweep: more are a slip of the hand. To compose so many takes minutes."""
+"""The most points that a sweep may have; more are a slip of the hand. To compose so many takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Point:
 
     config: RunConfig
     overrides: tuple[str, ...]
-    """That single it out."""
+    """The overrides that single the point out."""
     equivalents: tuple[tuple[str, ...], ...] = ()
-    """What singles out the points of the sweep that would do the very same."""
+    """The overrides of the sweep's other points that would do the very same."""
     own: Mapping[str, Any] = field(default_factory=dict)
     """Plain values of :attr:`Primary.own`, unchecked."""
 
@@ -43,7 +43,7 @@ def compose(overrides: Sequence[str], primary: Primary = RUN) -> RunConfig:
 
 
 def points(overrides: Sequence[str], multirun: bool, primary: Primary = RUN) -> list[Point]:
-    """Those of a sweep, or the one that it is without ``-m``. Raises as :func:`sweep` and :func:`single` do."""
+    """The points of a sweep, or the single one without ``-m``. Raises as :func:`sweep` and :func:`single` do."""
     return sweep(overrides, primary) if multirun else [single(overrides, primary)]
 
 
@@ -98,7 +98,11 @@ def sweep(overrides: Sequence[str], primary: Primary = RUN) -> list[Point]:
 
 
 def _check_number(swept: Sequence[Any], primary: Primary) -> None:
-    """Before any is spelt out."""
+    """Count a sweep's points before any is spelt out.
+
+    Raises:
+        ConfigError: there are too many.
+    """
     number = math.prod(size(override, primary) for override in swept)
     if number > MOST_POINTS:
         words = " ".join(override.input_line for override in swept)
@@ -107,7 +111,11 @@ def _check_number(swept: Sequence[Any], primary: Primary) -> None:
 
 
 def _check_one_sweep(first: Point, other: Point) -> None:
-    """How runs are started, followed and kept is a matter of the whole sweep."""
+    """Check that two points agree on how runs are started, followed and kept, which is a matter of the whole sweep.
+
+    Raises:
+        ConfigError: they do not.
+    """
     keys, others = (
         flatten({key: value for key, value in point.config.resolved().items() if key in WITHOUT_RESULT})
         for point in (first, other)

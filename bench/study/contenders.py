@@ -27,7 +27,7 @@ WORKLOAD = ("data=synthetic", "data.train_size=10240", "data.test_size=64", "epo
 """160 updates of 64 images of 32 x 32: to fill and drain two stages at staleness 2 costs about 1% of such an epoch.
 The first update of a looped pipeline costs as much as some, and half as many as here would make it 5% slower."""
 PLAIN = "plain "
-"""Before the names of pipelines whose stages and messages are torch's."""
+"""Prefix of the names of pipelines whose stages and messages are torch's."""
 CONTENDERS = {
     "one core": ("+contender=one_core", "max_steps=80"),
     "locked": ("+contender=locked", "max_steps=40"),
@@ -49,12 +49,12 @@ CONTENDERS = {
     "whole command": ("+contender=fdg", "max_steps=8"),
 }
 PREDICTED = ("one core", "locked", "FDG", "DDP", *(name for name in CONTENDERS if name.partition(",")[0] in PIPELINED))
-"""Runs with a core an agent, once each."""
+"""Contenders that are predicted: those that have a core for each agent, once each."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One contender in one round."""
+    """What one contender measured in one round."""
 
     round: int
     contender: str
@@ -94,7 +94,7 @@ def predict(number: int, configs: Mapping[str, RunConfig]) -> list[Prediction]:
 
 
 def measure(number: int, name: str, config: RunConfig, overrides: Sequence[str], place: Path) -> Measurement:
-    """One run of one contender."""
+    """Measure one contender by one run."""
     from bench.engine.minimal import minimal_loop
 
     check(config)
@@ -130,13 +130,13 @@ def measure(number: int, name: str, config: RunConfig, overrides: Sequence[str],
 
 
 def whole_command(overrides: Sequence[str], place: Path) -> None:
-    """What a user types, from the shell to MLflow's last artifact."""
+    """Run what a user types, from the shell to MLflow's last artifact."""
     command = [sys.executable, "-m", "bench", *overrides, "force=true"]
     subprocess.run(command, cwd=place, check=True, capture_output=True)
 
 
 def plain(config: RunConfig, place: Path) -> float:
-    """Images per second of a pipeline that is all torch's."""
+    """Train a pipeline that is all torch's; return its images per second."""
     from bench.engine.alone import cuts_of
 
     cuts = Call(cuts_of, config).result()
@@ -147,14 +147,14 @@ def plain(config: RunConfig, place: Path) -> float:
 
 
 def plain_stage(config: RunConfig, cuts: Sequence[int], rank: int, store: Path) -> float:
-    """What each process of it runs."""
+    """Train as one stage of such a pipeline, in a process of its own; return its images per second."""
     from bench.engine.plain import plain_pipeline
 
     return plain_pipeline(config, cuts, rank, store).images_per_second
 
 
 def ceiling(config: RunConfig) -> float:
-    """Images per second of the slowest stage if all compute at once, each on its core, and none sends or waits."""
+    """Measure the slowest stage's images per second where all compute at once, each on its core, without a message."""
     from bench.engine.alone import cuts_of, stage_alone
 
     cuts, together = Call(cuts_of, config).result(), server().Barrier(config.stages)

@@ -13,19 +13,19 @@ from typing import Any
 from bench.study import sqlite
 
 FILE_SECONDS = 10
-"""For which an SQLite file may be locked by another program."""
+"""Seconds for which another program may lock an SQLite file."""
 SERVER_SECONDS = 86_400
-"""For which a server's lock is waited for; each is held for moments."""
+"""Seconds for which a server's lock is waited for; each is held for moments."""
 LOCKS = {
     "postgresql": "SELECT pg_advisory_lock(hashtext('staleness-bench')) IS NOT NULL",
     "mysql": f"SELECT GET_LOCK('staleness-bench', {SERVER_SECONDS})",
     "mariadb": f"SELECT GET_LOCK('staleness-bench', {SERVER_SECONDS})",
 }
-"""What gives a session the lock that others wait for, by kind of server; it ends with the session."""
+"""The statement that gives a session, until it ends, the lock that others wait for; by kind of server."""
 
 
 class Database:
-    """Whatever is wrong with it, SQLAlchemy, Optuna and the system raise from here.
+    """A study's database. Whatever is wrong with it, SQLAlchemy, Optuna and the system raise from here.
 
     Args:
         place: the path or the URL of an SQLite file, or the URL of a server's database.
@@ -70,7 +70,7 @@ class Database:
             yield
 
     def storage(self) -> Any:
-        """Optuna's, made where it is missing; under :meth:`alone`."""
+        """Optuna's storage, made where it is missing; to be called under :meth:`alone`."""
         from optuna.storages import RDBStorage
 
         if self.file is None:
@@ -88,7 +88,7 @@ class Database:
         return sqlalchemy.make_url(self._place)
 
     def _engine(self) -> Any:
-        """One whose connections end with their use, and with them whatever lock they hold."""
+        """An SQLAlchemy engine whose connections end with their use, and with them whatever lock they hold."""
         import sqlalchemy
 
         return sqlalchemy.create_engine(self._url, poolclass=sqlalchemy.NullPool)

@@ -27,7 +27,7 @@ from bench.engine.leftovers import Claim, clear_left_behind
 from bench.study.signals import FROM_TERMINALS, Interrupted, is_interrupted
 
 PRELOAD = ["bench.study.orphan", "bench.engine.train", "bench.study.launch"]
-"""Imported once, by the server, in this order."""
+"""Modules that the server imports, once and in this order."""
 WATCH_SECONDS = 0.1
 INTERFACES = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 """Where ranks of one machine listen for each other: on loopback, and not on its network."""
@@ -36,7 +36,7 @@ UNKNOWN = 255
 
 
 _needed: list[Claim] = []
-"""To the end of this process."""
+"""Claims on this process's temporary folder, held to its end."""
 
 
 @functools.cache
@@ -105,7 +105,7 @@ class Call:
         self._name = f"{name} ({number})" if name else number
 
     def result(self, watch: Callable[[], None] | None = None) -> Any:
-        """What the function returns; what it raises is raised here. As :func:`results` of this one."""
+        """Return what the function returns and raise what it raises, as :func:`results` does for several calls."""
         return results([self], watch)[0]
 
     def take(self) -> Any:
@@ -135,7 +135,7 @@ class Call:
 
 
 def results(asked: Iterable[Call], watch: Callable[[], None] | None = None) -> list[Any]:
-    """What calls that wait for each other return, in their order.
+    """Wait for calls that wait for each other; return what their functions return, in the order of the calls.
 
     Args:
         asked: may start them one by one.

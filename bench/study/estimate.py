@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from bench.task.data import Dataset
 
 START_SECONDS = 8.0
-"""Of a run beyond its training and evaluation: to start processes and to write what it leaves."""
+"""Seconds that a run takes beyond its training and evaluation: to start processes and to write what it leaves."""
 FORWARD_SHARE = 1 / 3
-"""Of a forward pass in the time of forward and backward."""
+"""The forward pass's share of the seconds of forward and backward."""
 
 
 def estimate(configs: Sequence[RunConfig], prepared: Sequence[Path | None]) -> list[float]:

@@ -13,14 +13,14 @@ RUNS_A_PAGE = 1000
 
 
 class Experiment:
-    """Everything here may raise what MLflow raises."""
+    """The runs of one MLflow experiment. Every method may raise what MLflow raises."""
 
     def __init__(self, client: Any, name: str) -> None:
         self.client = client
         self._id = name
 
     def search(self, query: str) -> list[Any]:
-        """Runs, newest first."""
+        """The runs that a query of MLflow's finds, newest first."""
         runs: list[Any] = []
         token = None
         while token is not None or not runs:
@@ -32,7 +32,7 @@ class Experiment:
         return runs
 
     def create(self, name: str, tags: Mapping[str, str]) -> str:
-        """The id of a new run of this process, RUNNING."""
+        """Create a run of this process, RUNNING; return its id."""
         marks = {"process": own_name(), "heartbeat": heartbeat()}
         return str(self.client.create_run(self._id, tags={**tags, **marks}, run_name=name).info.run_id)
 
@@ -48,7 +48,7 @@ class Experiment:
             self.client.delete_tag(own, key)
 
     def send(self, run_id: str, content: Content) -> None:
-        """All that a run has in the end."""
+        """Send all that a run has in the end."""
         for first in range(0, len(content.metrics), METRICS_A_CALL):
             self.client.log_batch(run_id, metrics=content.metrics[first : first + METRICS_A_CALL])
         self.client.log_batch(run_id, tags=content.tags)
@@ -57,7 +57,7 @@ class Experiment:
             self.client.log_artifact(run_id, str(file))
 
     def beat(self, run_id: str) -> None:
-        """This process lives, and is at the run."""
+        """Say that this process lives, and is at the run."""
         self.client.set_tag(run_id, "heartbeat", heartbeat())
 
     def reap(self) -> None:

@@ -17,16 +17,16 @@ class Family:
 
     name: str
     title: str
-    """For people."""
+    """What the runs are called, for people."""
     runs: tuple[Any, ...]
-    """MLflow's, finished ones, newest first."""
+    """MLflow's finished runs, newest first."""
 
 
 def family_of(sweep: Sweep, runs: Sequence[Any]) -> Family:
     """The runs that a sweep asked for, by whichever sweep they were made: their parent is the first one's.
 
     Args:
-        runs: all of an experiment's, newest first.
+        runs: all runs of an experiment, newest first.
     """
     finished = _finished(runs)
     return Family(
@@ -38,8 +38,8 @@ def last_family(runs: Sequence[Any], sweeps: Sequence[Sweep]) -> Family:
     """The runs of the newest sweep that has any: of a ``runs_dir``, or else of the store; or else all single ones.
 
     Args:
-        runs: all of an experiment's, newest first.
-        sweeps: of a ``runs_dir``, newest first.
+        runs: all runs of an experiment, newest first.
+        sweeps: the sweeps of a ``runs_dir``, newest first.
     """
     families = [family_of(sweep, runs) for sweep in sweeps]
     finished = tuple(_finished(runs).values())

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SEARCHED = ("lr", "optimizer")
-"""Choices that are what a study finds, whatever it began with."""
+"""Groups whose choices a study finds, whatever it began with."""
 TUNED = "lr/tuned"
-"""In the user's folder of configurations: where the schedules that were found are kept."""
+"""The group, in the user's folder of configurations, that the schedules found are kept in."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +42,28 @@ class Finding:
 
     study: Study
     epochs: int
-    """Of a trial that ends by itself."""
+    """Epochs of a trial that ends by itself."""
     trials: list[FrozenTrial]
-    """By number; failed ones that were tried again are among them."""
+    """All trials by number, also failed ones that were tried again."""
     counted: list[FrozenTrial]
-    """Without these."""
+    """The trials without those that were tried again."""
     importances: dict[str, float]
-    """Of the parameters that every trial has, for the accuracy."""
+    """The share of the accuracy's variance that each parameter explains, by name, where every trial has it."""
     best: FrozenTrial | None
     run: RunConfig | None
-    """Of the best trial."""
+    """The configuration of the best trial; None if no trial has finished."""
     record: dict[str, Any]
-    """Of that run; empty if there is none."""
+    """The record of the best trial's run; empty if there is none."""
     accuracies: list[float]
-    """Of the best trial's settings with fresh seeds."""
+    """Final test accuracies of the best trial's settings with fresh seeds."""
     diverged: int
-    """Of the runs with these, without an accuracy."""
+    """The number of runs with fresh seeds that diverged, and so have no accuracy."""
     repeats: list[str]
-    """These runs' hashes."""
+    """Hashes of the runs with fresh seeds."""
 
     @property
     def budget(self) -> dict[str, int]:
-        """Trials by how they ended, the epochs of each, and those that were trained in all."""
+        """How many trials ended in each way, the epochs of a whole one, and the epochs trained in all."""
         states = Counter(trial.state.name for trial in self.counted)
         trained = sum(len(trial.intermediate_values) for trial in self.counted if trial.state.name == "PRUNED")
         trained += states["COMPLETE"] * self.epochs
@@ -81,7 +81,7 @@ class Finding:
 
 
 def find(search: Search) -> Finding:
-    """What a study that is over has found."""
+    """Gather what a study that is over has found."""
     best = search.trials.best()
     run = search.space.run(best.user_attrs["settings"]) if best else None
     record = known_record(folder_of(run)) if run else None

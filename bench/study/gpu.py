@@ -65,14 +65,14 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def gpu_name() -> str | None:
-    """Of the GPU that a run would use; None if there is none."""
+    """The name of the GPU that a run would use; None if there is none."""
     import torch
 
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
 
 
 def _measure(name: str, config: RunConfig, place: Path) -> float:
-    """Images per second of one contender."""
+    """Measure one contender; return its images per second."""
     from bench.engine.minimal import minimal_loop
 
     if name.startswith("minimal loop"):

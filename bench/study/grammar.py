@@ -18,13 +18,13 @@ SWEEPS = "a,b,c, choice(a,b), range(1,4) and glob(*)"
 NO_KEY = re.compile(r"[^\w$./@~+-]", re.ASCII)
 """A character that no key has."""
 REFUSED = re.compile(r"(?:token recognition error at: |.*\binput )'(.*?)'(?: expecting|$)", re.DOTALL)
-"""Hydra's parser, of what it cannot read."""
+"""Finds, in the message of Hydra's parser, the text that it cannot read."""
 ENDS_OF_LINES = {r"\n": "\n", r"\r": "\r"}
-"""As the parser shows them."""
+"""Ends of lines, by how the parser's message shows them."""
 
 
 def parse_overrides(lines: Sequence[str], primary: Primary) -> list[Any]:
-    """Hydra's ``Override`` of each, parsed one by one to tell which of them is wrong.
+    """Parse overrides into Hydra's ``Override`` objects, one by one to tell which of them is wrong.
 
     Raises:
         ConfigError: one of them is no override, or none that the suite has a use for.

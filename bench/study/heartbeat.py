@@ -24,7 +24,7 @@ class Heartbeat:
         self._is_beating = False
 
     def start(self) -> None:
-        """There is something to tell of; under ``TALKING``."""
+        """Beat from now on, as there is something to tell of; to be called under ``TALKING``."""
         if not self._is_beating:
             self._is_beating = True
             threading.Thread(target=self._run, name="heartbeat", daemon=True).start()

@@ -20,7 +20,7 @@ from bench.study.standing import Standing
 from bench.study.tracking import Tracker, TrackingError
 
 POLL_SECONDS = 1.0
-"""Between two looks at the cluster's jobs."""
+"""Seconds between two looks at the cluster's jobs."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Task:
     standing: Standing
     position: int
     total: int
-    """Which point of how many."""
+    """The number of points that ``position`` counts among."""
     kind: Literal["run", "trial", "repeat"] = "run"
-    """What a person calls it."""
+    """What people call a task of this kind."""
 
     @property
     def title(self) -> str:
-        """Its short name for people."""
+        """The task's short name for people."""
         return f"{self.kind} {self.position}/{self.total} {label(self.config)}"
 
 
@@ -54,10 +54,10 @@ class Jobs(Protocol):
 
 
 def jobs(launcher: Launcher, watch: Callable[[], None] | None = None) -> Jobs:
-    """The launcher that the configuration asks for.
+    """Make the launcher that the configuration asks for.
 
     Args:
-        watch: as of :func:`launch`; the jobs of a cluster are not watched.
+        watch: called while a run trains, as :func:`launch` does; the jobs of a cluster are not watched.
     """
     return InTurn(watch) if isinstance(launcher, Basic) else Cluster(launcher)
 
@@ -141,20 +141,20 @@ def _ending(task: Task, job: Any) -> Ending:
 
 @contextmanager
 def _followed(task: Task, tracker: Tracker) -> Iterator[None]:
-    """MLflow knows that the run has begun, and its progress is shown."""
+    """Tell MLflow that the run has begun, and show its progress meanwhile."""
     _start(tracker, task.config)
     with Progress(folder_of(task.config), task.title):
         yield
 
 
 def _start(tracker: Tracker, config: RunConfig) -> None:
-    """MLflow may be away by now; the run goes on, and is delivered later."""
+    """Tell MLflow that a run starts; if MLflow is away by now, the run goes on, and is delivered later."""
     with suppress(TrackingError):
         tracker.start(config)
 
 
 def _stop(tracker: Tracker, config: RunConfig) -> None:
-    """The end is wanted. A run that had its result by then has it in MLflow too."""
+    """Tell MLflow how a run was interrupted: a run that had its record by then is delivered, any other was killed."""
     folder = folder_of(config)
     with suppress(TrackingError, RecordError):
         if folder.record.exists():
@@ -164,7 +164,7 @@ def _stop(tracker: Tracker, config: RunConfig) -> None:
 
 
 def check_launcher(launcher: Launcher) -> None:
-    """Before anything is written.
+    """Check, before anything is written, that runs can be launched as configured.
 
     Raises:
         ConfigError: what it takes is not here.
@@ -178,7 +178,8 @@ def check_launcher(launcher: Launcher) -> None:
 
 
 def _submitit() -> Any:
-    """
+    """Import submitit.
+
     Raises:
         ConfigError: it is not installed.
     """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bench.task.cache import Stamp
 
 GRACE_SECONDS = 5.0
-"""For which a rank that lost a peer waits to be ended, so that the peer's own failure is seen first."""
+"""Seconds for which a rank that lost a peer waits to be ended, so that the peer's own failure is seen first."""
 
 
 class RunFailed(RuntimeError):
@@ -51,7 +51,7 @@ class Start(NamedTuple):
     store: Path | None = None
     """A file by which the ranks find each other."""
     stamp: Stamp | None = None
-    """Of the data's file, where that was checked for them."""
+    """The stamp of the data's file, where that was checked for the ranks."""
 
 
 class Pruned(RuntimeError):
@@ -194,7 +194,7 @@ def _trained(job: Job, start: Start) -> str | None:
 
 
 def _file_of(state: dict[str, Tensor]) -> bytes:
-    """What ``torch.load`` reads; torch itself would tell a full disk in words of its own."""
+    """The bytes that ``torch.load`` reads; torch itself would tell a full disk in words of its own."""
     import torch
 
     file = io.BytesIO()

@@ -11,24 +11,24 @@ import bench
 from bench.config import ConfigError
 
 CONF = Path(bench.__file__).parent / "conf"
-"""Of a checkout, a link to the folder beside the package."""
+"""The suite's folder of configurations; in a checkout, a link to the folder beside the package."""
 USERS = Path("conf")
-"""The user's folder, where none is named."""
+"""The user's folder of configurations, where none is named."""
 
 
 @dataclass(frozen=True)
 class Primary:
-    """What a verb composes from."""
+    """The file that a verb composes from, and where its choices lie."""
 
     file: str
-    """Of the suite's folder."""
+    """The file's name in the suite's folder, without its ending."""
     own: tuple[str, ...] = ()
-    """Its top-level keys that are not a run's."""
+    """The file's top-level keys that are not a run's."""
     folder: Path | None = None
-    """The user's, which adds choices, experiments and presets."""
+    """The user's folder of configurations, which adds choices, experiments and presets."""
 
     def beside(self, named: str | None) -> Primary:
-        """This, with the user's folder: the one that ``--config-dir`` names, or ``conf`` of the folder we are in.
+        """Add the user's folder: the one that ``--config-dir`` names, or ``conf`` of the folder we are in.
 
         Raises:
             ConfigError: there is no folder of that name.
@@ -43,7 +43,7 @@ class Primary:
 
     @property
     def places(self) -> Iterator[Path]:
-        """Folders, in the order in which a choice is looked for."""
+        """The folders that a choice is looked for in, in that order."""
         yield CONF
         if self.folder:
             yield self.folder
@@ -54,7 +54,7 @@ class Primary:
 
     @property
     def words(self) -> list[str]:
-        """What another command finds the user's folder by, wherever it is started."""
+        """The command-line words by which another command finds the user's folder, wherever it is started."""
         return ["--config-dir", str(self.folder)] if self.folder else []
 
     def check_choice(self, group: str, choice: str) -> None:

@@ -26,17 +26,18 @@ NAME = "staleness-bench-{process}-{end}"
 DEVICE = "line"
 """The network device at either end."""
 ADDRESSES = ("198.18.0.1", "198.18.0.2")
-"""Set aside for measuring networks (RFC 2544)."""
+"""The hosts' addresses, of those set aside for measuring networks (RFC 2544)."""
 PORT = 29400
 BURST_SECONDS, LEAST_BURST, QUEUE = 0.001, 16384, "400ms"
-"""What the token bucket lets pass at once: seconds of the rate, and bytes."""
+"""What the token bucket lets pass at once, in seconds of the rate and at least in bytes; and a packet's longest
+wait."""
 MOST_SEGMENT, OF_BURST = 65536, 0.9
-"""Bytes that TCP hands over at once, at most, and of a burst, with room for headers. The bucket would cut up a larger
-segment, and each packet of it, with a timer of its own, takes from the cores that compute: at 100 Mbit/s both ways a
-quarter of them (two cores, Zen 4), and so 5%."""
+"""What TCP hands over at once, at most: in bytes, and as a share of a burst, with room for headers. The bucket would
+cut up a larger segment, and each packet of it, with a timer of its own, takes from the cores that compute: at 100
+Mbit/s both ways a quarter of them (two cores, Zen 4), and so 5%."""
 PAYLOAD = 1448 / (1514 + 66 / 2)
-"""Of the rate, a message's own bytes: of each 1,514 of a segment, and each two segments have an acknowledgement, for
-which the messages of the other way have to leave room."""
+"""The share of the rate that is a message's own bytes: 1,448 of each 1,514 of a segment, and each two segments have an
+acknowledgement, for which the messages of the other way have to leave room."""
 TRIAL_SECONDS = 0.5
 NEEDS = "network: needs ip, tc (iproute2) and unshare (util-linux) and the right to make network namespaces (root)"
 
@@ -66,7 +67,7 @@ class Link:
             _do(f"tc -n {name} qdisc replace dev {DEVICE} root {bucket}")
 
     def congestion_control(self) -> str:
-        """TCP's, which the namespaces have from the machine."""
+        """The name of TCP's congestion control, which the namespaces have from the machine."""
         return _do(f"ip netns exec {self.names[0]} cat /proc/sys/net/ipv4/tcp_congestion_control").strip()
 
     def measured(self, megabits: float) -> float:
@@ -75,7 +76,7 @@ class Link:
         return fmean(self._transfer(end, count) for end in (0, 1))
 
     def processes(self) -> list[int]:
-        """Living processes of the namespaces."""
+        """Ids of the living processes of the namespaces."""
         return _processes(self.names)
 
     def _transfer(self, receiver: int, count: int) -> float:
@@ -166,7 +167,7 @@ def _exists(name: str) -> bool:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Signals that ask for the end wait; the commands that are started meanwhile inherit that."""
+    """Hold back signals that ask for the end; the commands that are started meanwhile inherit that."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
@@ -175,7 +176,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _do(command: str) -> str:
-    """Run a command; what it says.
+    """Run a command; return what it says.
 
     Raises:
         CalledProcessError: it failed; its ``stderr`` says why.

@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Links:
-    """Between stages and between replicas, and what a message costs the cores at its ends."""
+    """The links between stages and between replicas, and what a message costs the cores at its ends."""
 
     stages: Link
     replicas: Link
     send: Pace = FREE
-    """Of the end that hands over."""
+    """What a message costs the agent that hands it over."""
     receive: Pace = FREE
-    """Of the end that takes: nothing where messages lie in memory that both share."""
+    """What a message costs the agent that takes it: nothing where messages lie in memory that both share."""
     averaging: Pace = FREE
-    """Of each replica."""
+    """What averaging a message costs each replica."""
 
 
 def neighbours() -> Links:
-    """Of agents on this machine: two of them exchange messages for a second."""
+    """Measure the links of agents on this machine: two of them exchange messages for a second."""
     paces = _paces()
     handing, among = paces.handing, paces.replicas
     # What cannot be told from nothing is nothing.
@@ -49,7 +49,8 @@ def neighbours() -> Links:
 
 
 def across(bandwidth: float) -> Links:
-    """Of agents on two hosts that this machine plays, over a line of so many bytes a second, which costs nothing else.
+    """Measure the links of agents on two hosts that this machine plays; the line lets ``bandwidth`` bytes a second pass
+    and costs nothing else.
 
     To send and to receive by TCP keeps its cores busy, and to wake who waits takes a time, as measured now.
     """
@@ -68,7 +69,7 @@ def _paces() -> Paces:
 
 
 def _exchange(rank: int, store: Path) -> Paces:
-    """What each of two processes runs."""
+    """Exchange messages as one of two processes; return what they cost."""
     import torch
     from torch.distributed import FileStore
 
@@ -82,7 +83,7 @@ def _exchange(rank: int, store: Path) -> Paces:
 
 
 def network_link(gigabits: float | None, microseconds: float | None) -> Links | None:
-    """The link that was asked for; None: that of this machine.
+    """The link that the user describes; None where that of this machine is meant.
 
     Raises:
         ConfigError: a number makes no sense.
@@ -98,7 +99,7 @@ def network_link(gigabits: float | None, microseconds: float | None) -> Links | 
 
 
 def server() -> ForkServerContext:
-    """What the measuring processes are forked from."""
+    """The fork server that the measuring processes come from."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOAD, "bench.engine.measured", "bench.engine.pace"])
     return context

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def layers_of(config: RunConfig, prepared: Path | None, how: str) -> list[Layer]:
-    """Of the whole network, with ``measured`` or ``counted`` costs."""
+    """The layers of the whole network, with ``measured`` or ``counted`` costs."""
     server()
     layers: list[Layer] = Call(_layers, config, prepared, how).result()
     return layers
@@ -28,7 +28,7 @@ def layers_of(config: RunConfig, prepared: Path | None, how: str) -> list[Layer]
 def measure(
     config: RunConfig, prepared: Path | None, layers: list[Layer], spans: Sequence[tuple[int, int]], together: int
 ) -> dict[int, Speed]:
-    """Of agents that compute alone, and of so many at the same time, each with one of the spans."""
+    """Measure the speed of agents by how many compute at once, alone and ``together``, each with one of the spans."""
     from bench.engine.speed import joined, mean
 
     meeting = server().Barrier(together)
@@ -60,7 +60,7 @@ def _speeds(
     pieces: int,
     together: Barrier,
 ) -> list[Speed | None]:
-    """What each of these processes runs: those with the pieces alone, one after the other, then all."""
+    """Measure in one of these processes: first those with the pieces alone, one after the other, then all at once."""
     from bench.engine.measured import Measured
     from bench.task import sources
 
