@@ -13,7 +13,8 @@ from torch import nn
 from torch.distributed import Store
 
 from bench import config
-from bench.engine.averaging import Gossip
+from bench.config import Gossip
+from bench.engine.averaging import WeightMixing
 from bench.engine.meter import Meter
 from bench.engine.numerics import Numerics
 from bench.engine.optimizer import FlatOptimizer
@@ -70,10 +71,10 @@ def mixed_by_the_oracle(graph: Graph, replicas: int) -> NDArray[np.float64]:
 
 def mix(store: Store, run: config.RunConfig) -> list[NDArray[np.float64]]:
     """One replica of the distributed engine that only mixes: its weights after each round."""
-    assert isinstance(run.averaging, config.Gossip)
+    assert isinstance(run.averaging, Gossip)
     with joined(run, store) as world:
         weights = Weights(Point(world.replica), 1)
-        gossip = Gossip(world, run.averaging, weights, FlatOptimizer(run.optimizer, weights.current), Meter(CPU))
+        gossip = WeightMixing(world, run.averaging, weights, FlatOptimizer(run.optimizer, weights.current), Meter(CPU))
         rounds = [weights.current.numpy().copy()]
         for _ in range(ROUNDS):
             gossip.begin(0.5)

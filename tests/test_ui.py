@@ -28,6 +28,7 @@ from bench.study import ui, view
 from bench.study.compose import compose
 from bench.study.family import Family, family_of, last_family
 from bench.study.shelf import SWEEPS, Sweep, read_sweeps
+from bench.study.ui import ui_command, where
 from bench.study.webserver import ServerError, serving
 from tests.commands import BENCH, Command, await_that, command, processes
 from tests.test_tracking import begun, client_of, write_run
@@ -158,18 +159,18 @@ def test_as_many_runs_as_a_view_may_have_fit_into_a_tag() -> None:
 )
 def test_the_command_finds_the_same_runs(words: list[str], expected: str) -> None:
     asked = compose(words)
-    assert ui.command(asked) == expected
+    assert ui_command(asked) == expected
     again = compose(shlex.split(expected)[4:])
     assert (again.runs_dir, again.tracking) == (asked.runs_dir, asked.tracking)
 
 
 def test_a_sweep_ends_with_the_address_of_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where that is MLflow's own variable's; without its password."""
-    assert ui.where(compose([])) == "python -m bench ui"
+    assert where(compose([])) == "python -m bench ui"
     given = compose(["tracking.uri=http://h:5000"])
-    assert ui.where(given) == "python -m bench ui tracking.uri=http://h:5000, at http://h:5000"
+    assert where(given) == "python -m bench ui tracking.uri=http://h:5000, at http://h:5000"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:secret@h")
-    assert ui.where(compose([])) == "python -m bench ui, at https://user:***@h"
+    assert where(compose([])) == "python -m bench ui, at https://user:***@h"
 
 
 @pytest.mark.parametrize(

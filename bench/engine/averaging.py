@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bench import config
+from bench.config import Averaging, Gossip
 from bench.engine.meter import Meter
 from bench.engine.optimizer import FlatOptimizer
 from bench.engine.weights import Weights
@@ -20,7 +20,7 @@ from bench.engine.world import World, peers_expected
 from bench.plan.grid import mixing_matrix, neighbours
 
 
-class Averaging(Protocol):
+class Agreement(Protocol):
     """One stage's update, in two halves."""
 
     copies: int
@@ -68,15 +68,13 @@ class GradientAveraging:
         return self._weights.current
 
 
-class Gossip:
+class WeightMixing:
     """Step alone, then mix the weights with the neighbours' on a graph (adapt, then combine; Lian et al. 2017).
 
     With replicas s, steps ``d_s`` and the mixing matrix M: ``w_s <- sum_r M[s, r] (w_r + d_r)``, by increasing r.
     """
 
-    def __init__(
-        self, world: World, graph: config.Gossip, weights: Weights, optimizer: FlatOptimizer, meter: Meter
-    ) -> None:
+    def __init__(self, world: World, graph: Gossip, weights: Weights, optimizer: FlatOptimizer, meter: Meter) -> None:
         self._world, self._weights, self._optimizer, self._meter = world, weights, optimizer, meter
         replicas, replica = world.grid.replicas, world.replica
         row = mixing_matrix(graph.graph, replicas)[replica]
@@ -127,12 +125,10 @@ class Gossip:
         return [dist.isend(self._outgoing, peer, group), dist.irecv(buffer, peer, group)]
 
 
-def averaging(
-    choice: config.Averaging, world: World, weights: Weights, optimizer: FlatOptimizer, meter: Meter
-) -> Averaging:
+def averaging(choice: Averaging, world: World, weights: Weights, optimizer: FlatOptimizer, meter: Meter) -> Agreement:
     """The configured way to agree; one replica has nobody to agree with."""
-    if isinstance(choice, config.Gossip) and world.grid.replicas > 1:
-        return Gossip(world, choice, weights, optimizer, meter)
+    if isinstance(choice, Gossip) and world.grid.replicas > 1:
+        return WeightMixing(world, choice, weights, optimizer, meter)
     return GradientAveraging(world, weights, optimizer, meter)
 
 

@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
-from bench import config
+from bench.config import SGD, AdamW, Optimizer
 
 
-def build(optimizer: config.Optimizer, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+def build(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     """The configured optimizer; its learning rate is set at every step."""
     match optimizer:
-        case config.SGD(momentum=momentum, weight_decay=weight_decay, nesterov=nesterov):
+        case SGD(momentum=momentum, weight_decay=weight_decay, nesterov=nesterov):
             return torch.optim.SGD(
                 parameters, lr=0.0, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, foreach=False
             )
-        case config.AdamW(betas=(beta1, beta2), eps=eps, weight_decay=weight_decay):
+        case AdamW(betas=(beta1, beta2), eps=eps, weight_decay=weight_decay):
             return torch.optim.AdamW(
                 parameters, lr=0.0, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, foreach=False
             )
@@ -38,19 +38,19 @@ class FlatOptimizer:
     one place, and imports torch's compiler for seconds.
     """
 
-    def __init__(self, optimizer: config.Optimizer, like: Tensor) -> None:
+    def __init__(self, optimizer: Optimizer, like: Tensor) -> None:
         self._optimizer = optimizer
         self._momentum: list[Tensor | None] = [None]
-        self._moments = [torch.zeros_like(like) for _ in range(2 if isinstance(optimizer, config.AdamW) else 0)]
+        self._moments = [torch.zeros_like(like) for _ in range(2 if isinstance(optimizer, AdamW) else 0)]
         self._steps = torch.tensor(0.0)
 
     @property
     def states(self) -> int:
         """Numbers that it keeps for each weight from its first update on."""
         match self._optimizer:
-            case config.SGD(momentum=momentum):
+            case SGD(momentum=momentum):
                 return 1 if momentum else 0
-            case config.AdamW():
+            case AdamW():
                 return 2
 
     @property
@@ -63,9 +63,9 @@ class FlatOptimizer:
         """Numbers that torch's step makes for each weight, for as long as it runs: the gradient with its decay and with
         Nesterov's look ahead, or AdamW's denominator and what that is made of."""
         match self._optimizer:
-            case config.SGD(weight_decay=weight_decay, nesterov=nesterov):
+            case SGD(weight_decay=weight_decay, nesterov=nesterov):
                 return (1 if weight_decay else 0) + (1 if nesterov else 0)
-            case config.AdamW():
+            case AdamW():
                 return 2
 
     @property
@@ -76,7 +76,7 @@ class FlatOptimizer:
     def step(self, weights: Tensor, gradient: Tensor, rate: float) -> None:
         """Update ``weights`` [parameters] in place by ``gradient`` [parameters]."""
         match self._optimizer:
-            case config.SGD(momentum=momentum, weight_decay=weight_decay, nesterov=nesterov):
+            case SGD(momentum=momentum, weight_decay=weight_decay, nesterov=nesterov):
                 sgd(
                     [weights],
                     [gradient],
@@ -90,7 +90,7 @@ class FlatOptimizer:
                     nesterov=nesterov,
                     maximize=False,
                 )
-            case config.AdamW(betas=(beta1, beta2), eps=eps, weight_decay=weight_decay):
+            case AdamW(betas=(beta1, beta2), eps=eps, weight_decay=weight_decay):
                 first, second = self._moments
                 adamw(
                     [weights],

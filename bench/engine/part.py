@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bench import config
+from bench.config import Optimizer
 from bench.engine import optimizer
 from bench.task.tensors import Tensors
 
@@ -22,7 +22,7 @@ Pullback = Callable[[Gradients | None], tuple[Gradients, Gradients]]
 class Part:
     """Stage k of one replica: its weights, and the gradients that wait for their tick."""
 
-    def __init__(self, module: nn.Module, choice: config.Optimizer) -> None:
+    def __init__(self, module: nn.Module, choice: Optimizer) -> None:
         self.module = module.train()
         self.parameters: dict[str, nn.Parameter] = dict(module.named_parameters())
         self.optimizer = optimizer.build(choice, list(self.parameters.values()))

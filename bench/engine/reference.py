@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import config
-from bench.config import RunConfig
+from bench.config import Gossip, RunConfig, WeightPrediction
 from bench.engine.meter import Meter
 from bench.engine.method import Ages, Evaluation, Stretch
 from bench.engine.numerics import Numerics, seed_stage
@@ -48,7 +47,7 @@ class Reference:
         self._last = run.stages - 1
         self._shrinkage = shrinkage(run.correction, run.staleness)
         self._losses: list[Tensor] = []
-        gossips = isinstance(run.averaging, config.Gossip) and run.replicas > 1
+        gossips = isinstance(run.averaging, Gossip) and run.replicas > 1
         self._mixing = mixing_matrix(run.averaging.graph, run.replicas).tolist() if gossips else None  # type: ignore[union-attr]
 
     # ------------------------------------------------------------------------------------------------------- training
@@ -98,7 +97,7 @@ class Reference:
 
         One step for each update between the two: those of earlier batches whose backward is due in this tick or later.
         """
-        if not isinstance(self._run.correction, config.WeightPrediction):
+        if not isinstance(self._run.correction, WeightPrediction):
             return 0.0
         first = self._clock.first_backward(k)
         steps = sum(first + earlier >= tick for earlier in range(batch))

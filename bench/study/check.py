@@ -32,7 +32,6 @@ def check(config: RunConfig) -> Path | None:
 
 def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
     """Hold each configuration against this machine as :func:`check` does; shared data is loaded once."""
-    from bench.study.jobs import check_launcher
     from bench.task import sources
 
     known: dict[str, tuple[Path | None, Dataset]] = {}
@@ -40,7 +39,6 @@ def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
     for config in configs:
         require(verdict(config.lr), config)
         _check_devices(config)
-        check_launcher(config.launcher)
         data = repr(config.data)
         if data not in known:
             prepared = sources.prepare(config.data)

@@ -10,6 +10,7 @@ from bench.study.check import check_all
 from bench.study.compose import Point
 from bench.study.elsewhere import Call, warm_up
 from bench.study.estimate import estimate
+from bench.study.jobs import check_launcher
 from bench.study.shelf import known_record
 
 
@@ -19,6 +20,7 @@ def preview(points: Sequence[Point]) -> int:
     Raises:
         ConfigError: a configuration is wrong.
     """
+    check_launcher(points[0].config.launcher)
     warm_up()
     configs = [point.config for point in points]
     seconds: list[float] = Call(estimate, configs, Call(check_all, configs).result()).result()

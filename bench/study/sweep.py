@@ -10,12 +10,11 @@ from typing import Any
 
 from bench.config import ConfigError, MLflow, RunConfig
 from bench.engine.seat import torchrun_seat
-from bench.study import ui
 from bench.study.attempt import folder_of
 from bench.study.check import check_all, check_seat, made
 from bench.study.compose import Point
 from bench.study.elsewhere import Call, warm_up
-from bench.study.jobs import Task
+from bench.study.jobs import Task, check_launcher
 from bench.study.launch import RunFailed, imports, launch, under_torchrun
 from bench.study.runner import Runner
 from bench.study.runs import Run, read_run
@@ -24,6 +23,7 @@ from bench.study.standing import standings, warning
 from bench.study.table import summary
 from bench.study.tables import accuracy_table, shown, throughput_table
 from bench.study.tracking import Tracker, tracker
+from bench.study.ui import where
 
 
 def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
@@ -43,6 +43,7 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
     if not here:
         warm_up(imports(configs))
         follower.prepare()
+    check_launcher(first.launcher)
     prepared = _ask(here, check_all, configs)
     seat = torchrun_seat()
     if seat is not None and seat.rank > 0:
@@ -112,7 +113,7 @@ class _Running:
                 print(_over_repeats(runs))
         print(f"\nrecords and timelines: {Path(self._first.runs_dir)}/<hash>/")
         if isinstance(self._first.tracking, MLflow):
-            print(f"compare the runs:      {ui.where(self._first)}")
+            print(f"compare the runs:      {where(self._first)}")
         self._runner.print_failures(self._first.runs_dir)
 
 

@@ -63,10 +63,10 @@ def where(config: RunConfig) -> str:
     """Where a sweep's runs are compared, for people: the command, and the server's address where that is by itself."""
     assert isinstance(config.tracking, MLflow)
     server = f", at {config.tracking.uri}" if is_server(config.tracking.uri) else ""
-    return masked(f"{command(config)}{server}")
+    return masked(f"{ui_command(config)}{server}")
 
 
-def command(config: RunConfig) -> str:
+def ui_command(config: RunConfig) -> str:
     """What a user types to compare a run with the others of its sweep."""
     own, usual = flatten(config.resolved()), flatten(compose([]).resolved())
     words = [_override(key, own[key]) for key in SETTLED if key in own and own[key] != usual.get(key)]

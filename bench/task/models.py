@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from torch import nn
 
-from bench import config
-from bench.config import ConfigError
+from bench.config import MLP, VGG, ConfigError, Model, ResNet, Torchvision, ViT, WideResNet
 from bench.task.blocks import (
     Attention,
     Beside,
@@ -35,7 +34,7 @@ VGG_GROUPS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19:
 VGG_WIDTHS = (64, 128, 256, 512, 512)
 
 
-def build(model: config.Model, image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+def build(model: Model, image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """The network that ``model`` names, initialised from torch's default generator.
 
     Args:
@@ -47,24 +46,24 @@ def build(model: config.Model, image_shape: tuple[int, int, int], classes: int) 
     return nn.Sequential(*entries(model, image_shape, classes))
 
 
-def entries(model: config.Model, image_shape: tuple[int, int, int], classes: int) -> Iterable[nn.Module]:
+def entries(model: Model, image_shape: tuple[int, int, int], classes: int) -> Iterable[nn.Module]:
     """Its layers, as :func:`build` takes them; each is made when it is asked for."""
     match model:
-        case config.ResNet():
+        case ResNet():
             return _resnet(model, image_shape[0], classes)
-        case config.WideResNet():
+        case WideResNet():
             return _wide_resnet(model, image_shape[0], classes)
-        case config.VGG():
+        case VGG():
             return _vgg(model, image_shape, classes)
-        case config.MLP():
+        case MLP():
             return _mlp(model, image_shape, classes)
-        case config.ViT():
+        case ViT():
             return _vit(model, image_shape, classes)
-        case config.Torchvision():
+        case Torchvision():
             return torchvision_entries(model.architecture, image_shape, classes)
 
 
-def _resnet(model: config.ResNet, channels: int, classes: int) -> Iterator[nn.Module]:
+def _resnet(model: ResNet, channels: int, classes: int) -> Iterator[nn.Module]:
     inputs = model.width
     yield _convolution_entry(channels, inputs)
     for outputs in (model.width, 2 * model.width, 4 * model.width):
@@ -78,7 +77,7 @@ def _resnet(model: config.ResNet, channels: int, classes: int) -> Iterator[nn.Mo
     yield nn.Sequential(*_head(inputs, classes))
 
 
-def _wide_resnet(model: config.WideResNet, channels: int, classes: int) -> Iterator[nn.Module]:
+def _wide_resnet(model: WideResNet, channels: int, classes: int) -> Iterator[nn.Module]:
     inputs = 16
     yield convolution(channels, inputs, 3)
     for group, width in enumerate((16, 32, 64)):
@@ -96,7 +95,7 @@ def _wide_resnet(model: config.WideResNet, channels: int, classes: int) -> Itera
     yield nn.Sequential(*norm_and_relu(inputs), *_head(inputs, classes))
 
 
-def _vgg(model: config.VGG, image_shape: tuple[int, int, int], classes: int) -> Iterator[nn.Module]:
+def _vgg(model: VGG, image_shape: tuple[int, int, int], classes: int) -> Iterator[nn.Module]:
     inputs, side = image_shape[0], min(image_shape[1:])
     for convolutions, outputs in zip(VGG_GROUPS[model.depth], VGG_WIDTHS, strict=True):
         for number in range(convolutions):
@@ -109,7 +108,7 @@ def _vgg(model: config.VGG, image_shape: tuple[int, int, int], classes: int) -> 
     yield nn.Sequential(*_head(inputs, classes))
 
 
-def _mlp(model: config.MLP, image_shape: tuple[int, int, int], classes: int) -> Iterator[nn.Module]:
+def _mlp(model: MLP, image_shape: tuple[int, int, int], classes: int) -> Iterator[nn.Module]:
     channels, height, width = image_shape
     yield nn.Sequential(nn.Flatten(), linear(channels * height * width, model.hidden, 2), nn.ReLU(inplace=True))
     for _ in range(model.layers - 1):
@@ -117,7 +116,7 @@ def _mlp(model: config.MLP, image_shape: tuple[int, int, int], classes: int) -> 
     yield linear(model.hidden, classes)
 
 
-def _vit(model: config.ViT, image_shape: tuple[int, int, int], classes: int) -> Iterator[nn.Module]:
+def _vit(model: ViT, image_shape: tuple[int, int, int], classes: int) -> Iterator[nn.Module]:
     channels, height, width = image_shape
     for side in (height, width):
         if side % model.patch:
