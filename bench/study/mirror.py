@@ -17,8 +17,8 @@ from bench.study.shelf import Sweep
 PARAMETER_LENGTH = 500
 TAG_LENGTH = 5000
 OF_AN_EPOCH = {"throughput/images_per_second": "epoch/images_per_second"}
-"""What an epoch has of its own, under the name that the record has for the whole run, and its name in MLflow's charts:
-of one name, MLflow's tables show the latest value alone."""
+"""Figures that an epoch has of its own: their names in the record, where they are the whole run's, and in MLflow's
+charts. Of one name, MLflow's tables show the latest value alone."""
 
 
 def name(config: RunConfig) -> str:
@@ -40,7 +40,7 @@ def host() -> str:
 
 
 def tags(config: RunConfig) -> dict[str, str]:
-    """Of a point's run."""
+    """The tags of a point's run."""
     keys = config.canonical()
     names = ("method", "stages", "replicas", "staleness", "weights", "engine", "seed")
     own = {key: str(keys[key]) for key in names}
@@ -48,7 +48,7 @@ def tags(config: RunConfig) -> dict[str, str]:
 
 
 def parent_tags(sweep: Sweep) -> dict[str, str]:
-    """Of a sweep's run."""
+    """The tags of a sweep's run."""
     overrides = " ".join(sweep.overrides)[:TAG_LENGTH]
     own = {"sweep": sweep.name, "overrides": overrides}
     own |= {"study": sweep.study} if sweep.study else {"points": str(len(sweep.points))}
@@ -77,14 +77,14 @@ class Content(NamedTuple):
 
 
 def content(record: dict[str, Any], folder: RunFolder) -> Content:
-    """What a run's folder holds for MLflow."""
+    """Gather what a run's folder holds for MLflow."""
     files = [folder.record, folder.events_file, folder.timeline, folder.picture, folder.model]
     there = [file for file in files if file.exists()]
     return Content(metrics(record, folder), _result_tags(record), _inputs(record), there)
 
 
 def _result_tags(record: dict[str, Any]) -> list[Any]:
-    """What is known when a run has ended."""
+    """The tags that are known when a run has ended."""
     from mlflow.entities import RunTag
 
     found = {f"environment.{key}": _text(value) for key, value in record["environment"].items()}
@@ -95,7 +95,7 @@ def _result_tags(record: dict[str, Any]) -> list[Any]:
 def metrics(record: dict[str, Any], folder: RunFolder) -> list[Any]:
     """Every number that a run has, with its time and step (updates). The latest of each name is the record's.
 
-    Where the record has null for what epochs have told of, that is NaN: the run has no such number in the end.
+    A number that epochs have and the record has as null is NaN here: the run has no such number in the end.
     """
     from mlflow.entities import Metric
 
@@ -122,7 +122,7 @@ def metrics(record: dict[str, Any], folder: RunFolder) -> list[Any]:
 
 
 def _times(folder: RunFolder) -> dict[int, int]:
-    """When each epoch ended, milliseconds; without those behind a line of the log that cannot be read."""
+    """When each epoch ended, in milliseconds of Unix time; no line of the log counts behind one that cannot be read."""
     times: dict[int, int] = {}
     with contextlib.suppress(ValueError, KeyError, TypeError):
         for event in folder.events():
@@ -132,7 +132,7 @@ def _times(folder: RunFolder) -> dict[int, int]:
 
 
 def _inputs(record: dict[str, Any]) -> list[Any]:
-    """The data set that a run trained on."""
+    """MLflow's entities for the data set that a run trained on."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     data = record["data"]
@@ -148,7 +148,7 @@ def _inputs(record: dict[str, Any]) -> list[Any]:
 
 
 def milliseconds(time: str) -> int:
-    """Unix time of one in ISO 8601."""
+    """The Unix time of a time in ISO 8601, in milliseconds."""
     return int(datetime.fromisoformat(time).timestamp() * 1000)
 
 

@@ -32,15 +32,16 @@ from bench.study.table import NOTHING, align
 from bench.study.workload import Workload, way_of
 
 UPDATES = 40
-"""Of each run. To fill and drain two stages takes as many ticks more as there is staleness: 5% of an FDG run."""
+"""Updates of each run. To fill and drain two stages takes as many more ticks as the staleness: 5% of an FDG run."""
 WORKLOAD = ("data=synthetic", "data.test_size=64", "epochs=1", f"max_steps={UPDATES}", "tracking=none")
 MODELS = {
     "mlp": ("model=mlp", "model.hidden=1024"),
     "resnet": ("model=resnet",),
 }
-"""One heavy in parameters: 24 MiB, with 4 KiB an image at its cut; one in activations: 1 MiB, with 48 KiB."""
+"""Overrides of a network heavy in parameters (24 MiB, with 4 KiB an image at its cut), and of one heavy in activations
+(1 MiB, with 48 KiB)."""
 CUTS = {"mlp": "partition=[2]", "resnet": "partition=[8]"}
-"""Into halves of equal time, measured once: a cut that moved between runs would move the bytes."""
+"""Overrides that cut each network into halves of equal time, measured once: cuts that moved would move the bytes."""
 METHODS = {
     "FDG": ("stages=2", "replicas=1", "staleness=2"),
     "staleness 4": ("stages=2", "replicas=1", "staleness=4"),
@@ -48,7 +49,7 @@ METHODS = {
     "1f1b": ("method=1f1b", "stages=2", "replicas=1"),
 }
 FORECAST = "forecast"
-"""Takes its turn as a method does, for each model."""
+"""The forecast's name among the methods: it takes its turn as they do, for each model."""
 FILE = Path("results/network.csv")
 
 
@@ -58,15 +59,15 @@ class Trial:
 
     model: str
     megabits: float
-    """A second, asked for."""
+    """Megabits a second that were asked of the line."""
     measured_megabits: float
-    """That TCP made of the line before."""
+    """Megabits a second that TCP made of the line before the run."""
     method: str
     images_per_second: float
     bytes_per_image: float
-    """That have to cross, both ways together."""
+    """Bytes an image that have to cross the line, both ways together."""
     line_bytes_per_image: float
-    """That crossed, headers included."""
+    """Bytes an image that crossed the line, headers included."""
     efficiency: float
     locking: float
 
@@ -115,7 +116,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def parse_rates(text: str) -> list[float]:
-    """Megabits a second.
+    """Read rates from a text, in megabits a second.
 
     Raises:
         ConfigError: they are not positive numbers.
@@ -130,7 +131,7 @@ def parse_rates(text: str) -> list[float]:
 
 
 def contenders(model: str, overrides: Sequence[str], primary: Primary = RUN) -> dict[str, list[str]]:
-    """The overrides of each method: the same global batch an update, from as many images as there are updates for.
+    """Compose each method's overrides: the same global batch an update, and as many images as the updates take.
 
     Raises:
         ConfigError: an override is wrong.
@@ -152,7 +153,7 @@ def crossing_bytes(config: RunConfig, partition: Sequence[Mapping[str, Any]]) ->
     """What an update of two agents has to bring from one to the other, both ways together; takes torch.
 
     Args:
-        partition: the record's.
+        partition: the stages, as the record has them.
     """
     from bench.task.models import build
     from bench.task.sources import load, prepare
@@ -173,7 +174,7 @@ def _round(
     primary: Primary,
     order: random.Random,
 ) -> Iterator[Trial | Forecast]:
-    """Every method once with each model at each rate."""
+    """Run and forecast every method once with each model at each rate."""
     for megabits in rates:
         link.shape(megabits)
         measured = link.measured(megabits)
@@ -189,7 +190,7 @@ def _round(
 
 
 def forecast(model: str, megabits: float, configs: Mapping[str, RunConfig]) -> Iterator[Forecast]:
-    """Of all methods, over a line of so many megabits a second between agents on this machine."""
+    """Forecast the speed of each method over a line of so many megabits a second, between agents on this machine."""
     common = Workload(configs["FDG"], None, across(megabits * 1e6 / 8 * PAYLOAD))
     for method, config in configs.items():
         # With its own grid and cut, and what was measured for the others.
@@ -232,7 +233,7 @@ def report(trials: Sequence[Trial], forecasts: Sequence[Forecast], machine: Mapp
 
 
 def _rows(methods: Mapping[str, Sequence[Trial]], expected: Mapping[str, list[float]]) -> Iterator[dict[str, Any]]:
-    """Of one model at one rate; trials and what was expected of them by round."""
+    """Yield the table's rows of one model at one rate, a row a method; trials and expectations are ordered by round."""
     speeds = {method: [trial.images_per_second for trial in trials] for method, trials in methods.items()}
     for method in METHODS:
         trials = methods[method]
@@ -276,6 +277,6 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _ends(row: Mapping[str, Any], name: str, form: str) -> str:
-    """An interval; one round has none."""
+    """The ends of an interval as text; one round has none."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return NOTHING if low is None or math.isnan(low) else f"{low:{form}} .. {high:{form}}"

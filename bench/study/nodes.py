@@ -21,7 +21,7 @@ from bench.study.link import ADDRESSES, DEVICE, PORT, Link
 
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 1.5
-"""For which a node may end its rank when it is asked to."""
+"""Seconds for which a node may end its rank when it is asked to."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Crossing:
 
     record: dict[str, Any]
     line_bytes: float
-    """That crossed the line while the training clock ran, both ways together, headers included."""
+    """Bytes that crossed the line while the training clock ran, both ways together, headers included."""
 
 
 def run_across(link: Link, overrides: Sequence[str], place: Path, primary: Primary = RUN) -> Crossing:
@@ -42,7 +42,7 @@ def run_across(link: Link, overrides: Sequence[str], place: Path, primary: Prima
 
     Raises:
         ConfigError: the overrides are wrong.
-        RunFailed: a host did.
+        RunFailed: a host's rank failed.
     """
     words = [*overrides, f"runs_dir={place / 'runs'}"]
     folder = folder_of(compose(words, primary))
@@ -69,7 +69,7 @@ def run_across(link: Link, overrides: Sequence[str], place: Path, primary: Prima
 
 
 def line_bytes(process: int) -> int:
-    """Counted so far at the device of the host that a process runs on: received and sent.
+    """Count the bytes received and sent so far by the network device of the host that a process runs on.
 
     Raises:
         KeyError: it has no such device, as it has not come to its host yet.
@@ -82,7 +82,7 @@ def line_bytes(process: int) -> int:
 
 
 def between(samples: Sequence[tuple[float, int]], start: float, end: float) -> float:
-    """What a counter rose by from start to end, linearly between its samples (time, count) of increasing time."""
+    """How much a counter rose from start to end, linearly between its samples (time, count) of increasing time."""
 
     def at(moment: float) -> float:
         after = min(max(bisect.bisect(samples, (moment,)), 1), len(samples) - 1)
@@ -93,7 +93,7 @@ def between(samples: Sequence[tuple[float, int]], start: float, end: float) -> f
 
 
 def _start(link: Link, number: int, words: Sequence[str], place: Path) -> subprocess.Popen[bytes]:
-    """The node's torchrun; it is not in this process's group, so that a terminal's Ctrl-C is left to this process."""
+    """Start the node's torchrun, in a group of its own: a terminal's Ctrl-C is left to this process."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
     where = [f"--node-rank={number}", f"--master-addr={ADDRESSES[0]}", f"--master-port={PORT}"]
     command = link.inside(number, [*torchrun, *where, f"--local-addr={ADDRESSES[number]}", "-m", "bench", *words])
@@ -103,7 +103,7 @@ def _start(link: Link, number: int, words: Sequence[str], place: Path) -> subpro
 
 
 def _stop(nodes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ask, then force; ranks that outlive their torchrun go with the link."""
+    """Ask the nodes to end, then force them; ranks that outlive their torchrun go with the link."""
     for node in nodes:
         if node.poll() is None:
             node.terminate()

@@ -1,4 +1,4 @@
-"""Imported by the server of :mod:`bench.study.elsewhere`, and by nobody else: it ends with the one that started it.
+"""Ends the server of :mod:`bench.study.elsewhere`, which alone imports this module, with the process that started it.
 
 It would notice by itself, but not in the seconds of an import, and then take a second to leave torch in order.
 """
@@ -10,7 +10,7 @@ import signal
 from contextlib import suppress
 
 PR_SET_PDEATHSIG = 1
-"""Of Linux's ``prctl``."""
+"""The option of Linux's ``prctl`` that names the signal which a process gets when its parent ends."""
 
 with suppress(OSError, AttributeError):
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

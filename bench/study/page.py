@@ -74,11 +74,11 @@ class Story:
 
     title: str
     facts: Mapping[str, Sequence[str]]
-    """Hosts, versions, data: the values of each."""
+    """Hosts, versions, data: the different values of each, by its name."""
     problems: Sequence[str]
     """Files that were passed over."""
     failures: Mapping[str, str]
-    """Message of each run that failed, by its name."""
+    """The message of each run that failed, by its name."""
     missing: Sequence[str]
     """Points that were asked for and have no record."""
 

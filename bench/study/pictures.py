@@ -14,7 +14,7 @@ from bench.study.runs import Run, order, setting, varying
 from bench.study.timeline import COLOURS
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6B4E71", "#8C8C8C")
-"""Okabe and Ito's, which the colour-blind tell apart."""
+"""Okabe and Ito's colours, which the colour-blind tell apart, and two more."""
 WORKLOADS_DRAWN = 6
 GROUPS_DRAWN = 16
 BARS_DRAWN = 32
@@ -27,7 +27,7 @@ PARTS = {
     "communicating": ("averaging", "sending"),
     "data, other": ("data", "other"),
 }
-"""Of an agent's wall time, with the kinds that the meter tells apart."""
+"""Parts of an agent's wall time, each with the kinds of time that the meter tells apart."""
 PART_COLOURS = ("#009E73", "#56B4E9", COLOURS["backward"], "#CC79A7", COLOURS["sending"], COLOURS["other"])
 SPEED, ACCURACY = "throughput/images_per_second", "accuracy/test"
 
@@ -75,7 +75,7 @@ def draw_all(runs: Sequence[Run], folder: Path) -> list[Path]:
 
 
 def _panels(runs: Sequence[Run], work: Callable[[Run], str]) -> list[tuple[str, list[Group]]]:
-    """Titles, and what is drawn under each."""
+    """The panels of a picture: their titles, and the groups that are drawn in each."""
     found: dict[str, list[Run]] = {}
     for run in sorted(runs, key=order):
         found.setdefault(work(run), []).append(run)
@@ -202,7 +202,7 @@ def _picture(
 
 
 def groups_of(runs: Sequence[Run]) -> list[Group]:
-    """The runs of one workload, by group."""
+    """Gather the runs of one workload by group."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)
@@ -214,7 +214,7 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
 
 
 def _rests(runs: Sequence[Run], left_out: Sequence[str]) -> list[str]:
-    """Of each run, its values of the keys that differ."""
+    """Each run's values, as text, of the keys that differ between the runs."""
     keys = varying(runs, left_out)
     return ["".join(f" {value}" for key in keys if (value := setting(run, key))) for run in runs]
 
@@ -230,7 +230,7 @@ def _titles(firsts: Sequence[Run], workloads: int) -> list[str]:
 
 
 def _error(interval: Interval) -> list[list[float]]:
-    """Down and up from the mean; nothing where there is no interval."""
+    """The lengths of an error bar, down and up from the mean; nothing where there is no interval."""
     if interval.n < 2:
         return [[0.0], [0.0]]
     return [[interval.mean - interval.low], [interval.high - interval.mean]]

@@ -74,7 +74,7 @@ def _warn_of_load() -> None:
 
 # --------------------------------------------------------------------------------------------------------------- tables
 def _facts(workload: Workload) -> str:
-    """What the prediction stands on."""
+    """What the prediction stands on, as text."""
     way, links = way_of(workload.config), workload.links
     setup, parameters = workload.setup(way), sum(workload.parameter_bytes())
     updates = workload.stretches(way)
@@ -99,7 +99,7 @@ def _facts(workload: Workload) -> str:
 
 
 def _rows(workload: Workload) -> list[list[str]]:
-    """The way that was asked for, and others on as many agents."""
+    """The rows of the table: the way that was asked for, and others on as many agents."""
     asked = way_of(workload.config)
     rows = [
         ["method", "K", "S", "batch", "staleness", "microbatches", *FIGURES[:2], *(f"{lock} lock %" for lock in LOCKS)]
@@ -127,7 +127,7 @@ def _others(asked: Way) -> list[Way]:
 
 
 def _times(workload: Workload, way: Way) -> Times | None:
-    """None where there are not enough images or layers."""
+    """Predict the times of a way to train; None where there are not enough images or layers."""
     try:
         return workload.predict(way)
     except (ConfigError, ValueError):
@@ -173,14 +173,14 @@ def _beside_the_record(workload: Workload) -> str:
 
 
 def _error(name: str, predicted: float, measured: float) -> str:
-    """Of a lock, in points of the wall time: it may be 0."""
+    """The error of a prediction as text: in per cent, or of a lock, which may be 0, in points of the wall time."""
     if name.endswith("lock"):
         return f"{100 * (predicted - measured):+.1f} points"
     return f"{100 * (predicted / measured - 1):+.1f} %"
 
 
 def replay(record: dict[str, Any], workload: Workload) -> Times:
-    """A finished run of ``decoupled`` or ``ddp``, walked with what its own agents took for all but waiting."""
+    """Walk the clock of a finished run of ``decoupled`` or ``ddp`` with what its agents took for all but waiting."""
     ends = [0, *(epoch["step"] for epoch in record["epochs"])]
     sizes = workload.parameter_bytes()
 

@@ -12,18 +12,18 @@ import time
 from pathlib import Path
 
 BEAT_SECONDS = 60.0
-"""Between two heartbeats of a living process."""
+"""Seconds between two heartbeats of a living process."""
 DEAD_SECONDS = 5 * BEAT_SECONDS
-"""Without a heartbeat, after which a process of another machine counts as dead; clocks may differ by half of it."""
+"""Seconds without a heartbeat after which another machine's process counts as dead; clocks may be half of it apart."""
 
 
 def own_name() -> str:
-    """This process: its id and, where the system tells, the clock tick since boot at which it started; and where."""
+    """This process's name: its id and, where the system tells, the tick since boot at which it started; and where."""
     return f"{_process(os.getpid())}@{machine()}"
 
 
 def machine() -> str:
-    """Where process ids mean something to this process: a host since it was started, and there a container."""
+    """The name of where process ids mean something to us: a host since it was started, and there a container."""
     boot = container = ""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()

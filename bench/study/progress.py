@@ -55,7 +55,7 @@ class Progress:
 
 
 class Tail:
-    """The events since the last look: none where the folder is gone; a line that is none is passed over."""
+    """Reads the events since the last look: none where the folder is gone; a line that is none is passed over."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -78,7 +78,7 @@ class Tail:
 
 
 class Lines:
-    """One line an epoch, for logs."""
+    """Prints one line an epoch, for logs."""
 
     def __init__(self, title: str, stream: TextIO) -> None:
         self.title = title
@@ -101,7 +101,7 @@ class Lines:
 
 
 class Bar:
-    """A bar of updates, with the time that remains."""
+    """Draws a bar of updates, with the time that remains."""
 
     def __init__(self, title: str, stream: TextIO) -> None:
         from tqdm import tqdm
@@ -134,7 +134,7 @@ def _has_room(stream: TextIO) -> bool:
 
 
 def _number(event: dict[str, Any], key: str, form: str) -> str:
-    """A number that a diverged run may lack."""
+    """A number of an event as text; a diverged run may lack it."""
     value = event.get(key)
     if value is None:
         return "-"

@@ -47,7 +47,7 @@ class Failure(NamedTuple):
     status: WithoutResult
     message: str
     time: float
-    """Unix time."""
+    """Unix time, in seconds, at which the run ended."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,17 @@ class RunFolder:
 
     @property
     def timeline(self) -> Path:
-        """The Chrome trace."""
+        """The path of the Chrome trace."""
         return self.path / "timeline.json"
 
     @property
     def picture(self) -> Path:
-        """The trace, drawn."""
+        """The path of the trace's picture."""
         return self.path / "timeline.png"
 
     @property
     def model(self) -> Path:
-        """The weights that the run ended with."""
+        """The path of the weights that the run ended with."""
         return self.path / "model.pt"
 
     def append(self, event: Mapping[str, Any]) -> None:
@@ -113,7 +113,7 @@ class RunFolder:
                     raise RecordError(f"{self.events_file}, line {number}: {error}") from None
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        """Give the run its result. Numbers that are not finite become null."""
+        """Write the run's result. Numbers that are not finite become null."""
         write_json_atomic(self.record, record)
 
     def read_record(self) -> dict[str, Any] | None:
@@ -140,11 +140,11 @@ class RunFolder:
         return dict(record)
 
     def write_failure(self, message: str, status: WithoutResult) -> None:
-        """Say why the run ended without a result."""
+        """Write why the run ended without a result."""
         write_json_atomic(self.failure, {"status": status, "message": message, "time": time.time()})
 
     def read_failure(self) -> Failure:
-        """Why it ended without a result.
+        """Read why the run ended without a result.
 
         Raises:
             RecordError: the file is not there, or not as it should be.
@@ -173,7 +173,8 @@ class RunFolder:
 
 
 def read_json(text: bytes) -> Any:
-    """
+    """Parse JSON that someone else wrote.
+
     Raises:
         ValueError: it is not JSON, or too deep.
     """
@@ -184,7 +185,7 @@ def read_json(text: bytes) -> Any:
 
 
 def write_json_atomic(path: Path, value: object) -> None:
-    """:func:`write_atomic` of a value as JSON."""
+    """Write a value as JSON, whole or not at all as :func:`write_atomic` does."""
     write_atomic(path, (json.dumps(finite(value), allow_nan=False) + "\n").encode())
 
 
@@ -235,7 +236,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def describe_data(name: str, dataset: Dataset) -> dict[str, Any]:
-    """The images that a run has trained on, for the record."""
+    """Describe, for the record, the images that a run has trained on."""
     return {
         "name": name,
         "digest": dataset.digest,
@@ -247,7 +248,7 @@ def describe_data(name: str, dataset: Dataset) -> dict[str, Any]:
 
 
 def environment(oversubscribed: bool, gpu: str | None = None) -> dict[str, Any]:
-    """The code and the machine, for the record; null where something is not known.
+    """Describe, for the record, the code and the machine; null where something is not known.
 
     Args:
         oversubscribed: there are more agents than cores (or GPUs).

@@ -15,7 +15,7 @@ from bench.study.tracking import Tracker, TrackingError
 
 
 class Runner:
-    """Whatever MLflow does not take is in the runs' folders all the same, and does not stop anything."""
+    """Runs tasks and tells MLflow of them. What MLflow does not take is in the runs' folders, and stops nothing."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.failures: dict[str, str] = {}
@@ -68,17 +68,17 @@ class Runner:
         return ended, [task for task in busy if self.is_due(task)]
 
     def fail(self, config: RunConfig, message: str) -> None:
-        """A run has failed by its own fault."""
+        """Note that a run has failed by its own fault, and say so."""
         self.failures[label(config)] = message
         print(f"{label(config)}: {message}", file=sys.stderr)
         self.end(config, message, "failed")
 
     def end(self, config: RunConfig, message: str, status: WithoutResult) -> None:
-        """A run has ended without a record."""
+        """Tell MLflow that a run has ended without a record."""
         self.tell(lambda: self._tracker.fail(config, message, status))
 
     def deliver(self, folder: RunFolder) -> None:
-        """A run has its record."""
+        """Tell MLflow of a run that has its record."""
         self.undelivered += not self.tell(lambda: self._tracker.deliver(folder))
 
     def tell(self, report: Callable[[], object]) -> bool:
@@ -103,7 +103,7 @@ class Runner:
             print(f"bench: {error}", file=sys.stderr)
 
     def print_failures(self, runs_dir: str) -> None:
-        """At the end: what MLflow lacks, and a line for each failure."""
+        """Print, at the end, what MLflow lacks, and a line for each failure."""
         if self.undelivered:
             command = f"python -m bench sync runs_dir={runs_dir}"
             print(f"not in MLflow: {self.undelivered} of the runs; {command} delivers them", file=sys.stderr)

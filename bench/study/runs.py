@@ -21,30 +21,30 @@ AXES = ("stages", "replicas", "staleness", "method")
 
 @dataclass(frozen=True)
 class Epoch:
-    """A flush point."""
+    """What a run measured at a flush point."""
 
     number: int
-    """Of the epoch that has ended, from 1."""
+    """The number of the epoch that has ended, from 1."""
     updates: int
     seconds: float
-    """On the training clock."""
+    """Seconds on the training clock."""
     accuracy: float | None
-    """Of the test images; None if the run has diverged."""
+    """The share of the test images that are told right; None if the run has diverged."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One record."""
+    """What a report keeps of one record."""
 
     name: str
-    """Its hash."""
+    """The run's hash."""
     status: str
     keys: dict[str, Any]
     """The canonical configuration, flat."""
     metrics: dict[str, float | None]
     epochs: list[Epoch]
     agents: list[tuple[int, int, dict[str, float]]]
-    """Stage, replica and fractions of the wall time by kind of each."""
+    """Each agent's stage, replica, and fractions of its wall time by kind."""
     environment: dict[str, Any]
     data: dict[str, Any]
     started: str
@@ -56,17 +56,17 @@ class Run:
 
     @cached_property
     def group(self) -> str:
-        """Runs of one group differ in their seed alone."""
+        """A text that runs have in common which differ in their seed alone."""
         return shared(self.keys, REPEAT)
 
     @cached_property
     def workload(self) -> str:
-        """Runs of one workload learn the same thing, however."""
+        """A text that runs have in common which learn the same thing, however."""
         return shared(self.keys, REPEAT, *WAYS)
 
     @cached_property
     def network(self) -> str:
-        """Runs of one network compute the same for an image, in batches of whatever size, however long."""
+        """A text that runs have in common which compute the same for an image, whatever their batches and length."""
         return shared(self.keys, REPEAT, *WAYS, *LENGTH, "batch_size")
 
     @property
@@ -99,7 +99,7 @@ class Run:
 
 
 def read_run(record: dict[str, Any]) -> Run:
-    """A :class:`Run` of a record. One that has diverged has no quality, whatever is written."""
+    """Make a :class:`Run` of a record. One that has diverged has no quality, whatever is written."""
     diverged = record["status"] == "diverged"
     epochs = [_epoch(epoch) for epoch in record["epochs"]]
     if diverged:
@@ -141,7 +141,7 @@ def setting(run: Run, key: str) -> str:
 
 
 def order(run: Run) -> tuple[Any, ...]:
-    """By workload, then K, S and staleness, then seed."""
+    """The key that runs are ordered by: workload, then K, S and staleness, then seed."""
     axes = [run.keys[key] for key in ("stages", "replicas", "staleness")]
     return (run.workload, *axes, run.group, run.seed, run.name)
 

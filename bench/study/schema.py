@@ -17,7 +17,7 @@ from bench.config import PIPELINED, Cardinal, Count, NonNegative, Positive, Text
 from bench.study.record import read_json
 
 SHOWN = 60
-"""Characters of a value in a message."""
+"""The most characters of a value that a message shows."""
 
 Accuracy = Annotated[float, Field(ge=0, le=1)]
 
@@ -40,7 +40,7 @@ class _Model(pydantic.BaseModel):
 
 
 class _Numbers(_Model):
-    """All that is not named is a number, or null where it was not finite."""
+    """A model all of whose other keys are numbers, or null where they were not finite."""
 
     __pydantic_extra__: dict[str, float | None] = Field(init=False)
 
@@ -50,7 +50,7 @@ class Choice(_Model):
 
 
 class Config(_Model):
-    """What is read of a configuration, which has been checked when the run was made."""
+    """The keys that are read of a configuration, which has been checked when the run was made."""
 
     stages: Count
     replicas: Count
@@ -82,7 +82,7 @@ class Data(_Model):
 
 class Environment(_Model):
     oversubscribed: bool = False
-    """A run that the benchmark measures says nothing of it."""
+    """Whether agents shared cores; the record of a run that the benchmark measures does not say."""
 
 
 class Piece(_Model):
@@ -134,7 +134,7 @@ UNKNOWN = Rates(verdict="unknown", conditions=[])
 
 
 class Record(_Model):
-    """``record.json``."""
+    """The content of ``record.json``."""
 
     status: Literal["done", "diverged"]
     config: Config
@@ -186,9 +186,10 @@ EVENTS: dict[object, type[Event]] = {"started": Started, "progress": Progress, "
 
 
 def check_record(record: Mapping[str, Any]) -> None:
-    """
+    """Check a record as a whole.
+
     Raises:
-        ValueError: it is not one, or its configuration is not the one that its hash names.
+        ValueError: it is no record, or its configuration is not the one that its hash names.
     """
     _check(Record, record)
     name = hash_of(record["config"])
@@ -197,7 +198,8 @@ def check_record(record: Mapping[str, Any]) -> None:
 
 
 def event_of(line: bytes) -> dict[str, Any]:
-    """
+    """Parse a line of ``events.jsonl``.
+
     Raises:
         ValueError: a line of ``events.jsonl`` is not JSON, or not an event.
     """

@@ -28,7 +28,7 @@ from bench.study.trials import Claim, Trials
 from bench.study.tuning import Study
 
 POLL_SECONDS = 1.0
-"""Between two looks at the trials of other processes."""
+"""Seconds between two looks at the trials of other processes."""
 
 
 class Judge:
@@ -43,7 +43,7 @@ class Judge:
         """Look at what the run has done since.
 
         Raises:
-            Pruned: that is not enough.
+            Pruned: the study has no hope for the trial.
         """
         self.judge([event for event in self._tail.read() if event["event"] == "epoch"])
 
@@ -60,7 +60,7 @@ class Judge:
 
 
 class Search:
-    """One study, from this process's side."""
+    """One study under way, seen from this process."""
 
     def __init__(self, study: Study, prepared: Path | None, overrides: Sequence[str]) -> None:
         self.study = study
@@ -136,7 +136,7 @@ class Search:
         self._say(claim, "diverged" if accuracy is None else f"test accuracy {accuracy:.1%}")
 
     def _end(self, claim: Claim, config: RunConfig, failure: Exception | None) -> None:
-        """A trial has ended without values."""
+        """Note that a trial has ended without values, and say so."""
         if isinstance(failure, Pruned):
             self.trials.prune(claim)
             if not folder_of(config).record.exists():
@@ -149,7 +149,7 @@ class Search:
             self.runner.fail(config, str(failure))
 
     def _values(self, claim: Claim, record: dict[str, Any]) -> list[float]:
-        """A trial's result. One that misses the target is charged its whole time, and breaks a constraint."""
+        """A trial's values, one an objective: that of a missed target is the whole time, and breaks a constraint."""
         values = [float(record["metrics"]["accuracy/test"] or 0.0)]
         if "time" in self.study.tuning.objectives:
             target, epochs = self.study.tuning.target, record["epochs"]
@@ -196,14 +196,14 @@ class Search:
 
     @contextmanager
     def _concluding(self) -> Iterator[None]:
-        """One process after the other; what the first one has run, the others find."""
+        """Let one process after the other conclude: what the first one has run, the others find."""
         with Path(self.study.run.runs_dir, f"{self.study.tuning.study}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 
 def _facts(config: RunConfig, prepared: Path | None) -> tuple[float, Standing]:
-    """The cap on gamma0, and how the run stands; in a process that has torch."""
+    """The cap on gamma0, and how the run stands to the conditions; to be called in a process that has torch."""
     found = standing(config, prepared)
     top = ceiling(config, prepared)
     assert math.isfinite(top)

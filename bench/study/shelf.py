@@ -29,11 +29,11 @@ class Sweep:
     """What one command asked for."""
 
     overrides: tuple[str, ...]
-    """As they were typed, but without passwords."""
+    """The overrides as they were typed, but without passwords."""
     points: tuple[str, ...]
-    """Hashes of its different points."""
+    """The hashes of the sweep's different points."""
     study: str = ""
-    """Of the study whose trials they are."""
+    """The name of the study whose trials the points are; empty where there is none."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "overrides", tuple(map(masked, self.overrides)))
@@ -45,11 +45,11 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """The same points, in whatever order, are the same sweep; a study is the same with more of them."""
+        """The sweep's name: the same points in whatever order have the same; a study keeps its own with more."""
         return self.study or hashlib.sha256(" ".join(sorted(self.points)).encode()).hexdigest()[:12]
 
     def write(self, runs_dir: Path) -> None:
-        """Remember it in ``<runs_dir>/sweeps/<name>.json``."""
+        """Write the sweep to ``<runs_dir>/sweeps/<name>.json``."""
         content = {"overrides": list(self.overrides), "points": list(self.points), "study": self.study}
         write_json_atomic(runs_dir / SWEEPS / f"{self.name}.json", content)
 
@@ -85,7 +85,7 @@ def known_record(folder: RunFolder) -> dict[str, Any] | None:
 def read_shelf(
     runs_dir: Path, read: Callable[[dict[str, Any]], Item], only: Container[str] | None = None
 ) -> Shelf[Item]:
-    """Every record of a ``runs_dir``, or those of the runs with a hash in ``only``; nothing broken ends it.
+    """Read every record of a ``runs_dir``, or those of the runs with a hash in ``only``; nothing broken ends it.
 
     Args:
         read: makes of a record what is kept of it: thousands of whole ones fill the memory.
@@ -109,7 +109,7 @@ def read_shelf(
 
 
 def _check_events(folder: RunFolder, shelf: Shelf[Item]) -> None:
-    """A log that was cut is named; the record beside it is the result and counts."""
+    """Note that a log was cut; the record beside it is the result, and counts."""
     try:
         with folder.events_file.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_LINE_BYTES))

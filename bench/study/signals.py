@@ -25,7 +25,7 @@ FROM_TERMINALS = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """Those of them that a terminal sends to a command and to all the processes that it has started."""
 EXIT_INTERRUPTED = 130
 LAST_SECONDS = 4.5
-"""From the first signal on. What is not in order by then is left to the next command, which finds it."""
+"""Seconds that this process has from the first signal on. What is not in order by then is left to the next command."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from bench.task.data import Dataset
 
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2}
-"""Of a number that a layer hands on."""
+"""Bytes of a number that a layer hands on, by precision."""
 VECTOR_BYTES = 8
-"""Of a weight in a vector that the smoothness is estimated with."""
+"""Bytes of a weight in a vector that the smoothness is estimated with."""
 LAYER_BYTES = 4096
-"""Of a layer's objects, without its weights; 8,000 were measured."""
+"""Bytes that a layer's objects take at least, without its weights; 8,000 were measured."""
 TOO_LARGE = 2**63
-"""Bytes that torch cannot count."""
+"""Bytes of a size that torch cannot count any more."""
 
 
 def outline(config: RunConfig, dataset: Dataset) -> list[nn.Module]:
@@ -50,7 +50,11 @@ def outline(config: RunConfig, dataset: Dataset) -> list[nn.Module]:
 
 
 def _within_memory(config: RunConfig, dataset: Dataset, keys: Mapping[str, object]) -> Iterator[nn.Module]:
-    """The layers, up to the one with which their weights are too many."""
+    """Yield the layers as long as there is memory for their weights.
+
+    Raises:
+        ConfigError: there is not.
+    """
     from bench.engine.smoothness import VECTORS
     from bench.task.memory import require
 
@@ -86,7 +90,7 @@ def _without_weights(config: RunConfig, dataset: Dataset) -> Iterator[nn.Module]
 
 
 def _handed_on(layers: Sequence[nn.Module], dataset: Dataset) -> int:
-    """Numbers that the layers take and give for one image."""
+    """Count the numbers that the layers take and give for one image."""
     import torch
 
     from bench.task.tensors import every, together

@@ -33,16 +33,16 @@ class Space:
 
     study: Study
     corrections: tuple[str, ...]
-    """That the run allows."""
+    """The corrections that trials choose from."""
     ceiling: float
-    """Most that gamma0 may be."""
+    """The largest gamma0 that may be suggested."""
     updates: int
-    """Of a run."""
+    """Updates of a run."""
     updates_per_epoch: int
 
     @property
     def epochs(self) -> int:
-        """Of a run; the last one may be cut short."""
+        """Epochs of a run; the last one may be cut short."""
         return math.ceil(self.updates / self.updates_per_epoch)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def space_of(study: Study, ceiling: float, updates: int, updates_per_epoch: int)
     """The search space of a study.
 
     Args:
-        ceiling: largest rate within the caps of all stages; it bounds gamma0 where the conditions are ``bound``.
+        ceiling: the largest rate within the caps of all stages; it bounds gamma0 where the conditions are ``bound``.
 
     Raises:
         ConfigError: a range or a correction does not go with the run.
@@ -131,7 +131,7 @@ def space_of(study: Study, ceiling: float, updates: int, updates_per_epoch: int)
 
 
 def _corrections(study: Study) -> tuple[str, ...]:
-    """Without staleness a correction does nothing, and none is suggested."""
+    """The corrections that trials choose from; without staleness one does nothing, and none is suggested."""
     if study.run.staleness == 0 or study.run.stages == 1:
         return ("none",)
     asked = study.tuning.corrections

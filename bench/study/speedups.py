@@ -11,12 +11,12 @@ from bench.study.figure import new_figure
 from bench.study.workload import Way, Workload, way_of
 
 LEAST = 16
-"""Replicas that the picture goes up to, where more are not asked for."""
+"""The number of replicas that the picture goes up to, where no more are asked for."""
 
 
 @dataclass(frozen=True)
 class Speedups:
-    """``values[row][column]``, of ``replicas[row]`` and ``stages[column]``; NaN where there is too little to share."""
+    """Speed-ups ``values[row][column]`` of ``replicas[row]`` and ``stages[column]``; NaN where they are too many."""
 
     stages: list[int]
     replicas: list[int]
@@ -24,7 +24,7 @@ class Speedups:
 
 
 def speedups(workload: Workload) -> Speedups:
-    """Of the configured method and staleness, over one stage of one replica."""
+    """Predict the speed-ups of the configured method and staleness over one stage of one replica."""
     config = workload.config
     layers = len(workload.parameter_bytes())
     stages = _steps(min(layers, max(8, config.stages)), config.stages)
@@ -36,7 +36,7 @@ def speedups(workload: Workload) -> Speedups:
 
 
 def draw(found: Speedups, path: Path, asked: Way) -> None:
-    """A heat map."""
+    """Draw the speed-ups as a heat map."""
     figure = new_figure(1.1 * len(found.stages) + 3, 0.7 * len(found.replicas) + 2, dpi=100, layout="constrained")
     from matplotlib.colors import LogNorm
 
@@ -60,7 +60,7 @@ def draw(found: Speedups, path: Path, asked: Way) -> None:
 
 
 def _steps(most: int, asked: int) -> list[int]:
-    """Powers of two, and what was asked for."""
+    """Powers of two up to the most, and what was asked for."""
     return sorted({2**power for power in range(most.bit_length())} | {asked})
 
 
@@ -72,7 +72,7 @@ def _on(asked: Way, stages: int, replicas: int) -> Way:
 
 
 def _speed(workload: Workload, way: Way) -> float:
-    """Images per second; NaN where there are not enough images or layers."""
+    """Predict images per second; NaN where there are not enough images or layers."""
     try:
         return workload.predict(way).images_per_second(way.batch_size * way.replicas)
     except (ConfigError, ValueError):

@@ -21,27 +21,27 @@ from bench.study.interval import Interval, mean
 from bench.study.record import write_json_atomic
 
 FOLDER = "smoothness"
-"""In the folder of runs."""
+"""The folder, in that of the runs, where estimates of the smoothness are kept."""
 BATCHES = 3
 BATCH_SIZE = 32
-"""At most: the estimate has to be cheap beside the training."""
+"""The most images of a batch for the estimate, which has to be cheap beside the training."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a run stands."""
+    """How a run stands to the conditions of convergence."""
 
     verdict: Verdict
     smoothness: Interval
-    """L over several batches, at the initial weights."""
+    """The smoothness L over several batches, at the initial weights."""
     limits: tuple[Limit, ...]
-    """Of each stage."""
+    """The limit on each stage's rate."""
     updates: int
-    """Of the whole run."""
+    """Updates of the whole run."""
     updates_per_epoch: int
 
     def record(self) -> dict[str, Any]:
-        """What a record holds of it."""
+        """What a record holds of the standing."""
         return {
             "verdict": self.verdict.word,
             "conditions": [vars(condition) for condition in self.verdict.conditions],
@@ -55,7 +55,7 @@ class Standing:
 
 
 def warning(found: Verdict, config: RunConfig) -> str | None:
-    """One line, where a run trains outside the conditions."""
+    """The line that warns of a run outside the conditions; None for one within them."""
     if found.word == "convergent":
         return None
     reasons = "; ".join(f"{condition.name}? no, {condition.why}" for condition in found.failed)
@@ -88,14 +88,14 @@ def ceiling(config: RunConfig, prepared: Path | None) -> float:
 
 
 def _shares_and_caps(config: RunConfig, smoothness: Interval) -> list[tuple[float, float]]:
-    """Of each stage: its share of the rate, and what it may take."""
+    """Each stage's share of the learning rate, and the cap on its rate."""
     clock = Clock(config.stages, config.staleness, 0)
     delays = [clock.lag(stage) for stage in range(config.stages)]
     return [(share(config.lr, delay), cap(_upper(smoothness), delay)) for delay in delays]
 
 
 def standings(configs: Sequence[RunConfig], prepared: Sequence[Path | None]) -> list[Standing]:
-    """:func:`standing` of each."""
+    """Judge each run as :func:`standing` does."""
     return [standing(*pair) for pair in zip(configs, prepared, strict=True)]
 
 
@@ -110,12 +110,12 @@ def require(found: Verdict, config: RunConfig) -> None:
 
 
 def _upper(smoothness: Interval) -> float:
-    """The cap is to hold for the sharper of the batches too; of a single one there is no interval."""
+    """The smoothness that the caps have to hold for: its upper end over the batches, or a single batch's own."""
     return smoothness.mean if math.isnan(smoothness.high) else smoothness.high
 
 
 def _smoothness(config: RunConfig, prepared: Path | None) -> list[float]:
-    """Of a few batches, at the initial weights of seed 0; from the folder of runs if it is known there."""
+    """The smoothness on a few batches at the initial weights of seed 0, kept in the folder of runs."""
     from bench.engine.smoothness import curvatures
     from bench.task import sources
 

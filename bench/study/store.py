@@ -17,10 +17,10 @@ from bench.study import sqlite
 from bench.study.database import first_line
 
 QUIET = ("mlflow", "alembic", "urllib3")
-"""Whatever these log of an error, with tracebacks of SQL, they raise too."""
+"""Loggers to be kept quiet: whatever they log of an error, with tracebacks of SQL, their libraries raise too."""
 LOCK_SECONDS = 2.0
-"""For which another program may lock a database before it counts as away; MLflow would wait ten times as long, and for
-each of a dozen questions anew."""
+"""Seconds for which another program may lock a database before it counts as away; MLflow would wait ten times as long,
+and for each of a dozen questions anew."""
 
 
 def try_store(tracking: MLflow) -> None:
@@ -65,7 +65,7 @@ def open_store(tracking: MLflow) -> tuple[Any, str]:
 
 
 def find_store(tracking: MLflow) -> tuple[Any, str]:
-    """As :func:`open_store`, of what is there: nothing is created.
+    """Find the client and the experiment's id as :func:`open_store` does; nothing is created.
 
     Raises:
         ConfigError: it is not there, or has no such experiment.
@@ -165,7 +165,7 @@ def _experiment(client: Any, tracking: MLflow, database: Path | None) -> str:
 
 
 def _active(experiment: Any) -> str:
-    """An experiment's id. Raises ConfigError if it was deleted."""
+    """An experiment's id. Raises ConfigError if the experiment was deleted."""
     if experiment.lifecycle_stage != "active":
         raise ConfigError(
             f"tracking.experiment={experiment.name!r}: it was deleted in MLflow; restore it there or name another"
@@ -180,7 +180,7 @@ def wrong_uri(uri: str, error: Exception) -> ConfigError:
 
 @contextlib.contextmanager
 def settled(settings: dict[str, str]) -> Iterator[None]:
-    """MLflow takes these from environment variables only. What the user has set stays; afterwards all is as before."""
+    """Set, meanwhile, what MLflow takes from environment variables only. What the user has set stays."""
     added = {key: value for key, value in settings.items() if key not in os.environ}
     os.environ.update(added)
     try:

@@ -67,8 +67,7 @@ def _follow(config: RunConfig, prepared: Path | None) -> int:
 
 
 def _ask(here: bool, function: Callable[..., Any], *arguments: object) -> Any:
-    """What is to be known before the first run: it takes torch, which this process would only import to run the oracle,
-    or as an agent."""
+    """Call a function that takes torch: here where this process needs torch anyway, else in one that has it."""
     return function(*arguments) if here else Call(function, *arguments).result()
 
 
@@ -102,7 +101,7 @@ class _Running:
             raise
 
     def _conclude(self) -> None:
-        """The table of the records, where to look further, and what failed."""
+        """Print the table of the records, where to look further, and what failed; tell MLflow."""
         records = [record for task in self._tasks if (record := known_record(folder_of(task.config)))]
         runs = [read_run(record) for record in records]
         table = summary(runs) if runs else ""
@@ -118,13 +117,13 @@ class _Running:
 
 
 def _over_repeats(runs: Sequence[Run]) -> str:
-    """Means, differences and ratios with their intervals, as ``python -m bench report`` prints them."""
+    """The tables of means, differences and ratios with their intervals, as ``python -m bench report`` prints them."""
     tables = {"accuracy": accuracy_table(runs), "throughput": throughput_table(runs)}
     return "\n".join(f"\n{shown(name, table)}" for name, table in tables.items())
 
 
 def _warn(tasks: Sequence[Task]) -> None:
-    """Once for all that stand alike."""
+    """Warn of runs outside the conditions of convergence, once for all that stand alike."""
     for words in dict.fromkeys(warning(task.standing.verdict, task.config) for task in tasks):
         if words:
             print(f"outside the conditions of convergence: {words}", file=sys.stderr)

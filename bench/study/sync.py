@@ -44,7 +44,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _deliver_all(config: RunConfig, folders: dict[str, RunFolder]) -> Counter[Outcome]:
-    """What became of how many. A run that several sweeps asked for is the first one's."""
+    """Deliver the runs, and count what became of them. A run that several sweeps asked for is the first one's."""
     from tqdm import tqdm
 
     found: Counter[Outcome] = Counter()
@@ -71,7 +71,7 @@ def _by_sweep(config: RunConfig, names: Sequence[str]) -> list[tuple[Sweep, list
 
 
 def _deliver(follower: Tracker, folder: RunFolder) -> Outcome:
-    """What becomes of one run; a record that cannot be read is named."""
+    """Deliver one run, and return what became of it; a record that cannot be read is named."""
     try:
         with alone(folder):
             if not folder.record.exists():

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 TARGET_SHARE = 0.99
-"""Of back-propagation's mean accuracy, to be reached."""
+"""The share of back-propagation's mean accuracy that is to be reached."""
 DIGITS = 6
-"""Significant ones of what a clock has measured; accuracies keep all of theirs."""
+"""Significant digits of what a clock has measured; accuracies keep all of theirs."""
 NOTHING = float("nan")
 LOCKS = ("forward", "backward", "update", "total")
 SHOWN = {
@@ -177,7 +177,7 @@ def _keys(run: Run, keys: Sequence[str]) -> dict[str, str]:
 
 
 def columns(name: str, interval: Interval | None, digits: int | None = None) -> dict[str, float]:
-    """A mean and the ends of its interval."""
+    """A mean and the ends of its interval, by column."""
     numbers = interval[:3] if interval else (NOTHING,) * 3
     rounded = [number if digits is None else _round(number, digits) for number in numbers]
     return dict(zip((name, f"{name}_low", f"{name}_high"), rounded, strict=True))

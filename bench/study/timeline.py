@@ -42,7 +42,7 @@ TICKS_DRAWN = 16
 INCHES_PER_TICK = 1.0
 INCHES_PER_ROW = 0.62
 LEFT, RIGHT, TOP, BOTTOM = 1.55, 0.15, 0.5, 0.55
-"""Margins, inches."""
+"""The picture's margins, in inches."""
 LABEL_SIZE = 8.0
 CHARACTER_POINTS = 0.62 * LABEL_SIZE
 BAR_HEIGHT = 0.76
@@ -104,7 +104,7 @@ def draw(trace: Mapping[str, Any], path: Path) -> None:
 
 
 def _last_ticks(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """More than a page holds would be unreadable; a pipeline that has filled up repeats itself."""
+    """The last ticks, as many as a page can hold legibly; a pipeline that has filled up repeats itself."""
     last = max((event["args"]["tick"] for event in spans), default=0)
     return [event for event in spans if event["args"]["tick"] > last - TICKS_DRAWN]
 
@@ -124,7 +124,7 @@ def _style(axes: Any, rows: list[tuple[int, int]], end: float) -> None:
 
 
 def _agent(axes: Any, row: int, events: list[dict[str, Any]], start: float, inches: float) -> None:
-    """One row: its bars, and the batches' numbers where they fit."""
+    """Draw an agent's row: its bars, and the batches' numbers where they fit."""
     for kind in dict.fromkeys([*COLOURS, *(event["name"] for event in events)]):
         ranges = [((event["ts"] - start) / 1000, event["dur"] / 1000) for event in events if event["name"] == kind]
         if ranges:

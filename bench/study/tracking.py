@@ -113,7 +113,7 @@ class MLflowTracker:
         self._owned = False
         """Whether the parent is this process's to end: another one may be at the same sweep."""
         self._points: dict[str, Run] = {}
-        """Those that have a record, by hash."""
+        """The runs that have a record, by hash."""
         self._heartbeat = Heartbeat(self._beat)
         self._outages = 0
         self._is_away = False
@@ -233,7 +233,7 @@ class MLflowTracker:
         return self._experiment.search(f"tags.config_hash = '{config.hash()}'")
 
     def _beat(self) -> bool:
-        """Tell that what runs does; whether anything is left to tell of."""
+        """Tell MLflow that this process's runs go on; return whether there are any."""
         parent = [self._parent] if self._parent and self._owned else []
         running = [*parent, *self._started.values()]
         if running:

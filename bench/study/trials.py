@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STARTUP_TRIALS = 8
-"""Drawn at random, before the sampler has something to go by."""
+"""Trials drawn at random, before the sampler has something to go by."""
 PRUNING_AFTER = 4
-"""Trials that have ended, before one is pruned."""
+"""Trials that have to have ended before one is pruned."""
 DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {"accuracy": "maximize", "time": "minimize"}
 SEEDS_A_STUDY = 2**16
 
@@ -40,9 +40,9 @@ class Claim:
 
     trial: Trial
     position: int
-    """Of how many, from 1; a retry has that of the first try."""
+    """Its place among the trials asked for, from 1; a retry has that of the first try."""
     settings: dict[str, Any]
-    """:meth:`Space.suggest`."""
+    """What :meth:`Space.suggest` returned for it."""
 
 
 class Trials:
@@ -117,7 +117,7 @@ class Trials:
             return self._used() >= self._wanted.trials and not self._in("WAITING", "RUNNING")
 
     def report(self, claim: Claim, epoch: int, accuracy: float) -> bool:
-        """Tell of a trial's epoch; whether it is to be pruned."""
+        """Tell of a trial's epoch; return whether the trial is to be pruned."""
         with self._alone():
             claim.trial.report(accuracy, epoch)
             return bool(claim.trial.should_prune())
@@ -128,13 +128,13 @@ class Trials:
             claim.trial.set_constraint(name, excess)
 
     def finish(self, claim: Claim, values: list[float]) -> None:
-        """A trial has its result, one number for each objective."""
+        """Give a trial its result, one number for each objective."""
         with self._alone():
             self._study.tell(claim.trial, values)
             self._running.pop(claim.trial.number, None)
 
     def prune(self, claim: Claim) -> None:
-        """A trial was ended early."""
+        """Note that a trial was ended early."""
         from optuna.trial import TrialState
 
         with self._alone():
@@ -142,7 +142,7 @@ class Trials:
             self._running.pop(claim.trial.number, None)
 
     def fail(self, claim: Claim) -> bool:
-        """A trial has failed, or was interrupted; whether it is to be tried again."""
+        """Note that a trial has failed, or was interrupted; return whether it is to be tried again."""
         with self._alone():
             before = len(self.all())
             self._fail(claim.trial.number)
@@ -164,7 +164,7 @@ class Trials:
         return max(fit, key=lambda trial: trial.values[0], default=None)
 
     def importances(self) -> dict[str, float]:
-        """How much each parameter that all trials have bears on the accuracy (functional ANOVA); none if too few tell.
+        """Each common parameter's share of the accuracy's variance (functional ANOVA); none if too few trials tell.
 
         Source: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing hyperparameter importance".
         """
@@ -192,7 +192,7 @@ class Trials:
                 self._fail(trial.number)
 
     def _beat(self) -> bool:
-        """Tell that the trials of this process run; whether any is left to tell of."""
+        """Tell the database that the trials of this process run; return whether there are any."""
         with contextlib.suppress(ConfigError), self._alone():
             for trial in self._running.values():
                 trial.set_user_attr("heartbeat", heartbeat())
@@ -230,7 +230,8 @@ class Trials:
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
-        """
+        """Turn the errors of the database and its libraries into one of ours.
+
         Raises:
             ConfigError: the database does not work.
         """
@@ -273,5 +274,5 @@ def is_feasible(trial: FrozenTrial) -> bool:
 
 
 def _root(trial: FrozenTrial) -> int:
-    """The number of the first try."""
+    """The number of a trial's first try."""
     return int(trial.system_attrs.get("failed_trial", trial.number))

@@ -78,7 +78,7 @@ FAMILIES: dict[str, LearningRate] = {
         PlateauPolynomial(*_COMMON, "plateau_polynomial", 1.0, 1.0),
     )
 }
-"""One of each family, convergent if the family can be: those with a power are at 1."""
+"""One schedule of each family, convergent if the family can be: those with a power are at 1."""
 CORRECTIONS: list[str] = [get_args(get_type_hints(kind)["name"])[0] for kind in get_args(Correction)]
 ABOVE_0, SHARE, FRACTION = "above 0", "above 0 and at most 1", "at least 0 and below 1"
 ALLOWED: dict[str, Callable[[float], bool]] = {
@@ -107,18 +107,18 @@ class Tuning:
 
     __pydantic_config__ = STRICT
     study: Name
-    """Its name in the database, and that of the file in ``conf/lr/tuned``."""
+    """The study's name in the database, and that of its file in ``conf/lr/tuned``."""
     database: Annotated[str, Field(min_length=1), AfterValidator(_database)]
     """The path of an SQLite file, or any URL that Optuna takes."""
     conditions: Literal["bound", "constraint", "shape", "none"]
-    """Of convergence: schedules that meet them with gamma0 up to the cap, with the cap as a constraint, or at any rate;
-    or any schedule."""
+    """What schedules meet of the conditions of convergence: all, with gamma0 up to the cap (``bound``) or the cap as a
+    constraint; those on the shape, at any rate; or none."""
     objectives: list[Literal["accuracy", "time"]]
-    """Final test accuracy, or that and the seconds until ``target``."""
+    """What is searched for: the final test accuracy, or that and the seconds until ``target``."""
     target: Share
-    """Test accuracy."""
+    """The test accuracy to reach, as a share of 1."""
     pruning: bool
-    """End trials that lag behind; with one objective."""
+    """Whether trials that lag behind are ended; with one objective only."""
     repeats: Cardinal
     """Fresh seeds that the best trial's settings are run with in the end."""
     families: list[Text] | None
@@ -134,14 +134,14 @@ class Tuning:
     rise: Range
     """Share of the run in which onecycle climbs."""
     warmup: Range
-    """Share of the run."""
+    """Share of the run that the warm-up takes."""
     momentum: Range
-    """Of adamw, its first beta."""
+    """The momentum; of adamw, its first beta."""
     weight_decay: Range
     beta: Range
-    """Of the correction ``shrink``."""
+    """``beta`` of the correction ``shrink``."""
     until: Range
-    """Of the correction ``lr_discount``."""
+    """Share of the run for which the correction ``lr_discount`` acts."""
 
     def __post_init__(self) -> None:
         if self.objectives not in (["accuracy"], ["accuracy", "time"]):
@@ -169,7 +169,7 @@ class Tuning:
 
     @property
     def prunes(self) -> bool:
-        """Optuna's pruners know one objective."""
+        """Whether trials are pruned: Optuna's pruners know one objective."""
         return self.pruning and len(self.objectives) == 1
 
     def _check_family(self, name: str) -> None:
@@ -179,7 +179,11 @@ class Tuning:
             raise ValueError(f"families={self.families}: {name!r} is not among {', '.join(allowed)}, allowed{where}")
 
     def _check_powers(self) -> None:
-        """Between two powers whose schedules converge, all do."""
+        """Check that polynomial schedules converge with either end of ``p``, and so between them.
+
+        Raises:
+            ValueError: one does not.
+        """
         for p in self.p:
             found = verdict(Polynomial(*_COMMON, "polynomial", 1.0, p))
             if found.word != "convergent":
@@ -201,7 +205,7 @@ class Study:
 
     run: RunConfig
     trials: Count
-    """In all."""
+    """The number of trials in all."""
     tuning: Tuning
 
 

@@ -74,13 +74,13 @@ def ui_command(config: RunConfig) -> str:
 
 
 def _override(key: str, value: str) -> str:
-    """In Hydra's grammar, which wants quotes around most signs."""
+    """Write an override in Hydra's grammar, which wants quotes around most signs."""
     escaped = value.replace("'", "\\'")
     return f"{key}={value}" if re.fullmatch(r"[\w/:.@%+-]+", value, re.ASCII) else f"{key}='{escaped}'"
 
 
 def _prepare(tracking: MLflow, sweeps: Sequence[Sweep], chosen: bool) -> tuple[str, Family]:
-    """The experiment's id, and the runs to compare, of which it has a view from now on.
+    """Find the experiment's id, and the runs to compare; the experiment has a view of these from now on.
 
     Args:
         sweeps: newest first.
@@ -104,7 +104,7 @@ def _prepare(tracking: MLflow, sweeps: Sequence[Sweep], chosen: bool) -> tuple[s
 
 
 def show(server: str, experiment: str, family: Family) -> None:
-    """Say the comparison's address, and open it where there is a browser with a window."""
+    """Print the comparison's address, and open it where there is a browser with a window."""
     address = view.address(server, experiment, family.name)
     total, shown = len(family.runs), min(len(family.runs), view.RUNS_A_VIEW)
     number = f"{total} runs" if total == shown else f"the newest {shown} of {total} runs"

@@ -21,29 +21,29 @@ from bench.study.headline import ACCURACY
 TAG = "mlflow.sharedViewState."
 SECTION = "comparison"
 RUNS_A_VIEW = 500
-"""As many ids fit into a tag of an experiment: 20,000 characters."""
+"""The most runs of a view: as many ids fit into a tag of an experiment, 20,000 characters."""
 AXES = 5
-"""Parameters of the parallel coordinates: more cannot be read."""
+"""The most parameters of the parallel coordinates: more cannot be read."""
 NOT_AN_AXIS = ("seed", "partition")
-"""Which repeat it was, and what follows from the rest."""
+"""Parameters that are no axis: which repeat it was, and what follows from the rest."""
 
 
 def key(name: str) -> str:
-    """A view's key, of whatever characters its name consists."""
+    """The key of a view, of whatever characters its name consists."""
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
 def address(server: str, experiment: str, name: str) -> str:
-    """Of a view that the experiment has, among the runs of MLflow's pages for training."""
+    """The address of a view that the experiment has, among the runs of MLflow's pages for training."""
     query = {"viewStateShareKey": key(name), "compareRunsMode": "CHART", "workflowType": "machine_learning"}
     return f"{server.rstrip('/')}/#/experiments/{experiment}/runs?{urlencode(query)}"
 
 
 def content(parameters: Mapping[str, Mapping[str, str]]) -> str:
-    """A view's tag: all its runs side by side, in charts.
+    """The content of a view's tag: all its runs side by side, in charts.
 
     Args:
-        parameters: of each run, by its id.
+        parameters: the parameters of each run, by its id.
     """
     state = {
         "searchFilter": f"attributes.run_id IN ({', '.join(repr(run) for run in parameters)})",

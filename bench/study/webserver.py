@@ -22,9 +22,9 @@ SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
 START_SECONDS = 120.0
-"""A busy machine imports MLflow slowly."""
+"""Seconds within which the server has to start: a busy machine imports MLflow slowly."""
 GRACE_SECONDS = 1.0
-"""For which it may put its things in order."""
+"""Seconds for which the server may put its things in order."""
 
 
 class ServerError(RuntimeError):
@@ -39,12 +39,12 @@ class Server:
         self._process, self._log, self._port = process, log, port
 
     def wait(self) -> None:
-        """Until it ends, which it does not do by itself. Raises ServerError if it does."""
+        """Wait until the server ends, which it does not do by itself. Raises ServerError if it does."""
         code = self._process.wait()
         raise ServerError(f"MLflow's server has ended with exit code {code}: {self._last_word()}")
 
     def await_start(self) -> None:
-        """Raises ServerError if it does not start."""
+        """Wait until the server has started. Raises ServerError if it does not."""
         end = time.monotonic() + START_SECONDS
         while not self._listens():
             if self._process.poll() is not None:
@@ -80,10 +80,10 @@ class Server:
 
 @contextmanager
 def serving(uri: str, port: int | None) -> Iterator[Server]:
-    """A server of the store at a database's URI; it has ended, with all its processes, when this is left.
+    """Run a server of the store at a database's URI; it has ended, with all its processes, when this is left.
 
     Args:
-        port: None for a free one.
+        port: the port to listen at, None for a free one.
 
     Raises:
         ConfigError: the port cannot be used.

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from bench.engine.speed import Halves, Speed
 
 BUCKET_BYTES = (1 << 20, 25 << 20)
-"""Of DistributedDataParallel: the first bucket of gradients, and every other one."""
+"""Bytes of DistributedDataParallel's buckets of gradients: of the first one, and of every other one."""
 MICROBATCHES = (2, 4, 8)
-"""That the pipelines with a flush are compared with."""
+"""Numbers of microbatches that the pipelines with a flush are compared with."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Way:
     stages: int
     replicas: int
     batch_size: int
-    """Of a replica and update."""
+    """Images of a replica's batch for one update."""
     staleness: int = 0
     microbatches: int = 1
 
@@ -65,13 +65,14 @@ class Workload:
     prepared: Path | None
     links: Links
     jitter: float | None = None
-    """Of every agent, as :class:`~bench.plan.costs.Setup` has it; None: as measured."""
+    """The jitter of every agent, as :class:`~bench.plan.costs.Setup` has it; None: as measured."""
     _layers: dict[tuple[int, str], list[Layer]] = field(default_factory=dict)
     _speeds: dict[tuple[int, int, int], Speed] = field(default_factory=dict)
     _schedules: dict[str, float] = field(default_factory=dict)
 
     def predict(self, way: Way) -> Times:
-        """
+        """Predict the times of a way to train.
+
         Raises:
             ConfigError, ValueError: there are not enough images or layers for it.
         """
@@ -79,7 +80,7 @@ class Workload:
         return predict_sharing(self.setup(way, 1), together, stretches)
 
     def stretches(self, way: Way) -> list[int]:
-        """Updates of each epoch.
+        """Count the updates between flush points.
 
         Raises:
             ConfigError: there are not enough images for one update.
@@ -93,7 +94,7 @@ class Workload:
         return stretches(updates(config.epochs, config.max_steps, per_epoch), per_epoch)
 
     def setup(self, way: Way, together: int | None = None) -> Setup:
-        """Stages that cost what they do where so many agents compute at the same time; None: all, or one a core."""
+        """The costs of a way where ``together`` agents compute at the same time; None: all of them, or one a core."""
         cores = len(os.sched_getaffinity(0))
         together = together or min(way.agents, cores)
         # Each core with as much of the network as an agent has: what it keeps in its caches depends on that.
@@ -131,8 +132,8 @@ class Workload:
         )
 
     def speed(self, batch_size: int, together: int, pieces: int) -> Speed:
-        """Of the network's layers where so many agents compute at the same time, each with one of its so many even
-        pieces; measured when it is first asked for."""
+        """The speed of the layers where ``together`` agents compute at once, each with one of ``pieces`` even pieces;
+        measured when it is first asked for."""
         if (batch_size, together, pieces) not in self._speeds:
             layers = self.layers(batch_size, "measured")
             spans = bounds(self._even_cuts([layer.cost for layer in layers], pieces), len(layers))
@@ -142,19 +143,19 @@ class Workload:
         return self._speeds[batch_size, together, pieces]
 
     def layers(self, batch_size: int, how: str) -> list[Layer]:
-        """Of the whole network, with what a run would cut it by: ``measured`` or ``counted`` costs; found out when they
-        are first asked for."""
+        """The layers of the whole network, with ``measured`` or ``counted`` costs, as a run would cut it by; found out
+        when they are first asked for."""
         if (batch_size, how) not in self._layers:
             config = replace(self.config, batch_size=batch_size)
             self._layers[batch_size, how] = layers_of(config, self.prepared, how)
         return self._layers[batch_size, how]
 
     def parameter_bytes(self) -> list[int]:
-        """Of each layer."""
+        """Bytes of each layer's parameters."""
         return [layer.held.parameters for layer in self.layers(self.config.batch_size, "measured")]
 
     def _a_pass(self, way: Way) -> float:
-        """Seconds of torch's schedule for each pass; measured when it is first asked for."""
+        """Seconds that torch's schedule takes for each pass; measured when it is first asked for."""
         if way.method not in PIPELINED:
             return 0.0
         if way.method not in self._schedules:
@@ -164,13 +165,13 @@ class Workload:
         return self._schedules[way.method]
 
     def _cuts(self, way: Way) -> list[int]:
-        """Where the run would cut."""
+        """The cuts that the run would make."""
         how = "counted" if self.config.partition == "counted" else "measured"
         layers = self.layers(way.batch_size // way.microbatches, how)
         return self._even_cuts([layer.cost for layer in layers], way.stages * way.chunks)
 
     def _even_cuts(self, costs: Sequence[float], pieces: int) -> list[int]:
-        """The configuration's own, or as even as can be where it has none for so many pieces."""
+        """The configuration's own cuts, or as even ones as can be where it has none for so many pieces."""
         partition = self.config.partition
         return partition if isinstance(partition, list) and len(partition) == pieces - 1 else cut(costs, pieces)
 
@@ -196,12 +197,12 @@ class Workload:
 
 
 def _in_two(stage: StageCost, halves: Sequence[Halves]) -> StageCost:
-    """A backward in two passes."""
+    """A stage's costs with the backward in two passes."""
     return replace(stage, backward=sum(layer.input for layer in halves), weights=sum(layer.weights for layer in halves))
 
 
 def buckets(speed: Speed) -> tuple[tuple[float, float], ...]:
-    """Gradients in the order of the backward, as DistributedDataParallel bundles them: (share when ready, bytes)."""
+    """The buckets that DistributedDataParallel bundles gradients in, as they come: (share when ready, bytes)."""
     total, done, held = sum(layer.backward for layer in speed.passes), 0.0, 0
     found: list[tuple[float, float]] = []
     for layer, size in zip(reversed(speed.passes), reversed(speed.parameter_bytes), strict=True):
