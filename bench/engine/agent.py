@@ -37,12 +37,12 @@ class Piece(NamedTuple):
 
 
 class Agent(ABC):
-    """One process's weights.
+    """One process's weights, and what it does with them at a flush point.
 
     Args:
         module: the agent's layers, placed.
-        versions: of the weights that are kept.
-        batches: of this replica.
+        versions: the number of versions of the weights that are kept.
+        batches: this replica's.
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class Agent(ABC):
         self._optimizer = FlatOptimizer(config.optimizer, self.weights.current)
         self._averaging = averaging(config.averaging, world, self.weights, self._optimizer, meter)
         self._losses: list[Tensor] = []
-        """Of the batches of the stretch, where the agent has the network's last layer."""
+        """The loss of each batch of the stretch, where the agent has the network's last layer."""
         self._staleness: Counter[int] = Counter()
 
     @abstractmethod
     def _pieces(self) -> Sequence[Piece]:
-        """What the agent holds, in the order of the layers."""
+        """The pieces that the agent holds, in the order of the layers."""
 
     def loss(self) -> float | None:
-        """Mean training loss since it was last asked for; None where the agent has not the network's last layer."""
+        """The mean training loss since it was last asked for; None where the agent has not the network's last layer."""
         if not self._losses:
             return None
         total = float(torch.stack(self._losses).mean())
@@ -76,8 +76,8 @@ class Agent(ABC):
         return total
 
     def agree(self) -> float:
-        """At a flush: average the batch-norm statistics over the replicas, and return the squared distance of this
-        agent's weights from the replicas' mean."""
+        """Average, at a flush, the batch-norm statistics over the replicas; return the squared distance of this agent's
+        weights from the replicas' mean."""
         for buffer in self.weights.module.buffers():
             if buffer.is_floating_point():
                 buffer.copy_(mean(self._world, buffer))
@@ -85,7 +85,7 @@ class Agent(ABC):
         return float((self.weights.current - self._mean).square().sum())
 
     def settle(self) -> None:
-        """The end of the run: every replica takes the mean weights."""
+        """End the run: every replica takes the mean weights."""
         self.weights.current.copy_(self._mean)
 
     @torch.no_grad()
@@ -134,7 +134,7 @@ class Agent(ABC):
         return [Ages(self._world.stage, self._world.replica, dict(sorted(self._staleness.items())), self._versions())]
 
     def _versions(self) -> int:
-        """Of the weights that are kept."""
+        """The number of versions of the weights that are kept."""
         return self.weights.kept
 
     def state(self) -> dict[str, Tensor]:

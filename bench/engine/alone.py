@@ -25,7 +25,7 @@ WARM_UP = 3
 
 
 def cuts_of(config: RunConfig) -> list[int]:
-    """Where a run would cut the network; to be asked once, as times differ."""
+    """The cuts that a run would make in the network; to be asked for once, as times differ."""
     torch.set_num_threads(1)
     dataset = load(config.data)
     numerics = Numerics.of(config, torch.device("cpu"))
@@ -34,7 +34,7 @@ def cuts_of(config: RunConfig) -> list[int]:
 
 
 def stage_alone(config: RunConfig, cuts: Sequence[int], stage: int, together: Barrier, steps: int = 40) -> float:
-    """Images per second of one stage's forward, backward and update, on one and the same batch.
+    """Measure images per second of one stage's forward, backward and update, on one and the same batch.
 
     Args:
         cuts: where the network is cut.
@@ -61,7 +61,7 @@ def stage_alone(config: RunConfig, cuts: Sequence[int], stage: int, together: Ba
 
 
 class _Update:
-    """The arithmetic of one update of one stage."""
+    """Makes the computations of one update of one stage."""
 
     def __init__(self, config: RunConfig, numerics: Numerics, weights: Weights, x: Tensors, wanted: bool) -> None:
         self._numerics, self._weights = numerics, weights
@@ -70,7 +70,7 @@ class _Update:
         self._leaves = [part.requires_grad_() for part in every(x)] if wanted else []
 
     def __call__(self, targets: Tensor | None) -> None:
-        """The last stage has targets."""
+        """Make one update; the last stage has targets."""
         output = self._numerics.apply(self._weights.module, self._input)
         incoming = None
         if targets is None:

@@ -30,9 +30,9 @@ class Plan(NamedTuple):
 
     cuts: list[int]
     costs: list[float]
-    """Of each layer: seconds, operations, or 0 where the cuts were given."""
+    """Each layer's cost: seconds, operations, or 0 where the cuts were given."""
     messages: list[Message]
-    """Out of each layer."""
+    """The message out of each layer."""
     layers: list[LayerBytes]
     """What each layer takes of memory."""
 
@@ -57,9 +57,9 @@ class Assembled(NamedTuple):
 
     method: Method
     batches: list[Batches]
-    """Of every replica."""
+    """The batches of every replica."""
     partition: list[dict[str, Any]]
-    """The record's."""
+    """The stages and their layers, as the record has them."""
     footprint: Footprint | None
     """What the part takes of memory; None where that is not predicted."""
 
@@ -118,7 +118,7 @@ def network_of(config: RunConfig, dataset: Dataset, numerics: Numerics) -> nn.Se
 
 
 def layers_of(config: RunConfig, dataset: Dataset, how: str) -> list[Layer]:
-    """Of the whole network, with what each costs: ``measured`` seconds, or ``counted`` operations."""
+    """The layers of the whole network, with what each costs: ``measured`` seconds, or ``counted`` operations."""
     torch.set_num_threads(1)
     numerics = Numerics.of(config, torch.device(config.device))
     images = batches_of(config, dataset, 0, numerics).inputs(0, 0)
@@ -126,7 +126,7 @@ def layers_of(config: RunConfig, dataset: Dataset, how: str) -> list[Layer]:
 
 
 def plan_of(config: RunConfig, network: nn.Sequential, batches: Batches, numerics: Numerics) -> Plan:
-    """Rank 0 walks through the network once and cuts it; the others take its word."""
+    """Walk through the network once at rank 0 and cut it there; the others take its word."""
     layers = profile(numerics.place(copy.deepcopy(network)), _images(config, batches), numerics, _how(config))
     costs = [layer.cost for layer in layers]
     cuts = cut(costs, config.pieces) if isinstance(config.partition, str) else config.partition
@@ -134,15 +134,15 @@ def plan_of(config: RunConfig, network: nn.Sequential, batches: Batches, numeric
 
 
 def _images(config: RunConfig, batches: Batches) -> Tensor:
-    """What passes through the network at once."""
+    """The images that pass through the network at once."""
     return batches.inputs(0, 0)[: config.batch_size // config.microbatches]
 
 
 def _how(config: RunConfig) -> str:
-    """Where a layer's cost comes from; one stage needs none."""
+    """Where a layer's cost comes from: ``measured``, ``counted``, or neither for one stage or given cuts."""
     return config.partition if isinstance(config.partition, str) and config.stages > 1 else "given"
 
 
 def piece(network: nn.Sequential, first: int, last: int) -> nn.Sequential:
-    """Layers ``first .. last - 1`` under the names that they have in the network."""
+    """Take layers ``first .. last - 1`` out of the network, under the names that they have there."""
     return nn.Sequential(OrderedDict((str(number), network[number]) for number in range(first, last)))

@@ -21,16 +21,16 @@ from bench.plan.grid import mixing_matrix, neighbours
 
 
 class Agreement(Protocol):
-    """One stage's update, in two halves."""
+    """How one stage makes its update, in two halves."""
 
     copies: int
-    """Of the weights that it keeps for itself."""
+    """Copies of the weights that it keeps for itself."""
 
     def begin(self, rate: float) -> None:
-        """``weights.gradient`` is there: start what has to travel."""
+        """Start what has to travel, as ``weights.gradient`` is there."""
 
     def finish(self) -> None:
-        """Wait for it, and advance ``weights`` by one version."""
+        """Wait for what travels, and advance ``weights`` by one version."""
 
     def consensus(self) -> Tensor:
         """The mean over the replicas of the newest weights, flat; only at a flush."""
@@ -126,7 +126,7 @@ class WeightMixing:
 
 
 def averaging(choice: Averaging, world: World, weights: Weights, optimizer: FlatOptimizer, meter: Meter) -> Agreement:
-    """The configured way to agree; one replica has nobody to agree with."""
+    """Make the configured way to agree; one replica has nobody to agree with."""
     if isinstance(choice, Gossip) and world.grid.replicas > 1:
         return WeightMixing(world, choice, weights, optimizer, meter)
     return GradientAveraging(world, weights, optimizer, meter)

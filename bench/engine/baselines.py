@@ -38,7 +38,7 @@ def baseline(
     batches: Batches,
     meter: Meter,
 ) -> Method:
-    """This process's part in a method other than ``decoupled``.
+    """Make this process's part in a method other than ``decoupled``.
 
     Args:
         network: uncut.

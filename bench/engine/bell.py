@@ -37,7 +37,7 @@ class Listener:
         self._rung.register(self._file, select.POLLIN)
 
     def wait(self) -> None:
-        """Until it has rung once more than it was waited for.
+        """Wait until the bell has rung once more than it was waited for.
 
         Raises:
             PeerLost: the process that rings has ended, or was silent for the timeout.
@@ -52,7 +52,7 @@ class Listener:
 
 
 def _opened(owner: object, path: Path, flags: int) -> int:
-    """The pipe, made by whichever end comes first; closed with its owner."""
+    """Open the pipe, made by whichever end comes first; it is closed with its owner."""
     with suppress(FileExistsError):
         os.mkfifo(path)
     file = os.open(path, flags)

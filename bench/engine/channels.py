@@ -27,7 +27,7 @@ class Route:
     tag: int
     """Tells the two directions apart under gloo."""
     group: dist.ProcessGroup | None
-    """Tells them apart under NCCL, which knows no tags and runs a communicator's operations in order."""
+    """The group that tells them apart under NCCL, which knows no tags and runs a communicator's operations in order."""
 
     def tagged(self, more: int) -> Route:
         """The same way for another kind of message."""
@@ -35,12 +35,12 @@ class Route:
 
     @classmethod
     def activations(cls, world: World, source: int, peer: int) -> Route:
-        """Of the activations that leave rank ``source``, seen from the end that talks to ``peer``."""
+        """The route of the activations that leave rank ``source``, seen from the end that talks to ``peer``."""
         return cls(peer, 0, world.forward_lines.get(source))
 
     @classmethod
     def gradients(cls, world: World, source: int, peer: int) -> Route:
-        """Of the gradients that leave rank ``source``, seen from the end that talks to ``peer``."""
+        """The route of the gradients that leave rank ``source``, seen from the end that talks to ``peer``."""
         return cls(peer, 1, world.backward_lines.get(source))
 
 
@@ -51,10 +51,10 @@ class Sender:
         self._world, self._route, self._message, self._depth = world, route, message, depth
         self._underway: deque[list[tuple[dist.Work, Tensor]]] = deque()
         self.bytes = 0
-        """Of memory that it has for itself: it sends what its user keeps."""
+        """Bytes of memory that the sender has for itself: it sends what its user keeps."""
 
     def open(self, count: int) -> None:
-        """So many messages will be sent until the next flush point: nothing has to be made ready."""
+        """Get ready to send so many messages until the next flush point: nothing has to be done."""
 
     def send(self, tensors: Tensors) -> None:
         """Start a message; its tensors must not be written to before it has left."""
@@ -96,9 +96,9 @@ class Receiver:
         self._posted: deque[list[tuple[dist.Work, Tensor]]] = deque()
         self._unposted = 0
         self.bytes = depth * message.bytes
-        """Of memory that receives are posted into."""
+        """Bytes of the memory that receives are posted into."""
         self.message_bytes = message.bytes
-        """Of a message's own memory, once it is received."""
+        """Bytes of a message's own memory, once it is received."""
 
     def open(self, count: int) -> None:
         """Expect so many messages until the next flush point."""
@@ -108,7 +108,7 @@ class Receiver:
             self._post()
 
     def receive(self) -> Tensors:
-        """The next message, tensors of its own; blocks until it is there."""
+        """Wait for the next message, and return its tensors, which are its own."""
         posted = self._posted.popleft()
         with peers_expected():
             for work, _ in posted:

@@ -12,7 +12,7 @@ NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Let malloc keep what this process frees; whether it does. Other C libraries than glibc are left as they are."""
+    """Let glibc's malloc keep what this process frees; return whether it does. Other C libraries stay as they are."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 SHARED = Path("/dev/shm")
-"""Memory that processes of one machine share, as files."""
+"""The folder of files in the memory that processes of one machine share."""
 NAME = "staleness-bench"
 
 

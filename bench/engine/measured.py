@@ -26,7 +26,7 @@ from bench.task.data import Dataset
 from bench.task.tensors import Tensors, every, together
 
 REPEATS = 10
-"""Updates, whose means are taken: what holds a machine up now and then, training meets too."""
+"""Updates whose mean is taken: what holds a machine up now and then, training meets too."""
 
 
 class Measured:
@@ -53,13 +53,13 @@ class Measured:
         self._train(0)
 
     def _arriving(self, before: nn.Sequential, numerics: Numerics) -> Tensors:
-        """What the piece takes."""
+        """What the piece takes: images, or what the layers before it hand on."""
         with torch.no_grad():
             x: Tensors = numerics.apply(before, self._batches.inputs(0, 0))
         return together([part.requires_grad_() for part in every(x)])
 
     def speed(self) -> Speed:
-        """Means of some updates."""
+        """Measure the seconds of some updates, and return their means."""
         data, updates = zip(*(self._train(0) for _ in range(REPEATS)), strict=True)
         forward, backward, collect, step = (_means(rows) for rows in zip(*updates, strict=True))
         total = max(sum(self._sizes), 1)
@@ -76,7 +76,7 @@ class Measured:
         )
 
     def _held(self) -> tuple[list[Passes], list[Halves]]:
-        """With a batch between its forward and its backward."""
+        """Measure each layer's seconds with a batch between its forward and its backward."""
         updates, halves = [], []
         for number in range(1 + REPEATS):
             _, seconds = self._train(1)
@@ -92,7 +92,7 @@ class Measured:
         return passes, [Halves(*layer) for layer in zip(to_inputs, to_weights, strict=True)]
 
     def _train(self, flight: int) -> tuple[float, Sequence[list[float]]]:
-        """Seconds to prepare the images, and of an update's parts, with so many batches in flight."""
+        """Make one update with so many batches in flight; return the seconds of preparing images, and of its parts."""
         started = now(self._device)
         x = self._x()
         prepared = now(self._device) - started if self._input is None else 0.0
@@ -118,7 +118,7 @@ def _means(rows: Sequence[Sequence[float]]) -> list[float]:
 
 
 class _Update:
-    """One update of a piece, as a worker makes it."""
+    """Makes one update of a piece, as a worker does."""
 
     def __init__(self, config: RunConfig, numerics: Numerics, network: nn.Sequential) -> None:
         self._numerics, self._weights = numerics, Weights(network.train(), 2)
@@ -126,7 +126,8 @@ class _Update:
         self._flight: deque[tuple[Row, list[nn.Parameter]]] = deque()
 
     def __call__(self, x: Tensors, targets: Tensor | None, flight: int) -> Sequence[list[float]]:
-        """Seconds of each layer's forward and backward, to collect the gradients, and of the optimizer's step.
+        """Time each layer's forward and backward, the collecting of the gradients, and the optimizer's step, in
+        seconds.
 
         The backward is that of the batch that came so many calls before, whose weights one update does not write over.
         """
@@ -144,12 +145,12 @@ class _Update:
         return newest.forward, backward, [collected - started], [now(device) - collected]
 
     def forget(self) -> None:
-        """Nothing is in flight."""
+        """Drop the batches in flight."""
         self._flight.clear()
 
 
 class _Split:
-    """A piece's backward in two, as ``zero_bubble`` makes it."""
+    """Makes a piece's backward in two, as ``zero_bubble`` does."""
 
     def __init__(self, weights: Weights, numerics: Numerics) -> None:
         self._numerics, self._weights = numerics, weights
@@ -159,16 +160,16 @@ class _Split:
         self._flight: deque[tuple[list[list[Tensor]], list[list[Tensor]]]] = deque()
 
     def __call__(self, x: Tensors, targets: Tensor | None, flight: int) -> Sequence[list[float]]:
-        """Seconds of each layer's backward to its input, and then to its weights; 0 of one that has images."""
+        """Time each layer's backward to its input, and then to its weights, in seconds; 0 of one that has images."""
         self._flight.append(self._forward(x, targets))
         return self._backward(*self._flight.popleft()) if len(self._flight) > flight else ()
 
     def forget(self) -> None:
-        """Nothing is in flight."""
+        """Drop the batches in flight."""
         self._flight.clear()
 
     def _forward(self, x: Tensors, targets: Tensor | None) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
-        """Inputs and outputs of each layer."""
+        """Pass a batch forward; return the inputs and outputs of each layer."""
         inputs: list[list[Tensor]] = [[part.detach().requires_grad_(part.requires_grad) for part in every(x)]]
         outputs: list[list[Tensor]] = []
         for layer in self._layers:

@@ -46,7 +46,7 @@ class Ring:
             part.copy_(tensor.detach())
 
     def look(self, number: int) -> Tensors:
-        """A message in its slot."""
+        """The message that lies in its slot."""
         return together([part.detach() for part in self._slots[number % len(self)]])
 
 
@@ -61,13 +61,13 @@ class SharedSender:
     def __init__(self, message: Message, slots: int, path: Path) -> None:
         self._ring = Ring(path, message, slots)
         self.bytes = slots * message.bytes
-        """Of its slots, which count in the processes of both ends."""
+        """Bytes of the channel's slots, which count in the processes of both ends."""
         sent, returned = pipes(path)
         self._sent_bell, self._returned_bell = Ringer(sent), Listener(returned)
         self._sent = self._returned = 0
 
     def open(self, count: int) -> None:
-        """So many messages will be sent until the next flush point: nothing has to be made ready."""
+        """Get ready to send so many messages until the next flush point: nothing has to be done."""
 
     def send(self, tensors: Tensors) -> None:
         """Hand over a message; its tensors are free afterwards."""
@@ -93,18 +93,18 @@ class SharedReceiver:
     def __init__(self, message: Message, slots: int, path: Path) -> None:
         self._ring = Ring(path, message, slots)
         self.bytes = slots * message.bytes
-        """Of its slots."""
+        """Bytes of the channel's slots."""
         self.message_bytes = 0
-        """Of a message's own memory: it stays in its slot."""
+        """Bytes of a message's own memory: none, as it stays in its slot."""
         sent, returned = pipes(path)
         self._sent_bell, self._returned_bell = Listener(sent), Ringer(returned)
         self._received = 0
 
     def open(self, count: int) -> None:
-        """Expect so many messages until the next flush point: nothing has to be made ready."""
+        """Get ready for so many messages until the next flush point: nothing has to be done."""
 
     def receive(self) -> Tensors:
-        """The next message, which may be used until it is given back; blocks until it is there."""
+        """Wait for the next message and return it; it may be used until it is given back."""
         self._sent_bell.wait()
         self._received += 1
         return self._ring.look(self._received - 1)
@@ -115,7 +115,7 @@ class SharedReceiver:
 
 
 def pipes(path: Path) -> tuple[Path, Path]:
-    """Of a channel's two bells: there is a message; a slot is free again."""
+    """The paths of a channel's two bells: there is a message; a slot is free again."""
     return path.with_name(f"{path.name}-sent"), path.with_name(f"{path.name}-returned")
 
 
@@ -136,12 +136,12 @@ class Exchange:
             self._claim = Claim(self._folder)
 
     def sender(self, route: Route, message: Message, depth: int, held: int = 0) -> Sender | SharedSender:
-        """``depth`` messages may be under way while the receiver holds ``held`` more, to compute with."""
+        """Make a sending end; ``depth`` messages may be under way while the receiver still holds ``held`` more."""
         path = self._path(self._world.rank, route, message, depth + held)
         return Sender(self._world, route, message, depth) if path is None else SharedSender(message, depth + held, path)
 
     def receiver(self, route: Route, message: Message, depth: int, held: int = 0) -> Receiver | SharedReceiver:
-        """The other end, with the same numbers."""
+        """Make the receiving end, with the same numbers."""
         path = self._path(route.peer, route, message, depth + held)
         return (
             Receiver(self._world, route, message, depth)
@@ -150,7 +150,7 @@ class Exchange:
         )
 
     def close(self) -> None:
-        """Both ends have mapped what they share: its names can go, and nothing is left behind however the run ends."""
+        """Unlink what both ends have mapped by now: nothing is left behind however the run ends."""
         self._world.barrier()
         for path in self._paths:
             for name in (path, *pipes(path)):
@@ -159,7 +159,8 @@ class Exchange:
             self._claim.release()
 
     def _path(self, source: int, route: Route, message: Message, slots: int) -> Path | None:
-        """Where the channel out of rank ``source`` lies; both of its ends come to the same answer."""
+        """The path of the channel out of rank ``source``, the same at both ends; None where they cannot share
+        memory."""
         if self._world.control is None:
             return None
         ends = [self._hosts[self._world.rank], self._hosts[route.peer]]
@@ -181,7 +182,7 @@ class Host(NamedTuple):
 
 
 def host(world: World) -> Host:
-    """Where this process runs. Containers of one machine have its boot, but not the same shared memory."""
+    """Find out where this process runs. Containers of one machine have its boot, but not the same shared memory."""
     if not FOLDER.is_dir() or world.device.type != "cpu":
         return Host(f"{os.uname().nodename} {world.rank}", 0)
     free = os.statvfs(FOLDER)

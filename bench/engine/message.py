@@ -12,7 +12,7 @@ from bench.task.tensors import Tensors, every, together
 
 @dataclass(frozen=True)
 class Layout:
-    """Of any dense tensor; it is sent as its storage lies."""
+    """The layout of any dense tensor, which is sent as its storage lies."""
 
     shape: tuple[int, ...]
     stride: tuple[int, ...]
@@ -34,7 +34,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Message:
-    """Every message of a channel: a tensor, or several where the cut goes through a residual block."""
+    """What every message of a channel is: a tensor, or several where the cut goes through a residual block."""
 
     layouts: tuple[Layout, ...]
 

@@ -20,7 +20,7 @@ KINDS = (*COMPUTE, *LOCKS, "averaging", "sending", "data", "other")
 
 
 class Span(NamedTuple):
-    """One section, for the timeline; seconds are counted from the start of its epoch."""
+    """One section, for the timeline; its times are seconds from the start of its epoch."""
 
     kind: str
     batch: int
@@ -46,11 +46,11 @@ class Meter:
 
     device: torch.device
     window: int = 12
-    """Ticks with work of the first epoch that the timeline keeps, from its middle."""
+    """Ticks with work that the timeline keeps, from the middle of the first epoch."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
     wall_seconds: float = 0.0
     processor_seconds: float = 0.0
-    """That this process's threads took of any core while the clock ran; agents that share cores wait for these too."""
+    """Seconds that this process's threads took of any core on the clock; agents that share cores wait for these too."""
     spans: list[Span] = field(default_factory=list)
     _sections: list[_Section] = field(default_factory=list)
     _tick: int = 0
@@ -61,7 +61,7 @@ class Meter:
         self._now: Callable[[], Any] = _event if self.device.type == "cuda" else time.perf_counter
 
     def start(self) -> None:
-        """The clock runs: the agent enters ``other``."""
+        """Start the clock: the agent enters ``other``."""
         self._started, self._busy = time.perf_counter(), time.process_time()
         self._tick = -1
         self.enter("other")
@@ -74,7 +74,7 @@ class Meter:
         self._sections.append(_Section(kind, batch, self._tick, self._now()))
 
     def stop(self) -> float:
-        """The clock stands still; add up the sections and return the seconds since :meth:`start`."""
+        """Stop the clock, add up the sections, and return the seconds since :meth:`start`."""
         end = self._now()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)

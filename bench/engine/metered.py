@@ -97,14 +97,14 @@ class MeteredStage(PipelineStage):
         self._output_gradients, self._input_gradients = gradients
         self._meter, self._seed = meter, seed
         self.batch = -1
-        """What the microbatches are parts of."""
+        """The number of the batch that the microbatches are parts of."""
 
     @property
     def channels(self) -> tuple[Inlet | Outlet | None, ...]:
         return self.piece.inputs, self.piece.outputs, self._output_gradients, self._input_gradients
 
     def _none(self, *_: Any, **__: Any) -> list[dist.P2POp]:
-        """Nothing that the schedule has to send or receive."""
+        """Tell the schedule that there is nothing to send or to receive."""
         return []
 
     get_fwd_recv_ops = get_fwd_send_ops = get_bwd_recv_ops = get_bwd_send_ops = _none
@@ -138,7 +138,7 @@ class MeteredStage(PipelineStage):
         self._meter.enter("other", self.batch)
 
     def backward_weight_one_chunk(self, bwd_chunk_id: int, last_backward: bool = False) -> None:
-        """What ``zero_bubble`` has put off."""
+        """Compute the gradient of the weights, which ``zero_bubble`` has put off."""
         self._meter.enter("backward", self.batch)
         super().backward_weight_one_chunk(bwd_chunk_id, last_backward=last_backward)
         self._meter.enter("other", self.batch)

@@ -17,11 +17,11 @@ class Stretch:
 
     epoch: int
     batches: int
-    """Updates of every stage."""
+    """Updates that every stage makes."""
     first_step: int
-    """Updates made before."""
+    """Updates that every stage made before."""
     rates: Sequence[Sequence[float]]
-    """``rates[stage][update]``: learning rates."""
+    """Learning rates, as ``rates[stage][update]``."""
 
 
 @dataclass
@@ -38,15 +38,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Ages:
-    """Staleness that one stage of one replica met, updates between taking a gradient's weights and applying it; and
-    the weights that it keeps for it."""
+    """The staleness that one stage of one replica met, in updates between taking a gradient's weights and applying it;
+    and the weights that it keeps for it."""
 
     stage: int
     replica: int
     histogram: dict[int, int]
-    """Updates -> batches."""
+    """How many batches met a staleness of so many updates."""
     versions: int | None
-    """Of its weights that it has memory for; None where it keeps them for as long as they are wanted (the oracle)."""
+    """Versions of its weights that there is memory for; None for the oracle, which keeps them while they are wanted."""
 
 
 class Method(Protocol):
@@ -64,10 +64,10 @@ class Method(Protocol):
         """Train for one tick."""
 
     def flush(self) -> None:
-        """After the last tick: wait until nothing is under way."""
+        """Wait, after the last tick, until nothing is under way."""
 
     def loss(self) -> float | None:
-        """Mean training loss of the stretch, where this process knows it."""
+        """The mean training loss of the stretch, where this process knows it, else None."""
 
     def agree(self) -> float:
         """Average the statistics over the replicas; return this process's share of the squared consensus distance."""
@@ -76,10 +76,10 @@ class Method(Protocol):
         """Average the replicas' weights exactly, after the last :meth:`agree`."""
 
     def evaluate(self) -> Evaluation:
-        """This process's part of the test set, at the replicas' mean weights."""
+        """Evaluate this process's part of the test set, at the replicas' mean weights."""
 
     def ages(self) -> list[Ages]:
-        """Staleness counted while training, of the agents in this process."""
+        """The staleness counted while training, of the agents in this process."""
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and statistics by the names of the uncut network, of replica 0's layers in this process."""

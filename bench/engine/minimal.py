@@ -19,11 +19,11 @@ WARM_UP = 20
 
 
 class Minimal(NamedTuple):
-    """What a script finds."""
+    """What a script finds out about its own training."""
 
     images_per_second: float
     loss: float | None
-    """Of the last update; None where another process has the network's last layer."""
+    """The last update's loss; None where another process has the network's last layer."""
 
 
 def minimal_loop(config: RunConfig, compiled: bool = False) -> Minimal:

@@ -26,7 +26,7 @@ class Numerics:
 
     device: torch.device
     dtype: torch.dtype
-    """Of weights and images; bfloat16 keeps both in float32 and computes under autocast."""
+    """The type of weights and images; bfloat16 keeps both in float32 and computes under autocast."""
     autocast: bool
     channels_last: bool
 
@@ -41,7 +41,7 @@ class Numerics:
         return module.to(memory_format=torch.channels_last) if self.channels_last else module
 
     def apply(self, module: Callable[[Any], Any], x: Tensors) -> Any:
-        """``module(x)`` in the run's precision: the :data:`Tensors` that it hands on, or its logits."""
+        """Compute ``module(x)`` in the run's precision: the :data:`Tensors` that it hands on, or its logits."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             return module(x)
 

@@ -13,7 +13,7 @@ from bench.config import SGD, AdamW, Optimizer
 
 
 def build(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """The configured optimizer; its learning rate is set at every step."""
+    """Make the configured optimizer; its learning rate is set at every step."""
     match optimizer:
         case SGD(momentum=momentum, weight_decay=weight_decay, nesterov=nesterov):
             return torch.optim.SGD(
@@ -46,7 +46,7 @@ class FlatOptimizer:
 
     @property
     def states(self) -> int:
-        """Numbers that it keeps for each weight from its first update on."""
+        """Numbers that the optimizer keeps for each weight from its first update on."""
         match self._optimizer:
             case SGD(momentum=momentum):
                 return 1 if momentum else 0
@@ -55,7 +55,7 @@ class FlatOptimizer:
 
     @property
     def begun(self) -> int:
-        """Those of them that there is memory for before."""
+        """How many of these numbers have memory before the first update."""
         return len(self._moments)
 
     @property

@@ -22,13 +22,13 @@ from bench.engine.pipelined import SCHEDULES
 MICROBATCHES = 8
 REPEATS = 20
 EMPTYING = 1 << 20
-"""Numbers: four megabytes, more than a core's own caches."""
+"""Numbers to write that fill four megabytes, more than a core's own caches."""
 
 
 def seconds_a_pass(method: str) -> float:
-    """What a schedule and its stages do for each pass of a microbatch, beside the arithmetic.
+    """Measure the seconds that a schedule and its stages take for each pass of a microbatch, beside the arithmetic.
 
-    By a network of next to nothing, all of whose pieces this process holds; what it takes in a loop is taken off. Its
+    The network is next to nothing, and this process holds all its pieces; what it takes in a loop is taken off. Its
     layers write as much as empties the caches, as layers do. It makes this process a group of its own.
     """
     torch.set_num_threads(1)
@@ -76,7 +76,7 @@ def _schedule(method: str, layers: list[nn.Module], images: Tensor) -> Any:
 
 
 def _bare(layers: list[nn.Module], images: Tensor) -> None:
-    """The same arithmetic in a loop."""
+    """Do the same arithmetic in a loop."""
     for part in images.chunk(MICROBATCHES):
         x, target = part, part
         for layer in layers:

@@ -26,25 +26,25 @@ PRODUCT = 384
 
 
 class Paces(NamedTuple):
-    """The same at both ranks. Both compute in between, as agents do: caches are cold, and whoever carries the messages
-    has to be woken."""
+    """Seconds that messages take, the same at both ranks. Both compute in between, as agents do: caches are cold, and
+    whoever carries the messages has to be woken."""
 
     neighbours: Pace
-    """One way between two neighbouring stages, through memory where it can be."""
+    """One way of a message between two neighbouring stages, through memory where it can be."""
     handing: Pace
-    """Of that, until the stage that sends goes on."""
+    """The part of that until the stage that sends goes on."""
     hosts: Pace
-    """One way by TCP."""
+    """One way of a message by TCP."""
     replicas: Pace
-    """Of an all-reduce between two."""
+    """An all-reduce between two replicas."""
     averaging: Pace
-    """The processor time of it, at each."""
+    """Processor time of an all-reduce, at each replica."""
     handling: Pace
     """Processor time of a message by TCP, at either end."""
 
 
 def exchange_paces(world: World) -> Paces:
-    """Of two agents."""
+    """Measure what messages between two agents take."""
     both_ends = _pace(world, _busy)
     return Paces(
         _pace(world, partial(_one_way, shared=True)),
@@ -64,10 +64,10 @@ def _pace(world: World, seconds: Callable[[World, int], list[float]]) -> Pace:
 
 
 def _one_way(world: World, size: int, shared: bool, handing: bool = False) -> list[float]:
-    """Half the seconds of there and back between two stages: through memory where it can be, or by TCP.
+    """Half the seconds of a message there and back between two stages: through memory where it can be, or by TCP.
 
     Args:
-        handing: those that the first one's sending takes instead.
+        handing: return the seconds that the first one's sending takes instead.
     """
     message = Message.like(torch.empty(size, dtype=torch.uint8))
     exchange = Exchange(world)
@@ -102,7 +102,7 @@ def _one_way(world: World, size: int, shared: bool, handing: bool = False) -> li
 
 
 def _busy(world: World, size: int) -> list[float]:
-    """Processor time to send a message by TCP and to receive one, in all threads."""
+    """Seconds of processor time to send a message by TCP and to receive one, in all threads."""
     message, peer = Message.like(torch.empty(size, dtype=torch.uint8)), 1 - world.rank
     sender = Sender(world, Route.activations(world, world.rank, peer), message, 2)
     receiver = Receiver(world, Route.activations(world, peer, peer), message, 2)

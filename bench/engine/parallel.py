@@ -52,7 +52,7 @@ class DataParallel(Agent):
         return range(stretch.batches)
 
     def step(self, tick: int) -> None:
-        """One update."""
+        """Make one update."""
         stretch = self._stretch
         self.meter.enter("data", tick)
         images = self._batches.inputs(stretch.epoch, tick)
@@ -70,10 +70,10 @@ class DataParallel(Agent):
         self.meter.enter("other")
 
     def flush(self) -> None:
-        """Nothing is under way after an update."""
+        """Do nothing: nothing is under way after an update."""
 
     def _start(self, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-        """A bucket is full: let it travel, and tell DDP that it is there."""
+        """Let a full bucket travel, and tell DDP that it is there."""
         self.meter.enter("averaging")
         with peers_expected():
             work = dist.all_reduce(bucket.buffer(), group=self._world.peers, async_op=True)

@@ -1,4 +1,4 @@
-"""Stage k of one replica, as the oracle sees it."""
+"""Stage k of one replica, for the oracle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.task.tensors import Tensors
 Weights = dict[str, Tensor]
 Gradients = list[Tensor]
 Pullback = Callable[[Gradients | None], tuple[Gradients, Gradients]]
-"""From the gradient of a stage's output (None: of the loss) to those of its weights and its input."""
+"""Maps the gradient of a stage's output (None: of the loss) to those of its weights and its input."""
 
 
 class Part:
@@ -28,15 +28,15 @@ class Part:
         self.optimizer = optimizer.build(choice, list(self.parameters.values()))
         self.updates = 0
         self.before: dict[int, Weights] = {}
-        """Batch -> weights of its forward, until its loss is there."""
+        """Weights of each batch's forward, until its loss is there."""
         self.gradients: dict[int, Gradients] = {}
-        """Batch -> gradient of its loss by this stage's weights."""
+        """Gradient of each batch's loss by this stage's weights."""
         self.seen: dict[int, int] = {}
-        """Batch -> updates that the weights of its forward had seen."""
+        """Updates that the weights of each batch's forward had seen."""
         self.outputs: dict[int, Tensors] = {}
         self.pullbacks: dict[int, Pullback] = {}
         self.returned: dict[int, Gradients] = {}
-        """Batch -> gradient of its loss by this stage's input."""
+        """Gradient of each batch's loss by this stage's input."""
         self.staleness: Counter[int] = Counter()
 
     def weights(self, extrapolation: float = 0.0) -> Weights:
@@ -79,7 +79,7 @@ def bound(module: nn.Module, tensors: Weights) -> Callable[[Tensors], Tensors]:
 
 
 def by_name(part: Part, weights: Weights) -> tuple[Callable[[Tensor], object], Callable[[object], Tensor]]:
-    """Hooks that save a weight by its name, and load what the stage's weights are by then."""
+    """Make hooks that save a weight by its name, and load what the stage's weights are by then."""
     names = {weight.untyped_storage().data_ptr(): name for name, weight in weights.items()}
 
     def save(tensor: Tensor) -> object:

@@ -31,7 +31,7 @@ SCHEDULES: dict[str, Any] = {
     "zero_bubble": ScheduleZBVZeroBubble,
 }
 TAGS = 2
-"""Of the messages across one boundary of two pieces: both ways."""
+"""Tags that messages across one boundary of two pieces need: one each way."""
 
 
 class Pipelined(Agent):
@@ -44,7 +44,7 @@ class Pipelined(Agent):
         module: the layers of all the stage's pieces, placed, under the names that they have in the network.
         spans: (first layer, last layer + 1) of every piece of the network.
         messages: into and out of every piece in turn, one more than there are pieces; of one microbatch.
-        batches: of this replica; the network's first piece takes images from it, its last one targets.
+        batches: this replica's; the network's first piece takes images from it, its last one targets.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Pipelined(Agent):
     def _stage(
         self, number: int, spans: Sequence[tuple[int, int]], messages: Sequence[Message], exchange: Exchange
     ) -> MeteredStage:
-        """A piece with its channels, whose tags are the piece's own: two boundaries may lie between the same ranks."""
+        """Make a piece and its channels, with tags of its own: two boundaries may lie between the same ranks."""
         world, depth, last = self._world, self._config.microbatches, len(spans) - 1
         me = world.rank
         before, after = self._neighbour(number - 1, last), self._neighbour(number + 1, last)
@@ -119,7 +119,7 @@ class Pipelined(Agent):
         return range(stretch.batches)
 
     def step(self, tick: int) -> None:
-        """One update."""
+        """Make one update."""
         epoch = self._stretch.epoch
         images: tuple[Tensor, ...] = ()
         targets: Tensor | None = None
@@ -145,7 +145,7 @@ class Pipelined(Agent):
         self.meter.enter("other")
 
     def flush(self) -> None:
-        """The stretch's last update is over: let the messages leave."""
+        """Let the messages leave, as the stretch's last update is over."""
         self.meter.enter("sending")
         for channel in self._channels():
             if isinstance(channel, Outlet):

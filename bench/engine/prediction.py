@@ -12,7 +12,7 @@ class Prediction:
 
     Args:
         weights: the stage's own; their statistics are shared.
-        forwards: that are in flight at once, at most.
+        forwards: how many are in flight at once, at most.
     """
 
     def __init__(self, weights: Weights, optimizer: FlatOptimizer, forwards: int) -> None:
@@ -21,11 +21,11 @@ class Prediction:
 
     @property
     def kept(self) -> int:
-        """Versions that there is memory for, beside the stage's own."""
+        """Versions of the weights that there is memory for, beside the stage's own."""
         return self._ring.kept
 
     def ahead(self, steps: int, rate: float) -> Weights:
-        """``w - steps * rate * velocity``, by the newest weights and velocity.
+        """Predict ``w - steps * rate * velocity``, by the newest weights and velocity.
 
         Args:
             steps: updates that will be made before the forward's gradient is applied.

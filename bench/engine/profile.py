@@ -28,16 +28,16 @@ class Layer:
 
     output: Message
     forward: float
-    """Seconds, the least of several passes, as what else the machine does only adds to them; or operations; 0 where
-    nobody asked."""
+    """Seconds of its forward, the least of several passes, as what else the machine does only adds to them; or
+    operations; 0 where nobody asked."""
     backward: float
-    """The same of its backward."""
+    """Seconds, or operations, of its backward."""
     held: LayerBytes = field(default_factory=LayerBytes)
-    """Memory that it takes."""
+    """Bytes that it takes of memory."""
 
     @property
     def cost(self) -> float:
-        """Of both."""
+        """Seconds, or operations, of forward and backward together."""
         return self.forward + self.backward
 
 
@@ -68,7 +68,7 @@ def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str
 
 
 def _held(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[tuple[Tensor, ...], LayerBytes]:
-    """Its outputs, and the memory of what stays until its backward."""
+    """A layer's outputs, and the bytes of what stays until its backward."""
     storages: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> torch.UntypedStorage:
@@ -91,7 +91,7 @@ def _held(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[tuple[Tenso
 
 
 def _seconds(network: nn.Sequential, images: Tensor, numerics: Numerics) -> Iterator[list[float]]:
-    """Of all forwards, and of all backwards: of each layer, the least of some passes through all."""
+    """Yield each layer's seconds of forward, then of backward: the least of some passes through all layers."""
     parameters, targets = list(network.parameters()), torch.zeros(len(images), dtype=torch.long, device=numerics.device)
     passes = []
     for _ in range(REPEATS):
@@ -130,10 +130,10 @@ class Row:
         self._outputs = [part for part in every(output) if part.requires_grad]
         self._incoming = [torch.ones_like(part) for part in self._outputs]
         self.forward = [after - before for before, after in pairwise(marks)]
-        """Seconds of each layer; the last one's with the loss."""
+        """Seconds of each layer's forward; the last one's with the loss."""
 
     def backward(self, parameters: Sequence[Tensor]) -> tuple[list[float], tuple[Tensor, ...]]:
-        """Seconds of each layer, the last one's with the loss; and the parameters' gradients."""
+        """Go backward; return each layer's seconds, the last one's with the loss, and the parameters' gradients."""
         start = now(self._device)
         gradients = torch.autograd.grad(self._outputs, [*parameters, *self._inputs], self._incoming)
         end = now(self._device)
@@ -142,12 +142,12 @@ class Row:
 
 
 def _note(arrived: dict[int, float], number: int, device: torch.device, gradient: Tensor) -> None:  # noqa: ARG001
-    """The gradient of a layer's output is there."""
+    """Note when the gradient of a layer's output is there."""
     arrived[number] = now(device)
 
 
 def _operations(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[float, float]:
-    """Operations of matrix products and convolutions, forward and backward; norms and activations have none.
+    """Count the operations of matrix products and convolutions, forward and backward; norms and activations have none.
 
     A backward has a product for each product of its forward and factor: the weights, and the input unless it is data.
     """
@@ -159,7 +159,7 @@ def _operations(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[float
 
 
 def now(device: torch.device) -> float:
-    """Seconds on the host's clock, when the device is done."""
+    """Wait until the device is done; return the seconds on the host's clock."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

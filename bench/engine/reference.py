@@ -27,11 +27,11 @@ from bench.task.tensors import Tensors, detached, every, together
 
 
 class Reference:
-    """All S x K agents.
+    """Trains as all S x K agents would.
 
     Args:
         parts: ``parts[s][k]`` is replica s's own copy of stage k, placed, named as in the uncut network.
-        batches: of each replica.
+        batches: each replica's.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Reference:
         self.meter.enter("other")
 
     def _composite_tick(self, s: int, tick: int) -> None:
-        """The gradient of the batch that reaches the last stage, by all stages' weights of its forwards."""
+        """Compute the gradient of the batch that reaches the last stage, by all stages' weights of its forwards."""
         hop, batch = self._clock.forward_hop, self._clock.forward(self._last, tick)
         for k, part in enumerate(self._parts[s]):
             entering = self._clock.forward(k, tick)
@@ -104,7 +104,7 @@ class Reference:
         return steps * self._stretch.rates[k][part.updates - self._stretch.first_step]
 
     def _crossing(self, x: Tensors) -> Tensors:
-        """What one stage hands to the next: the same, with gradients that shrink on their way back."""
+        """Hand on what one stage gives the next: the same, with gradients that shrink on their way back."""
         if self._shrinkage == 1:
             return x
         # Views, as what is handed on may be used in its own stage too, where its gradient does not shrink.
@@ -114,11 +114,11 @@ class Reference:
         return together(parts)
 
     def _shrunk(self, gradients: Gradients) -> Gradients:
-        """What a stage makes of the gradient that the next one hands it."""
+        """Shrink the gradient that a stage gets from the next one."""
         return gradients if self._shrinkage == 1 else [gradient * self._shrinkage for gradient in gradients]
 
     def _stagewise_tick(self, s: int, tick: int) -> None:
-        """Forwards down the stages, then backwards up again: hops of no tick find their message already there."""
+        """Go forward down the stages, then backward up again: hops of no tick find their message already there."""
         parts = self._parts[s]
         for k, part in enumerate(parts):
             batch = self._clock.forward(k, tick)
@@ -159,7 +159,7 @@ class Reference:
         part.pullbacks[batch] = latest if self._run.weights == "latest" else recomputed
 
     def _update(self, k: int, batch: int) -> None:
-        """The gradient of ``batch`` is applied to stage k of every replica, and the replicas agree."""
+        """Apply the gradient of ``batch`` to stage k of every replica, and let the replicas agree."""
         parts = [replica[k] for replica in self._parts]
         gradients = [part.gradients.pop(batch) for part in parts]
         if self._mixing is None and len(parts) > 1:
@@ -201,7 +201,7 @@ class Reference:
 
     # -------------------------------------------------------------------------------------------------------- flushes
     def flush(self) -> None:
-        """Nothing is ever under way."""
+        """Do nothing: nothing is ever under way."""
 
     def loss(self) -> float | None:
         mean = float(torch.stack(self._losses).mean())

@@ -12,20 +12,20 @@ import torch
 STATUS = Path("/proc/self/status")
 MARKS = Path("/proc/self/clear_refs")
 FORGET = "5"
-"""Sets the kernel's high-water mark back to what is resident now (man 5 proc)."""
+"""What tells the kernel to set its high-water mark back to what is resident now (man 5 proc)."""
 
 
 class Resident(NamedTuple):
-    """Bytes in memory."""
+    """Bytes that a process has in memory."""
 
     own: int
-    """The process's own, and what it shares with others on purpose."""
+    """Bytes of the process's own, and of what it shares with others on purpose."""
     files: int
-    """Of mapped files: mostly libraries, whose code comes in when it first runs."""
+    """Bytes of mapped files: mostly libraries, whose code comes in when it first runs."""
 
 
 def resident() -> Resident | None:
-    """What is resident in this process now; None where the system does not tell."""
+    """Bytes resident in this process now; None where the system does not tell."""
     sizes = _status()
     try:
         return Resident(sizes["RssAnon"] + sizes["RssShmem"], sizes["RssFile"])
@@ -43,7 +43,7 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes at most, since :func:`forget_peak`: allocated on the GPU, or resident in the process."""
+    """The most bytes since :func:`forget_peak`: allocated on the GPU, or resident in the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     # getrusage also counts what the process held before an exec, which is another program's memory.

@@ -17,12 +17,12 @@ class Seat:
 
 
 def seats(size: int) -> list[Seat]:
-    """Of a run that has one machine to itself."""
+    """The seats of a run of so many processes that has one machine to itself."""
     return [Seat(rank, size, rank, size) for rank in range(size)]
 
 
 def torchrun_seat() -> Seat | None:
-    """Where torchrun has put this process; None where torchrun did not start it.
+    """The seat that torchrun has given this process; None where torchrun did not start it.
 
     Its variables count together alone: some of them, or one that is no number, are left over from something else.
     """

@@ -22,13 +22,14 @@ from bench.task.models import build
 Weights = dict[str, Tensor]
 
 TOLERANCE = 1e-3
-"""Relative, of the residual; the error of the eigenvalue goes with its square."""
+"""The relative tolerance of the residual; the error of the eigenvalue goes with its square."""
 VECTORS = 10
 """Lanczos vectors, each as large as the network's weights."""
 
 
 def curvatures(config: RunConfig, dataset: Dataset, batches: int) -> list[float]:
-    """Largest absolute eigenvalue of the Hessian of the loss of each of so many batches, at the initial weights.
+    """Find the largest absolute eigenvalue of the Hessian of the loss of each of so many batches, at the initial
+    weights.
 
     In the precision of the weights. The loss's weight decay is left out; it adds its own factor to every eigenvalue.
     """
@@ -50,7 +51,7 @@ def curvatures(config: RunConfig, dataset: Dataset, batches: int) -> list[float]
 
 
 def curvature(loss: Callable[[Weights], Tensor], weights: Weights) -> float:
-    """Largest absolute eigenvalue of the Hessian of ``loss`` at ``weights``.
+    """Find the largest absolute eigenvalue of the Hessian of ``loss`` at ``weights``.
 
     By ARPACK's restarted Lanczos iteration on Hessian-vector products. The power iteration uses the same products, and
     stalls where the second eigenvalue is near the first: on small networks it stopped up to 10% short.

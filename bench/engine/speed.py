@@ -10,7 +10,7 @@ from bench.engine.profile import Layer
 
 
 class Passes(NamedTuple):
-    """Seconds of one layer."""
+    """Seconds of one layer's forward and backward."""
 
     forward: float
     backward: float
@@ -20,40 +20,40 @@ class Halves(NamedTuple):
     """Seconds of one layer's backward in two, as ``zero_bubble`` makes it; 0 of a layer that has images."""
 
     input: float
-    """To the gradients of the layer's input alone."""
+    """Seconds to the gradients of the layer's input alone."""
     weights: float
-    """To the gradients of its weights, after that."""
+    """Seconds to the gradients of its weights, after that."""
 
 
 class Speed(NamedTuple):
-    """Of layers in a row that one agent holds, for batches of one size; or joined, of the whole network."""
+    """What training layers in a row costs that one agent holds, a batch of one size; or joined, the whole network."""
 
     layers: list[Layer]
-    """Their messages, and the costs by which a run would cut the network."""
+    """The layers' messages, and the costs by which a run would cut the network."""
     passes: list[Passes]
-    """Of each layer, in a row as in training. The network's last one's hold the loss."""
+    """Seconds of each layer, in a row as in training. The network's last one's hold the loss."""
     held: list[Passes]
     """The same where a batch's backward comes after the next one's forward, so that caches hold less of its own."""
     halves: list[Halves]
-    """As in :attr:`held`."""
+    """Seconds of each layer's backward in two, measured as :attr:`held`."""
     parameter_bytes: list[int]
-    """Of each layer."""
+    """Bytes of each layer's parameters."""
     data: float
     """Seconds to prepare a batch's images; 0 where others do."""
     collect: float
-    """Seconds a parameter byte: to gather the gradients, at the end of a backward."""
+    """Seconds a parameter byte to gather the gradients, at the end of a backward."""
     update: float
-    """Seconds a parameter byte: of the optimizer's step."""
+    """Seconds a parameter byte of the optimizer's step."""
     jitter: float
-    """Deviation of an update's time from most others', over its mean."""
+    """The deviation of most updates' seconds, over their mean (:func:`bench.engine.measured.spread`)."""
 
 
 def mean(speeds: Sequence[Speed]) -> Speed:
-    """Of processes that computed with the same layers at the same time."""
+    """Average the speeds of processes that computed with the same layers at the same time."""
     first, count = speeds[0], len(speeds)
 
     def means(*tables: Sequence[tuple[float, ...]]) -> Iterator[tuple[float, ...]]:
-        """Layer by layer."""
+        """Average tables layer by layer."""
         for rows in zip(*tables, strict=True):
             yield tuple(sum(seconds) / count for seconds in zip(*rows, strict=True))
 
@@ -68,7 +68,7 @@ def mean(speeds: Sequence[Speed]) -> Speed:
 
 
 def joined(speeds: Sequence[Speed]) -> Speed:
-    """Of the whole network, by those of its pieces in their order."""
+    """Join the speeds of a network's pieces, in their order, to that of the whole network."""
     bytes_of = [sum(speed.parameter_bytes) for speed in speeds]
     total = max(sum(bytes_of), 1)
     collect, update = (

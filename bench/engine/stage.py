@@ -31,7 +31,7 @@ from bench.task.data import Batches
 from bench.task.tensors import Tensors, every, together
 
 FLUSH_COPIES = 1
-"""Of the weights: an evaluation sets the agent's own aside."""
+"""Copies of the weights at a flush: an evaluation sets the agent's own aside."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class InFlight:
     """Updates that the weights of its forward had seen."""
     input: Tensors
     output: Tensors | None
-    """Activations, or in the last stage the loss; None where the forward will be recomputed."""
+    """Its activations, or in the last stage its loss; None where the forward will be recomputed."""
     parameters: list[nn.Parameter]
 
 
@@ -53,7 +53,7 @@ class Stage(Agent):
     Args:
         module: the stage's layers, placed.
         boundaries: messages ``[into the stage, out of the stage]``, None at the ends of the pipeline.
-        batches: of this replica; the first stage takes images from it, the last one targets.
+        batches: this replica's; the first stage takes images from it, the last one targets.
     """
 
     def __init__(
@@ -98,7 +98,8 @@ class Stage(Agent):
         exchange.close()
 
     def _room(self, hop: int, held: int) -> tuple[int, int]:
-        """Messages of a channel that may be under way, and that its receiver holds: together no more than there are."""
+        """How many messages of a channel may be under way, and held by its receiver: together no more than there
+        are."""
         batches = self._clock.batches
         depth = min(hop + SPARE, batches)
         return depth, min(held, batches - depth)
@@ -114,7 +115,8 @@ class Stage(Agent):
         return self._clock.busy(self._stage)
 
     def step(self, tick: int) -> None:
-        """One tick. Both orders give the same bits: the forward uses the weights from before this tick's update."""
+        """Work for one tick. Either order gives the same bits: the forward has the weights before this tick's
+        update."""
         forward, backward = self._clock.forward(self._stage, tick), self._clock.backward(self._stage, tick)
         if self._forward_first and forward is not None:
             self._forward(forward)
@@ -128,7 +130,7 @@ class Stage(Agent):
         self.meter.enter("other")
 
     def flush(self) -> None:
-        """The stretch's last tick is over: let the messages leave."""
+        """Let the messages leave, as the stretch's last tick is over."""
         self.meter.enter("sending")
         for sender in (self._outputs, self._input_gradients):
             if sender is not None:
@@ -193,7 +195,7 @@ class Stage(Agent):
                 used.release()
 
     def _recompute(self, flight: InFlight) -> Tensors:
-        """Features replay: the forward again, at the current weights and with statistics that do not count."""
+        """Make the forward again (features replay), at the current weights and with statistics that do not count."""
         assert self._shadow is not None
         self._seed(flight.batch)
         output: Tensors = self._numerics.apply(self._shadow, flight.input)
@@ -206,11 +208,11 @@ class Stage(Agent):
         return self.weights.kept + (self._prediction.kept if self._prediction else 0)
 
     def footprint(self, layers: Sequence[LayerBytes], images: int) -> Footprint:
-        """What this agent adds to its process.
+        """The bytes that this agent adds to its process.
 
         Args:
-            layers: of the stage.
-            images: bytes of a batch's.
+            layers: the stage's.
+            images: bytes of a batch's images.
         """
         channels = (self._inputs, self._input_gradients, self._outputs, self._output_gradients)
         versions = self._versions()

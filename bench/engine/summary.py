@@ -32,7 +32,8 @@ class AgentReport:
     ages: list[Ages]
     peak_memory_bytes: int
     predicted_peak_memory_bytes: int | None
-    """None where it is not predicted: by other methods and engines, on a GPU, and where the system tells too little."""
+    """The peak of memory predicted for the process, in bytes; None by other methods and engines, on a GPU, and where
+    the system tells too little."""
     spans: list[list[Any]]
 
     @classmethod
@@ -42,7 +43,7 @@ class AgentReport:
         return cls(rank, *clocks, dict(meter.seconds), ages, peak_memory(meter.device), predicted, spans)
 
     def agents(self) -> list[dict[str, Any]]:
-        """The record's entries: one an agent. Agents that share a process (the oracle) share its seconds."""
+        """The record's entries, one an agent. Agents that share a process (the oracle) share its seconds."""
         return [
             {
                 "rank": self.rank,

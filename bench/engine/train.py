@@ -41,7 +41,7 @@ class Outcome:
     agents: list[dict[str, Any]] = field(default_factory=list)
     timelines: list[dict[str, Any]] = field(default_factory=list)
     state: dict[str, Tensor] = field(default_factory=dict)
-    """The uncut network's parameters and statistics, at rank 0; elsewhere this process's own."""
+    """Parameters and statistics: at rank 0 the uncut network's, elsewhere this process's own."""
 
 
 def train(config: RunConfig, dataset: Dataset, world: World, emit: Emit) -> Outcome:
@@ -115,14 +115,14 @@ class _Run:
         }
 
     def _judge(self, loss_train: float, tested: Evaluation) -> dict[str, float]:
-        """What the network is worth at a flush point: NaN if the run has diverged, which is noted."""
+        """Judge what the network is worth at a flush point: NaN if the run has diverged, which is noted."""
         if loss_train <= self._config.loss_limit and math.isfinite(tested.loss):
             return {"loss/test": tested.loss / tested.images, "accuracy/test": tested.correct / tested.images}
         self._outcome.status = "diverged"
         return {"loss/test": math.nan, "accuracy/test": math.nan}
 
     def _of_stage(self, stage: int, done: int, rates: Sequence[float]) -> list[float]:
-        """What a stage makes of the learning rates of the updates from ``done`` on."""
+        """The learning rates that a stage applies in the updates from ``done`` on."""
         lag, config = self._lags[stage], self._config
         discounts = [discount(config.correction, lag, done + index, self._steps) for index in range(len(rates))]
         return [share(config.lr, lag) * part * whole for part, whole in zip(discounts, rates, strict=True)]
@@ -161,7 +161,7 @@ class _Run:
         outcome.state = world.collect(self._method.state())
 
     def _predicted_peak_memory(self) -> int | None:
-        """Bytes. Libraries count as they are now: how much of their code comes in, only running it can tell."""
+        """The predicted peak of memory, in bytes. Libraries count as they are now: more of their code may come in."""
         now = resident()
         if self._footprint is None or self._before is None or now is None:
             return None

@@ -41,7 +41,7 @@ class Weights:
         self.gradient = torch.zeros_like(self._buffers[0])
         self._gradients = self.views(self.gradient)
         self.version = 0
-        """Updates made so far."""
+        """The number of updates made so far."""
 
     def views(self, flat: Tensor) -> list[Tensor]:
         """A flat buffer, seen as the module's parameters."""
@@ -53,7 +53,7 @@ class Weights:
 
     @property
     def kept(self) -> int:
-        """Versions that there is memory for."""
+        """The number of versions that there is memory for."""
         return len(self._buffers)
 
     @property

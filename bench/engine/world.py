@@ -31,17 +31,17 @@ class World:
     rank: int
     device: torch.device
     backend: str
-    """Moves tensors: ``gloo`` or ``nccl``."""
+    """The back end that moves tensors: ``gloo`` or ``nccl``."""
     control: ProcessGroup | None = None
-    """gloo, all ranks: barriers, plans and figures, outside the clock."""
+    """The gloo group of all ranks: barriers, plans and figures, outside the clock."""
     peers: ProcessGroup | None = None
-    """The replicas of this agent's stage."""
+    """The group of the replicas of this agent's stage."""
     line: ProcessGroup | None = None
-    """gloo, for torch's pipelining alone: the stages of this agent's replica."""
+    """The gloo group of the stages of this agent's replica, for torch's pipelining alone."""
     forward_lines: Mapping[int, ProcessGroup | None] = field(default_factory=dict)
-    """NCCL: the group that carries activations out of a rank, by that rank; gloo tells messages apart by tags."""
+    """The NCCL group that carries activations out of a rank, by that rank; gloo tells messages apart by tags."""
     backward_lines: Mapping[int, ProcessGroup | None] = field(default_factory=dict)
-    """NCCL: the group that carries gradients out of a rank, by that rank."""
+    """The NCCL group that carries gradients out of a rank, by that rank."""
 
     @property
     def stage(self) -> int:
@@ -62,7 +62,7 @@ class World:
                 dist.barrier(self.control)
 
     def gather(self, value: Any) -> list[Any]:
-        """Every rank's value, in rank order, at every rank; outside the clock."""
+        """Gather every rank's value, in rank order, at every rank; outside the clock."""
         if self.control is None:
             return [value]
         values: list[Any] = [None] * self.grid.size
@@ -71,7 +71,7 @@ class World:
         return values
 
     def collect(self, parts: dict[str, Any]) -> dict[str, Any]:
-        """All ranks' entries at rank 0; elsewhere a rank's own."""
+        """Gather all ranks' entries at rank 0; elsewhere return the rank's own."""
         if self.control is None:
             return parts
         everything: list[Any] | None = [None] * self.grid.size if self.rank == 0 else None
@@ -80,7 +80,7 @@ class World:
         return {name: value for part in everything or [parts] for name, value in part.items()}
 
     def share(self, value: Any) -> Any:
-        """Rank 0's value at every rank."""
+        """Hand rank 0's value to every rank."""
         if self.control is None:
             return value
         box = [value]
@@ -126,13 +126,13 @@ def joined(config: RunConfig, seat: Seat, store: Store | None = None) -> Iterato
 
 
 def _group(ranks: list[int], backend: str | None = None) -> ProcessGroup | None:
-    """A group of some ranks, None in the others; every rank must ask for every group, in one order."""
+    """Make a group of some ranks, None in the others; every rank must ask for every group, in one order."""
     group = dist.new_group(ranks, timeout=TIMEOUT, backend=backend)
     return group if isinstance(group, ProcessGroup) else None
 
 
 def _lines(grid: Grid) -> tuple[dict[int, ProcessGroup | None], dict[int, ProcessGroup | None]]:
-    """A group for each direction of each stage boundary."""
+    """Make a group for each direction of each stage boundary."""
     forward: dict[int, ProcessGroup | None] = {}
     backward: dict[int, ProcessGroup | None] = {}
     for rank in range(grid.size):
@@ -144,7 +144,7 @@ def _lines(grid: Grid) -> tuple[dict[int, ProcessGroup | None], dict[int, Proces
 
 
 def place(config: RunConfig, local_rank: int, local_size: int) -> tuple[torch.device, str]:
-    """A rank's device and backend: ranks take a machine's GPUs in turn, NCCL where none has to share."""
+    """Choose a rank's device and backend: ranks take a machine's GPUs in turn, NCCL where none has to share."""
     if config.device == "cpu":
         return torch.device("cpu"), "gloo"
     gpus = torch.cuda.device_count()

@@ -149,7 +149,7 @@ class Search:
             self.runner.fail(config, str(failure))
 
     def _values(self, claim: Claim, record: dict[str, Any]) -> list[float]:
-        """A trial's values, one an objective: that of a missed target is the whole time, and breaks a constraint."""
+        """A trial's values, one an objective; a missed target costs the whole time, and breaks a constraint."""
         values = [float(record["metrics"]["accuracy/test"] or 0.0)]
         if "time" in self.study.tuning.objectives:
             target, epochs = self.study.tuning.target, record["epochs"]
