@@ -75,7 +75,7 @@ exit codes: 0 there is a result, 1 a run failed, 2 the configuration is wrong, 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code."""
+    """Run a command; return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     verb = words.pop(0) if words and words[0] in VERBS else "run"
     try:
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def program() -> int:
-    """:func:`main` as the whole of a process: whatever is sent to it, it has ended a few seconds later."""
+    """Run :func:`main` as a whole process: whatever is sent to it, it has ended a few seconds later."""
     with signals.to_the_end():
         return main()
 
@@ -113,12 +113,12 @@ def _say(words: str) -> None:
 
 
 def shown(message: str) -> str:
-    """The message as one line, whatever characters the user has typed."""
+    """Write the message as one line, whatever characters the user has typed."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in message)
 
 
 def parser_of(verb: str) -> Parser:
-    """What a verb takes."""
+    """Make the parser of what a verb takes."""
     parser = Parser(
         prog=f"python -m bench {verb}",
         usage=f"python -m bench [{'|'.join(VERBS)}] [-m] [key=value ...]",

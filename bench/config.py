@@ -45,7 +45,7 @@ def masked(text: str) -> str:
 
 
 def _store(uri: str) -> str:
-    """Refuse what would keep nothing; whether the others are there is found out when they are opened."""
+    """Refuse the URI of what would keep nothing; whether other stores are there is found out when they are opened."""
     if uri.startswith("sqlite") and not re.match(SQLITE_FILE, uri):
         raise PydanticCustomError("store", "must name a file, as sqlite:///mlflow.db does, or be a server's address")
     return uri
@@ -53,7 +53,7 @@ def _store(uri: str) -> str:
 
 Place = Annotated[str, Field(min_length=1), AfterValidator(local)]
 SQLITE_FILE = r"sqlite(\+\w+)?:///(?!:memory:|file:)[^?]"
-"""How the URL of an SQLite database begins that is a file."""
+"""The pattern of how the URL of an SQLite database begins that is a file."""
 
 
 Checked = TypeVar("Checked")
@@ -64,7 +64,7 @@ WITHOUT_RESULT = ("tracking", "launcher", "runs_dir", "force", "dry_run")
 PIPELINED = ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble")
 """Methods that split a batch into microbatches and pass these through the stages, by torch.distributed.pipelining."""
 LOOPED = ("interleaved_1f1b", "zero_bubble")
-"""Those of them that place two pieces of the network on every stage."""
+"""Methods, of those above, that place two pieces of the network on every stage."""
 
 
 class ConfigError(ValueError):
@@ -120,7 +120,7 @@ class MLP:
     hidden: Count
     """Units of each hidden layer."""
     layers: Count
-    """Hidden layers."""
+    """Number of hidden layers."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class ViT:
     __pydantic_config__ = STRICT
     name: Literal["vit"]
     patch: Count
-    """Side of a patch, pixels; it must divide the image's side."""
+    """Side of a patch, in pixels; it must divide the image's side."""
     dim: Count
     depth: Count
     heads: Count
@@ -168,7 +168,7 @@ class CIFAR:
     name: Literal["cifar10", "cifar100"]
     folder: Place
     augment: bool
-    """Random crop out of a 4-pixel border, and random horizontal flip."""
+    """Whether to crop at random out of a 4-pixel border, and to mirror at random."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class ImageFolder:
     name: Literal["imagefolder"]
     folder: Place
     image_size: Count
-    """Side, pixels; images of another size are resized."""
+    """Side of an image, in pixels; images of another size are resized."""
     augment: bool
 
 
@@ -190,7 +190,7 @@ class Synthetic:
     __pydantic_config__ = STRICT
     name: Literal["synthetic"]
     shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
-    """Channels, height, width."""
+    """Channels, height and width of an image."""
     classes: Annotated[int, Field(ge=2)]
     train_size: Count
     test_size: Count
@@ -230,18 +230,18 @@ class Schedule:
     """What every learning rate has. Updates, t, count from 0."""
 
     gamma0: Positive
-    """Step size that it starts from, after the warm-up."""
+    """Learning rate that it starts from, after the warm-up."""
     warmup_steps: Cardinal
     """Updates over which the rate climbs linearly to what it would otherwise be."""
     staleness_power: NonNegative
     """A stage whose gradients are tau updates old takes the rate divided by (1 + tau) to this power."""
     require_convergent: bool
-    """Refuse to train outside the conditions under which delayed gradients are proven to converge."""
+    """Whether to refuse to train outside the conditions under which delayed gradients are proven to converge."""
 
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """gamma0 at every update."""
+    """The rate is gamma0 at every update."""
 
     __pydantic_config__ = STRICT
     name: Literal["constant"]
@@ -249,12 +249,12 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class MultiStep(Schedule):
-    """gamma0, times ``factor`` at each milestone."""
+    """The rate is gamma0, times ``factor`` at each milestone."""
 
     __pydantic_config__ = STRICT
     name: Literal["multistep"]
     milestones: list[Count]
-    """Epochs, increasing."""
+    """Epochs after which the factor applies once more, increasing."""
     factor: Share
 
     def __post_init__(self) -> None:
@@ -264,7 +264,7 @@ class MultiStep(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """From gamma0 down to 0 along half a cosine over the whole run."""
+    """The rate falls from gamma0 to 0 along half a cosine over the whole run."""
 
     __pydantic_config__ = STRICT
     name: Literal["cosine"]
@@ -272,7 +272,7 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """gamma0, times ``factor`` an epoch, a little at every update."""
+    """The rate is gamma0, times ``factor`` an epoch, a little at every update."""
 
     __pydantic_config__ = STRICT
     name: Literal["exponential"]
@@ -281,7 +281,8 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Up to gamma0 over the first part of the run, then down to 0, both along half a cosine (Smith and Topin 2018)."""
+    """The rate climbs to gamma0 in the run's first part, then falls to 0, each by half a cosine (Smith and Topin
+    2018)."""
 
     __pydantic_config__ = STRICT
     name: Literal["onecycle"]
@@ -293,43 +294,43 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True)
 class Polynomial(Schedule):
-    """gamma0 (1 + t/t0)^-p."""
+    """The rate is gamma0 (1 + t/t0)^-p."""
 
     __pydantic_config__ = STRICT
     name: Literal["polynomial"]
     t0: Positive
-    """Updates."""
+    """The time scale of the fall, in updates."""
     p: Positive
 
 
 @dataclass(frozen=True)
 class InverseTime(Schedule):
-    """gamma0 / (1 + t/t0)."""
+    """The rate is gamma0 / (1 + t/t0)."""
 
     __pydantic_config__ = STRICT
     name: Literal["inverse_time"]
     t0: Positive
-    """Updates."""
+    """The time scale of the fall, in updates."""
 
 
 @dataclass(frozen=True)
 class InverseLog(Schedule):
-    """gamma0 / log(e + t/t0)."""
+    """The rate is gamma0 / log(e + t/t0)."""
 
     __pydantic_config__ = STRICT
     name: Literal["inverse_log"]
     t0: Positive
-    """Updates."""
+    """The time scale of the fall, in updates."""
 
 
 @dataclass(frozen=True)
 class PlateauPolynomial(Schedule):
-    """gamma0 (1 + n/t0)^-p through the whole of epoch n, from 0."""
+    """The rate is gamma0 (1 + n/t0)^-p through the whole of epoch n, from 0."""
 
     __pydantic_config__ = STRICT
     name: Literal["plateau_polynomial"]
     t0: Positive
-    """Epochs."""
+    """The time scale of the fall, in epochs."""
     p: Positive
 
 
@@ -403,7 +404,7 @@ class MLflow:
     __pydantic_config__ = STRICT
     name: Literal["mlflow"]
     uri: Annotated[str, Field(min_length=1), AfterValidator(_store)]
-    """``sqlite:///mlflow.db``, or the address of a server."""
+    """Where runs are kept: ``sqlite:///mlflow.db``, or the address of a server."""
     experiment: Text
 
 
@@ -432,12 +433,12 @@ class Submitit:
     __pydantic_config__ = STRICT
     name: Literal["submitit"]
     cluster: Literal["slurm", "local"]
-    """local: jobs are processes of this machine, for a try."""
+    """Where jobs run; with ``local`` they are processes of this machine, for a try."""
     minutes: Count
-    """Time limit of a job."""
+    """Time limit of a job, in minutes."""
     memory_gigabytes: Count
     gpus: Cardinal
-    """Of a node; 0 for training on the CPU."""
+    """GPUs of a node; 0 for training on the CPU."""
     slurm_partition: Text | None
 
 
@@ -475,11 +476,11 @@ class RunConfig:
     device: Literal["cpu", "cuda"]
     precision: Literal["float32", "float64", "bfloat16"]
     channels_last: bool
-    """Memory layout of images and convolution weights."""
+    """Whether images and convolution weights lie in memory with their channels last."""
     partition: Literal["measured", "counted"] | list[Count]
     """Where to cut: by measured seconds, by counted operations (the same on every machine), or after so many layers."""
     backend: Literal["auto", "gloo", "nccl"]
-    """auto: nccl where every rank has a GPU of its own, else gloo."""
+    """What moves tensors; with ``auto`` nccl where every rank has a GPU of its own, else gloo."""
     model: Annotated[Model, Field(discriminator="name")]
     data: Annotated[Data, Field(discriminator="name")]
     optimizer: Annotated[Optimizer, Field(discriminator="name")]
@@ -490,9 +491,9 @@ class RunConfig:
     launcher: Annotated[Launcher, Field(discriminator="name")]
     runs_dir: Place
     force: bool
-    """Run again although there is a record."""
+    """Whether to run again although there is a record."""
     dry_run: bool
-    """List what would run, and how long it would take, instead of running it."""
+    """Whether to list what would run, and how long it would take, instead of running it."""
 
     def __post_init__(self) -> None:
         if isinstance(self.partition, list):
@@ -563,12 +564,12 @@ class RunConfig:
 
     @property
     def agents(self) -> int:
-        """Processes of the distributed engine: K * S."""
+        """The number of processes of the distributed engine: K * S."""
         return self.stages * self.replicas
 
     @property
     def pieces(self) -> int:
-        """What the network is cut into: a piece a stage, or two."""
+        """The number of pieces that the network is cut into: one a stage, or two."""
         return self.stages * (2 if self.method in LOOPED else 1)
 
     @property
@@ -576,7 +577,7 @@ class RunConfig:
         return f"method={self.method} " if self.method in LOOPED else ""
 
     def resolved(self) -> dict[str, Any]:
-        """All keys, as :func:`parse` takes them; of the address of a tracking server without the password."""
+        """All keys, as :func:`parse` takes them; the address of a tracking server is without its password."""
         values = asdict(self)
         values["tracking"] = {key: masked(value) for key, value in values["tracking"].items()}
         return values
@@ -586,18 +587,18 @@ class RunConfig:
         return canonical(self.resolved())
 
     def hash(self) -> str:
-        """Names the run: :func:`hash_of` its keys."""
+        """The name of the run: :func:`hash_of` its keys."""
         return hash_of(self.resolved())
 
 
 def hash_of(resolved: Mapping[str, Any]) -> str:
-    """12 hexadecimal digits of the SHA-256 of :func:`canonical`."""
+    """The first 12 hexadecimal digits of the SHA-256 of :func:`canonical`."""
     text = json.dumps(canonical(resolved), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """:meth:`RunConfig.canonical` of plain values, which may be those of an older version."""
+    """The keys that decide the result (:meth:`RunConfig.canonical`), of plain values, maybe an older version's."""
     keys = {key: value for key, value in resolved.items() if key not in WITHOUT_RESULT}
     if keys["stages"] == 1:
         keys |= {"staleness": 0, "partition": []}
@@ -616,7 +617,7 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def grid_label(keys: Mapping[str, Any]) -> str:
-    """Names a method on its grid in a few characters, by canonical keys: ``K2 S1 c2``, ``K2 S1 1f1b m4``.
+    """Name a method on its grid in a few characters, by canonical keys: ``K2 S1 c2``, ``K2 S1 1f1b m4``.
 
     The last number is the staleness or, of a method that has them, the microbatches.
     """
@@ -640,7 +641,7 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
 
 
 def parse_as(kind: type[Checked], values: Mapping[str, Any]) -> Checked:
-    """:func:`parse` for any dataclass whose fields are checked as those of :class:`RunConfig` are.
+    """Check plain values as :func:`parse` does, for any dataclass with fields checked as those of :class:`RunConfig`.
 
     Raises:
         ConfigError: a key is missing, unknown, of the wrong type or out of range.
@@ -654,7 +655,8 @@ def parse_as(kind: type[Checked], values: Mapping[str, Any]) -> Checked:
 
 
 def parse_recorded(values: Mapping[str, Any]) -> RunConfig:
-    """:func:`parse` of a record's configuration, which may be that of an older version: what it lacks changed nothing.
+    """Check a record's configuration as :func:`parse` does; it may be an older version's: what it lacks changed
+    nothing.
 
     Raises:
         ConfigError: this version cannot read it.
@@ -665,12 +667,12 @@ def parse_recorded(values: Mapping[str, Any]) -> RunConfig:
 
 @functools.cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """Built once: that takes a hundred times as long as to check with it."""
+    """Build what checks a dataclass, once: that takes a hundred times as long as to check with it."""
     return TypeAdapter(kind)
 
 
 def _message(detail: dict[str, Any], values: Mapping[str, Any], kind: type) -> str:
-    """``key=value: what is allowed``, from one of pydantic's error details."""
+    """Word one of pydantic's error details as ``key=value: what is allowed``."""
     if detail["loc"][:1] == ("partition",) and "partition" in values:
         # A union: pydantic says of each member why it does not fit.
         return f"partition={values['partition']!r}: must be 'measured', 'counted' or a list of layers, e.g. [4]"
@@ -690,7 +692,7 @@ def _message(detail: dict[str, Any], values: Mapping[str, Any], kind: type) -> s
 
 
 def unknown_key(key: str, allowed: Sequence[str], meant: str = "", **given: object) -> str:
-    """What a key that there is not is told.
+    """Word what is wrong with a key that there is not.
 
     Args:
         allowed: the keys beside it.
@@ -730,7 +732,8 @@ def _union_labels() -> set[str]:
 
 
 def _is_key(part: object) -> bool:
-    """Pydantic's locations also hold labels of unions (``model.resnet.depth``, ``list[...]``), which no user typed."""
+    """Whether a part of pydantic's location is a key, and no label of a union (``model.resnet.depth``,
+    ``list[...]``)."""
     return isinstance(part, int) or (
         str(part) not in _union_labels()
         and not str(part).startswith(("literal[", "list[", "constrained-", "function-"))

@@ -8,7 +8,7 @@ from bench.config import Correction, RateDiscount, Shrink
 
 
 def discount(correction: Correction, delay: int, step: int, steps: int) -> float:
-    """Of the learning rate, what a stage takes whose gradients are ``delay`` updates old.
+    """The factor on the learning rate of a stage whose gradients are ``delay`` updates old.
 
     ``delay^-q``, where q falls linearly from 1 at the first update to 0: the first of the three techniques of PipeMare
     (Yang et al. 2021, arXiv 1910.05124).
@@ -23,5 +23,5 @@ def discount(correction: Correction, delay: int, step: int, steps: int) -> float
 
 
 def shrinkage(correction: Correction, staleness: int) -> float:
-    """Factor on a gradient that a stage receives from the next one (FDG, Zhuang et al. 2021, arXiv 1906.09108)."""
+    """The factor on a gradient that a stage receives from the next one (FDG, Zhuang et al. 2021, arXiv 1906.09108)."""
     return correction.beta if isinstance(correction, Shrink) and staleness else 1.0

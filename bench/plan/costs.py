@@ -17,7 +17,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 LOCKS = ("forward", "backward", "update")
 Array = NDArray[np.float64]
 Seconds = float | Sequence[float] | Array
-"""Of every replica alike, or of each."""
+"""Seconds that are those of every replica alike, or one number for each replica."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Link:
     bandwidth: float = math.inf
     """Bytes per second."""
     latency: float = 0.0
-    """Seconds."""
+    """Seconds on the way, whatever the message's size."""
     shared: bool = False
     """The agents share memory: a message occupies its slot until it is taken. Over a network it does until it left."""
 
@@ -48,12 +48,12 @@ class Pace:
     """Seconds that a message takes on its way, or keeps a core busy: that hands it over, takes it, or averages it."""
 
     message: float = 0.0
-    """Seconds, whatever its size."""
+    """Seconds for a message, whatever its size."""
     byte: float = 0.0
-    """Seconds a byte more."""
+    """Seconds for each of its bytes beside that."""
 
     def seconds(self, size: float) -> float:
-        """Of a message of so many bytes."""
+        """Seconds for a message of so many bytes."""
         return self.message + self.byte * size
 
 
@@ -70,25 +70,25 @@ class StageCost:
 
     forward: Seconds
     backward: Seconds
-    """``zero_bubble``: to the gradients of the input alone."""
+    """Seconds of the backward pass; with ``zero_bubble`` to the gradients of the input alone."""
     update: Seconds = 0.0
-    """Of the optimizer's step."""
+    """Seconds of the optimizer's step."""
     weights: Seconds = 0.0
-    """``zero_bubble``: of the pass to the gradients of the weights, which it puts off."""
+    """Seconds of the pass to the gradients of the weights, which ``zero_bubble`` puts off."""
     message_bytes: float = 0.0
-    """Of the activation that the stage hands on, and of the gradient that comes back for it."""
+    """Bytes of the activation that the stage hands on, and of the gradient that comes back for it."""
     parameter_bytes: float = 0.0
-    """What its replicas average."""
+    """Bytes of the parameters, which the stage's replicas average."""
     data: Seconds = 0.0
-    """To prepare a batch's images, before the first forward."""
+    """Seconds to prepare a batch's images, before the first forward."""
     send: Seconds = 0.0
-    """To hand over one message."""
+    """Seconds to hand over one message."""
     receive: Seconds = 0.0
-    """To take one message."""
+    """Seconds to take one message."""
     averaging: Seconds = 0.0
-    """To start an averaging, and to use its result."""
+    """Seconds to start an averaging, and to use its result."""
     buckets: tuple[tuple[float, float], ...] = ()
-    """``ddp``: (share of the backward after which it is ready, bytes) of each bucket of gradients, in order."""
+    """The buckets of gradients of ``ddp``, in order: (share of the backward after which it is ready, bytes)."""
 
 
 def _between(one: StageCost, other: StageCost, share: float) -> StageCost:
@@ -109,24 +109,24 @@ class Setup:
 
     method: Method
     stages: Sequence[StageCost]
-    """Of the network in order: K, times :attr:`chunks`."""
+    """The costs of the network's stages in order: K, times :attr:`chunks`."""
     replicas: int = 1
     staleness: int = 0
-    """c; of ``decoupled`` alone."""
+    """c: ticks of delay per stage boundary, of ``decoupled`` alone."""
     microbatches: int = 1
-    """M; of the pipelines with a flush at every update."""
+    """M: parts of a batch, of the pipelines with a flush at every update."""
     chunks: int = 1
     """Stages that each agent holds (:mod:`bench.plan.placement`)."""
     a_pass: float = 0.0
-    """Seconds that keep an agent's core busy before each pass of a microbatch: of the schedule itself."""
+    """Seconds that the schedule itself keeps an agent's core busy before each pass of a microbatch."""
     link: Link = Link()
-    """Between neighbouring stages."""
+    """The link between neighbouring stages."""
     peers: Link = Link()
-    """Between replicas."""
+    """The link between replicas."""
     jitter: float = 0.0
     """Standard deviation of an agent's computing time in a tick, over its mean."""
     seed: int = 0
-    """Of the jitter."""
+    """The seed that the jitter is drawn from."""
 
     def __post_init__(self) -> None:
         for name in ("replicas", "microbatches", "chunks"):
@@ -151,7 +151,7 @@ class Setup:
         return len(self.stages) // self.chunks
 
     def towards(self, other: Setup, share: float) -> Setup:
-        """So far on the way to another setup's seconds of stages and jitter: 0 is this one's."""
+        """Go so far towards another setup's seconds of stages and jitter: 0 is this one's, 1 the other's."""
         pairs = zip(self.stages, other.stages, strict=True)
         jitter = (1 - share) * self.jitter + share * other.jitter
         return replace(self, stages=[_between(own, others, share) for own, others in pairs], jitter=jitter)
@@ -167,7 +167,7 @@ class Setup:
 
 
 class Noise:
-    """Factors on the agents' computing times, one for each tick: log-normal, of mean 1."""
+    """Draws factors on the agents' computing times, one for each tick: log-normal, of mean 1."""
 
     def __init__(self, setup: Setup) -> None:
         self._shape = (setup.agents, setup.replicas)
@@ -176,7 +176,7 @@ class Noise:
         self._still = np.ones(self._shape)
 
     def draw(self) -> Array:
-        """Of the next tick [K, S]."""
+        """Draw the next tick's factors [K, S]."""
         if not self._width:
             return self._still
         factors: Array = np.exp(self._width * self._random.standard_normal(self._shape) - self._width**2 / 2)
@@ -193,7 +193,7 @@ class Times:
     locks: Mapping[str, Array]
     """``forward``, ``backward``, ``update``: blocked, waiting for an activation, a gradient, the other replicas."""
     busy: Array
-    """Neither: data, sending (also waiting for a slot), averaging."""
+    """Seconds that are neither: data, sending (also waiting for a slot), averaging."""
 
     @classmethod
     def nothing(cls, agents: int, replicas: int) -> Times:
@@ -202,7 +202,7 @@ class Times:
 
     @property
     def seconds(self) -> float:
-        """Until the last agent is done."""
+        """Seconds until the last agent is done."""
         return float(self.wall.max())
 
     @property
@@ -211,15 +211,15 @@ class Times:
         return float(self.compute.max()) / self.seconds
 
     def locking(self, lock: str) -> float:
-        """Mean over the agents of a lock's share of their wall time."""
+        """The mean over the agents of a lock's share of their wall time."""
         return float((self.locks[lock] / self.wall).mean())
 
     def images_per_second(self, images: int) -> float:
-        """With so many images an update, of all replicas together."""
+        """Images per second, with so many images an update, of all replicas together."""
         return self.updates * images / self.seconds
 
     def plus(self, other: Times, times: int = 1) -> Times:
-        """Followed by so many more stretches."""
+        """Add so many stretches of other times behind these."""
         return Times(
             self.updates + times * other.updates,
             self.wall + times * other.wall,

@@ -16,7 +16,7 @@ Graph = Literal["ring", "exponential", "complete"]
 
 @dataclass(frozen=True)
 class Grid:
-    """Who is who among the ranks ``0 .. size - 1``.
+    """Tells who is who among the ranks ``0 .. size - 1``.
 
     Raises:
         ValueError: a field is below 1.
@@ -35,7 +35,7 @@ class Grid:
 
     @property
     def size(self) -> int:
-        """Agents in all."""
+        """The number of agents in all."""
         return self.stages * self.replicas
 
     def rank(self, replica: int, stage: int) -> int:
@@ -48,11 +48,11 @@ class Grid:
         return rank // self.stages
 
     def previous(self, rank: int) -> int | None:
-        """Rank of the stage before, in the same replica: activations come from it; None in the first stage."""
+        """The rank of the stage before, in the same replica: activations come from it; None in the first stage."""
         return rank - 1 if self.stage(rank) > 0 else None
 
     def next(self, rank: int) -> int | None:
-        """Rank of the stage after, in the same replica: gradients come from it; None in the last stage."""
+        """The rank of the stage after, in the same replica: gradients come from it; None in the last stage."""
         return rank + 1 if self.stage(rank) < self.stages - 1 else None
 
     def peers(self, stage: int) -> list[int]:
@@ -101,7 +101,7 @@ def spectral_gap(matrix: NDArray[np.float64]) -> float:
 
 
 def _steps(graph: Graph, replicas: int) -> list[int]:
-    """Distances around the circle of replicas that an edge spans."""
+    """The distances around the circle of replicas that an edge spans."""
     match graph:
         case "ring":
             return [1]

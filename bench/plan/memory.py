@@ -15,13 +15,13 @@ Measured with glibc 2.36 on ResNet-20: 0.1 after ten updates with batches in fli
 
 
 class LayerBytes(NamedTuple):
-    """Of one layer and one batch."""
+    """Bytes that one layer takes with one batch."""
 
     parameters: int = 0
     saved: int = 0
     """What stays from its forward to its backward: its output, and what autograd saves but weights and its input."""
     largest: int = 0
-    """Of these tensors, or its input."""
+    """The largest of these tensors, or of its input."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Footprint:
     """What one agent's part in training adds to its process. All sizes are bytes."""
 
     layers: Sequence[LayerBytes]
-    """Of the agent's stage, in order."""
+    """The layers of the agent's stage, in order."""
     input: int
     """A batch's images, or its activations out of the stage before; 0 where these stay in a slot."""
     incoming: int
     """The gradient of a batch that the next stage sends; 0 in the last stage, and where it stays in a slot."""
     slots: int
-    """Memory of the channels to the neighbours."""
+    """The channels to the neighbours."""
     versions: int
-    """Weight versions kept."""
+    """The number of weight versions that are kept."""
     states: int
     """Numbers that optimizer and averaging keep for each weight, the gradient apart."""
     scratch: int
@@ -81,10 +81,10 @@ class Footprint:
         return most + self.scratch * self._parameters
 
     def peak(self, base: int) -> int:
-        """Resident bytes at most: ``base + standing + slots + (1 + HOLES) * passing``.
+        """The most resident bytes: ``base + standing + slots + (1 + HOLES) * passing``.
 
         Args:
-            base: of the process without its part in training.
+            base: bytes of the process without its part in training.
         """
         return base + self.standing + self.slots + round((1 + HOLES) * self.passing)
 

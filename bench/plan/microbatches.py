@@ -20,21 +20,21 @@ class Level(NamedTuple):
     agents: np.ndarray
     stages: np.ndarray
     kinds: np.ndarray
-    """0 forward, 1 backward, 2 gradients of the weights."""
+    """The kind of each pass: 0 forward, 1 backward, 2 gradients of the weights."""
     sources: np.ndarray
-    """The pass whose message is waited for, by number; -1: none."""
+    """The number of the pass whose message each waits for; -1: none."""
     numbers: np.ndarray
-    """Its own."""
+    """The number of each pass itself."""
     sends: np.ndarray
-    """Whether its message goes to another agent."""
+    """Whether each pass's message goes to another agent."""
     takes: np.ndarray
-    """Whether the message that it waits for comes from another agent."""
+    """Whether the message that each pass waits for comes from another agent."""
     begins: np.ndarray
-    """Whether the batch's images have to be prepared before it."""
+    """Whether the batch's images have to be prepared before each pass."""
 
 
 def levels(setup: Setup, ordered: Sequence[Sequence[Pass]]) -> list[Level]:
-    """The passes of an update such that all that one waits for is in a level before its own."""
+    """Sort the passes of an update into levels, such that all that one waits for is in a level before its own."""
     number = {item: index for index, item in enumerate(item for order in ordered for item in order)}
     depth: dict[Pass, int] = {}
     following = [0] * len(ordered)
@@ -92,12 +92,12 @@ def _beside(setup: Setup, item: Pass, steps: Mapping[str, int]) -> Pass | None:
 
 
 def walk(setup: Setup, batches: int) -> Times:
-    """From a start to a flush, with so many batches."""
+    """The seconds of all agents from a start to a flush, with so many batches."""
     return _Walk(setup).run(batches)
 
 
 class _Walk:
-    """Level by level; arrays of one level [passes, S]."""
+    """Walks the passes level by level; arrays of one level [passes, S]."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup, self._noise = setup, Noise(setup)
@@ -151,7 +151,7 @@ class _Walk:
             self._arrived[level.numbers[going]] = left + self._setup.link.latency
 
     def _update(self, noise: Array) -> None:
-        """When all microbatches are through: average the chunks' gradients in turn, then step."""
+        """Update the weights when all microbatches are through: average the chunks' gradients in turn, then step."""
         setup, times = self._setup, self._times
         work = self._of_agents("update") * noise
         if setup.replicas > 1:
@@ -166,7 +166,7 @@ class _Walk:
         self._free = self._free + work
 
     def _of_agents(self, name: str) -> Array:
-        """A field, summed over the stages that each agent holds [K, S]."""
+        """Sum a field of costs over the stages that each agent holds [K, S]."""
         total = np.zeros_like(self._free)
         np.add.at(total, self._agents, self._setup.table(name))
         return total

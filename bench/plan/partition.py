@@ -19,7 +19,7 @@ def cut(costs: Sequence[float], stages: int) -> list[int]:
     nothing stays with the one before it.
 
     Args:
-        costs: of each layer, at least 0, in any unit (seconds, operations).
+        costs: the cost of each layer, at least 0, in any unit (seconds, operations).
         stages: K, from 1 to the number of layers.
 
     Returns:
@@ -37,7 +37,7 @@ def cut(costs: Sequence[float], stages: int) -> list[int]:
 
 
 def bounds(cuts: Sequence[int], layers: int) -> list[tuple[int, int]]:
-    """(first layer, last layer + 1) of each stage.
+    """The (first layer, last layer + 1) of each stage.
 
     Raises:
         ValueError: the cuts do not leave every stage at least one layer.

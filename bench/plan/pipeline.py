@@ -107,7 +107,7 @@ class Clock:
         return min(batch, self.lag(stage))
 
     def histogram(self, stage: int) -> dict[int, int]:
-        """Staleness in updates -> batches that meet it in ``stage``, in increasing order of staleness."""
+        """How many batches meet each staleness, in updates, in ``stage``; by increasing staleness."""
         return dict(Counter(self.staleness_of(stage, batch) for batch in range(self.batches)))
 
     def table(self) -> list[list[tuple[int | None, int | None]]]:

@@ -41,7 +41,7 @@ def rate(schedule: LearningRate, step: int, steps: int, steps_per_epoch: int) ->
 
 
 def updates(epochs: int, max_steps: int | None, steps_per_epoch: int) -> int:
-    """Of a whole run."""
+    """The number of updates of a whole run."""
     return min(epochs * steps_per_epoch, max_steps or epochs * steps_per_epoch)
 
 
@@ -53,12 +53,12 @@ def peak(schedule: LearningRate, steps: int, steps_per_epoch: int) -> float:
 
 
 def share(schedule: LearningRate, delay: int) -> float:
-    """Of the rate, what a stage takes whose gradients are ``delay`` updates old."""
+    """The factor on the learning rate of a stage whose gradients are ``delay`` updates old."""
     return math.pow(1 + delay, -schedule.staleness_power)
 
 
 def _settled(schedule: LearningRate, step: int, steps: int, steps_per_epoch: int) -> float:
-    """The rate without warm-up."""
+    """The rate that the rule gives without warm-up."""
     match schedule:
         case Constant():
             part = 1.0
@@ -86,19 +86,20 @@ def _settled(schedule: LearningRate, step: int, steps: int, steps_per_epoch: int
 
 
 def _half_cosine(progress: float) -> float:
-    """From 1 to 0."""
+    """The factor that falls from 1 to 0 along half a cosine."""
     return (1 + math.cos(math.pi * progress)) / 2
 
 
 def _warmup(step: int, warmup_steps: int) -> float:
-    """Linear from ``1 / warmup_steps`` at the first update to 1 (Goyal et al. 2017, arXiv 1706.02677)."""
+    """The factor that climbs from ``1 / warmup_steps`` at the first update to 1 (Goyal et al. 2017, arXiv
+    1706.02677)."""
     return (step + 1) / warmup_steps if step < warmup_steps else 1.0
 
 
 # ------------------------------------------------------------------------------------------------------ the conditions
 @dataclass(frozen=True)
 class Condition:
-    """One of the theorem's, and how a schedule stands to it."""
+    """One of the theorem's conditions, and how a schedule stands to it."""
 
     name: str
     holds: bool
@@ -110,7 +111,8 @@ class Verdict:
     """What is proven of training with a schedule."""
 
     word: Literal["convergent", "neighbourhood", "none"]
-    """All conditions hold; they hold but for a constant step at the end; or neither."""
+    """All conditions hold; they hold but for a constant step at the end, so that a neighbourhood is reached; or
+    neither."""
     conditions: tuple[Condition, ...]
 
     @property
@@ -141,7 +143,7 @@ STEADY = Tail("constant in the end", infinite_sum=True, finite_squares=False, co
 
 
 def tail(schedule: LearningRate) -> Tail:
-    """The analysis: p-series by the integral test, geometric series, and sums of finitely many terms."""
+    """Analyse a schedule: p-series by the integral test, geometric series, and sums of finitely many terms."""
     match schedule:
         case Constant() | MultiStep():
             end = STEADY
@@ -161,10 +163,10 @@ def tail(schedule: LearningRate) -> Tail:
 
 
 def verdict(schedule: LearningRate, limits: Sequence[Limit] = ()) -> Verdict:
-    """Which conditions hold, one by one.
+    """Judge which conditions hold, one by one.
 
     Args:
-        limits: of each stage; none where the loss's smoothness is not known, and the condition on it is left out.
+        limits: each stage's; none where the loss's smoothness is not known, and the condition on it is left out.
     """
     end = tail(schedule)
     conditions = (
@@ -181,7 +183,7 @@ def verdict(schedule: LearningRate, limits: Sequence[Limit] = ()) -> Verdict:
 
 
 def cap(smoothness: float, delay: int) -> float:
-    """Largest step size of a stage: 1/L of the theorem, and (2/L) sin(pi / (4 tau + 2)), beyond which a step with
+    """The largest step size of a stage: 1/L of the theorem, and (2/L) sin(pi / (4 tau + 2)), beyond which a step with
     gradients ``delay`` updates old is unstable on a quadratic of curvature L (``tests/test_stability.py``)."""
     return min(1.0, 2 * math.sin(math.pi / (4 * delay + 2))) / smoothness
 

@@ -28,16 +28,16 @@ KINDS: tuple[Kind, ...] = ("forward", "backward", "weights")
 
 
 class Pass(NamedTuple):
-    """Of one microbatch through one stage."""
+    """The pass of one microbatch through one stage."""
 
     kind: Kind
-    """``backward`` leaves the weights' gradients out where ``weights`` follows (zero bubble)."""
+    """What is computed; ``backward`` leaves the weights' gradients out where ``weights`` follows (zero bubble)."""
     stage: int
     microbatch: int
 
 
 def orders(setup: Setup) -> list[list[Pass]]:
-    """What each agent of a replica does for one update.
+    """The order of the passes of each agent of a replica, for one update.
 
     Raises:
         ValueError: the method cannot cut a batch into so many microbatches.

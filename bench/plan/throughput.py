@@ -16,7 +16,8 @@ from bench.plan import microbatches, ticks
 from bench.plan.costs import LOCKS, Setup, Times
 
 CLOSE, MOST_WALKS = 0.005, 8
-"""When a fixed point is found, and given up: a percent of what agents cost one another is little."""
+"""The change of a share below which a fixed point is found, and the number of walks after which it is given up: a
+percent of what agents cost one another is little."""
 
 
 def predict(setup: Setup, stretches: Sequence[int]) -> Times:

@@ -15,7 +15,7 @@ from bench.plan.pipeline import SPARE, Clock
 
 
 def walk(setup: Setup, batches: int) -> Times:
-    """From a start to a flush, with so many batches."""
+    """The seconds of all agents from a start to a flush, with so many batches."""
     return _Walk(setup, batches).run()
 
 
@@ -62,7 +62,7 @@ class _Walk:
 
 
 class _Passes:
-    """All stages' forwards, or all backwards: rows in the direction in which the messages go.
+    """Walks all stages' forwards, or all backwards: rows in the direction in which the messages go.
 
     Args:
         starts: tick of each row's first batch; it does not decrease.
@@ -91,7 +91,7 @@ class _Passes:
         self._taken = np.full((SPARE + 1, rows + 1, replicas), -np.inf)
 
     def run(self, tick: int, rows: tuple[int, int], noise: Array) -> tuple[int, int]:
-        """The passes of a tick in some rows; returns those (first, last + 1) that had one."""
+        """Run the passes of a tick in some rows; return those (first, last + 1) that had one."""
         first = max(rows[0], int(np.searchsorted(self._starts, tick - self._batches, "right")))
         end = min(rows[1], int(np.searchsorted(self._starts, tick, "right")))
         if first >= end:
@@ -118,7 +118,7 @@ class _Passes:
         return first, end
 
     def flushed(self) -> Array:
-        """When nothing of a row's is under way any more."""
+        """The seconds after which nothing of a row's is under way any more."""
         if self._link.shared:
             taken: Array = self._taken[:, 1:].max(axis=0) + self._link.latency
             return taken
@@ -126,7 +126,7 @@ class _Passes:
         return latest
 
     def _gates(self, tick: int, own: slice) -> tuple[Array, Array]:
-        """When a message of this tick may be handed over, and when the channel is free to carry it.
+        """The times at which a message of this tick may be handed over, and at which the channel is free to carry it.
 
         One slot too few was there until the message a hop and ``SPARE`` before it was taken: two ticks ago, by the next
         row. Over a network the receives that are posted ahead are slots as well; sender and channel have as many each.
@@ -138,7 +138,7 @@ class _Passes:
         return self._left[tick % len(self._left), own].copy(), np.maximum(before, taken)
 
     def _sweep(self, begin: Array, work: Array, slot: Array, channel: Array, own: slice) -> Array:
-        """Arrivals where all rows wait for the row before, in the same tick.
+        """The times of arrival where all rows wait for the row before, in the same tick.
 
         With w_j from the arrival of a message in row j to the handing over of the next one, and c_j its time if none
         had to be waited for, ``sent_j = max(sent_(j-1) + w_j, c_j)``: a cumulative maximum of c_j less the sum of w.
@@ -158,7 +158,7 @@ class _Passes:
 
 
 class _Update:
-    """Averaging over the replicas, then the optimizer's step."""
+    """Averages over the replicas, then makes the optimizer's step."""
 
     def __init__(self, setup: Setup, free: Array, times: Times) -> None:
         self._free, self._times, self._alone = free, times, setup.replicas == 1
@@ -176,7 +176,7 @@ class _Update:
         ]
 
     def begin(self, rows: slice, noise: Array) -> None:
-        """Gradients are there: they travel as soon as the last replica has them."""
+        """Let the gradients travel as soon as the last replica has them."""
         if self._alone:
             return
         averaged = np.full_like(self._averaged[rows], -np.inf)

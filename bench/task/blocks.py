@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Branch(nn.Module):
-    """Where a residual block with a parameter-free shortcut begins (He et al. 2016, option A).
+    """Begins a residual block with a parameter-free shortcut (He et al. 2016, option A).
 
     [batch, inputs, height, width] to features [batch, outputs, height / stride, width / stride], and the shortcut,
     which is the input subsampled to the same size.
@@ -29,7 +29,7 @@ class Branch(nn.Module):
 
 
 class Beside(nn.Module):
-    """In the middle of a block: a layer takes the features, and the shortcut beside them is handed on."""
+    """Passes the features through a layer in the middle of a block, and hands on the shortcut beside them."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Beside(nn.Module):
 
 
 class Sum(nn.Module):
-    """Where it ends: features [batch, channels, height, width] and their shortcut, padded with zeros, are summed."""
+    """Ends such a block: sums features [batch, channels, height, width] and their shortcut, padded with zeros."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Sum(nn.Module):
 
 
 class PreActivation(nn.Module):
-    """Where a block begins that has norm and ReLU before each convolution (Zagoruyko and Komodakis 2016).
+    """Begins a block that has norm and ReLU before each convolution (Zagoruyko and Komodakis 2016).
 
     [batch, channels, height, width] to features of that shape, and the shortcut, which is the input.
     """
@@ -71,7 +71,7 @@ class PreActivation(nn.Module):
 
 
 class Projection(nn.Module):
-    """The first convolution of such a block whose shape changes, with that of its shortcut, 1 x 1.
+    """Applies the first convolution of such a block whose shape changes, with that of its shortcut, 1 x 1.
 
     [batch, inputs, height, width] to features and shortcut, both [batch, outputs, height / stride, width / stride].
     """
@@ -86,7 +86,7 @@ class Projection(nn.Module):
 
 
 class PreActivationSum(nn.Module):
-    """Where it ends: features and their shortcut, both [batch, channels, height, width], to their sum."""
+    """Ends such a block: sums features and their shortcut, both [batch, channels, height, width]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -99,7 +99,8 @@ class PreActivationSum(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """[batch, channels, height, width] to tokens [batch, patches, dim], with learned positions in place of a bias."""
+    """Turns images [batch, channels, height, width] into tokens [batch, patches, dim], at positions that are
+    learned."""
 
     def __init__(self, channels: int, patch: int, patches: int, dim: int) -> None:
         super().__init__()
@@ -134,7 +135,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """The second half: two linear layers after a layer norm."""
+    """The second half of a transformer block: two linear layers after a layer norm."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -147,7 +148,7 @@ class FeedForward(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """Tokens [batch, patches, dim] to scores [batch, classes], of their mean."""
+    """Turns tokens [batch, patches, dim] into scores [batch, classes], by their mean."""
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
@@ -160,19 +161,20 @@ class TokenHead(nn.Module):
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Without bias, for the norm beside it has one; initialised after He et al. 2015."""
+    """A convolution without bias, for the norm beside it has one; initialised after He et al. 2015."""
     layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer
 
 
 def norm_and_relu(channels: int) -> nn.Sequential:
-    """Of images [batch, channels, height, width], whose norm alone is a tensor more."""
+    """Batch norm, then ReLU in place, of images [batch, channels, height, width]: the norm alone makes a tensor
+    more."""
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 def linear(inputs: int, outputs: int, gain: float = 1) -> nn.Linear:
-    """Weights of variance gain / inputs, which keeps the scale (2 where a ReLU follows: He et al. 2015)."""
+    """A linear layer, weights of variance gain / inputs to keep the scale (2 where a ReLU follows: He et al. 2015)."""
     layer = nn.Linear(inputs, outputs)
     nn.init.normal_(layer.weight, std=(gain / inputs) ** 0.5)
     nn.init.zeros_(layer.bias)

@@ -29,7 +29,7 @@ class Damaged(ValueError):
 
 
 def kept(name: str, folder: Path | None, read: Callable[[], Dataset]) -> Path:
-    """The file called ``name`` in ``folder`` or, where that cannot be written, in the user's cache.
+    """Keep a data set in the file called ``name`` in ``folder`` or, where that cannot be written, in the user's cache.
 
     It is made of what ``read`` returns, unless there is a whole one, and replaced atomically: processes may make the
     same one at once.
@@ -64,12 +64,12 @@ _vouched: dict[Path, Stamp] = {}
 
 
 def believe(path: Path, stamp: Stamp) -> None:
-    """Map the file unchecked as long as it has the stamp: another process has checked it."""
+    """Have a file mapped unchecked as long as it has the stamp: another process has checked it."""
     _vouched[path] = stamp
 
 
 def opened(path: Path) -> Dataset:
-    """What a file holds, mapped.
+    """Map a file, and return what it holds.
 
     Raises:
         Damaged: it is gone, or not what was written.
@@ -84,7 +84,8 @@ def opened(path: Path) -> Dataset:
 
 @functools.lru_cache(maxsize=4)
 def _checked(path: Path, stamp: Stamp) -> Dataset:  # noqa: ARG001
-    """Raises whatever a file that is not whole makes its reader raise; ``stamp`` tells one state of it from another."""
+    """Map and check a file in the state of ``stamp``. Raises whatever a file that is not whole makes its reader
+    raise."""
     found = _mapped(path)
     for images, labels in (found.train, found.test):
         classes = labels.numpy()
@@ -101,7 +102,7 @@ def _mapped(path: Path) -> Dataset:
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Changes whenever the file is written or replaced."""
+    """A stamp that changes whenever the file is written or replaced."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 

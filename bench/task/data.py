@@ -15,7 +15,7 @@ Labelled = tuple[Tensor, Tensor]
 """Images uint8 [n, height, width, channels] and labels int64 [n]."""
 
 COUNTED_PIXELS = 2**14
-"""At once: few enough that torch leaves them to one thread, as two wait for one another where a core is busy."""
+"""Pixels counted at once: so few that torch leaves them to one thread, as two wait for each other on a busy core."""
 BORDER = 4
 """Black pixels around an image out of which an augmented one is cropped."""
 
@@ -30,20 +30,20 @@ class Dataset:
     test_labels: Tensor
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
-    """Of each channel over the training images, which are scaled to 0..1."""
+    """Mean of each channel over the training images, which are scaled to 0..1."""
     deviation: tuple[float, ...]
-    """Standard deviation likewise; 1 for a channel that is constant."""
+    """Standard deviation of each channel likewise; 1 for one that is constant."""
     digest: str
-    """Hexadecimal, of everything above: two data sets with one digest are equal."""
+    """Hexadecimal digest of everything above: two data sets with one digest are equal."""
 
     @property
     def train(self) -> Labelled:
-        """To train on."""
+        """The images and labels to train on."""
         return self.train_images, self.train_labels
 
     @property
     def test(self) -> Labelled:
-        """To judge by."""
+        """The images and labels to judge by."""
         return self.test_images, self.test_labels
 
     @property
@@ -52,13 +52,13 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
+        """The channels, height and width of an image."""
         _, height, width, channels = self.train_images.shape
         return channels, height, width
 
 
 def assemble(train: Labelled, test: Labelled, class_names: tuple[str, ...]) -> Dataset:
-    """A data set from its images and labels, with what follows from them: each channel's statistics and the digest."""
+    """Make a data set of images and labels, with what follows from them: each channel's statistics, the digest."""
     # A histogram gives the exact statistics without a floating-point copy of all images.
     pixels, levels = train[0].flatten(0, 2), torch.arange(256, dtype=torch.float64) / 255
     means, deviations = [], []
@@ -91,7 +91,7 @@ class _Epoch:
 
 
 def batches_per_epoch(train_images: int, batch_size: int, replicas: int) -> int:
-    """Of one replica; what is left of the images' permutation is dropped."""
+    """The number of batches of one replica in an epoch; what is left of the images' permutation is dropped."""
     return train_images // (replicas * batch_size)
 
 
@@ -152,7 +152,7 @@ class Batches:
         self._shift = shift.repeat(width).to(self._device, exact)
         self.batches = batches_per_epoch(len(dataset.train_labels), batch_size, replicas)
         self.test_batches = -(-len(dataset.test_labels) // batch_size)
-        """Batches of the test set, which every replica sees whole."""
+        """The number of batches of the test set, which every replica sees whole."""
 
     def inputs(self, epoch: int, index: int) -> Tensor:
         """Normalised training images [batch_size, channels, height, width]."""
@@ -165,7 +165,7 @@ class Batches:
         return self._normalised(images)
 
     def targets(self, epoch: int, index: int) -> Tensor:
-        """Their labels, int64 [batch_size]."""
+        """The labels of these images, int64 [batch_size]."""
         return self._dataset.train_labels.index_select(0, self._chosen(self._drawn(epoch), index)).to(self._device)
 
     def test_inputs(self, index: int) -> Tensor:
@@ -173,7 +173,7 @@ class Batches:
         return self._normalised(self._dataset.test_images.index_select(0, self._tested(index)).to(self._device))
 
     def test_targets(self, index: int) -> Tensor:
-        """Their labels, int64 [batch_size]."""
+        """The labels of these images, int64 [batch_size]."""
         return self._dataset.test_labels.index_select(0, self._tested(index)).to(self._device)
 
     def test_valid(self, index: int) -> int:
@@ -207,7 +207,7 @@ class Batches:
 
 
 def crop_and_flip(images: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
-    """Each image's window out of itself with a black border, mirrored where told.
+    """Cut each image's window out of the image with a black border, mirrored where told.
 
     Args:
         images: uint8 [batch, height, width, channels].
@@ -226,6 +226,6 @@ def crop_and_flip(images: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
 
 
 def _generator(purpose: str, seed: int, epoch: int) -> torch.Generator:
-    """Keyed by a hash, so that neighbouring seeds and epochs draw independently."""
+    """Make a generator keyed by a hash, so that neighbouring seeds and epochs draw independently."""
     key = hashlib.blake2b(f"{purpose}/{seed}/{epoch}".encode(), digest_size=7).digest()
     return torch.Generator().manual_seed(int.from_bytes(key))

@@ -22,7 +22,7 @@ SUFFIXES = (
 SPLITS = ("train", "test")
 LAYOUT = "it must hold train/<class>/ and test/<class>/ folders of images"
 NAMED = 5
-"""Suffixes of files that are left out, at most, in one line."""
+"""The most suffixes of files left out that one line names."""
 
 # What a TIFF says of its levels (TIFF 6.0, pages 29, 37 and 80).
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
@@ -30,20 +30,20 @@ WHITE_IS_ZERO, UNSIGNED = 0, 1
 
 
 class File(NamedTuple):
-    """An image's."""
+    """An image's file."""
 
     path: str
-    """Relative to the data set's folder."""
+    """The path relative to the data set's folder."""
     size: int
     changed: int
-    """When, in nanoseconds."""
+    """The time of the last change, in nanoseconds of Unix time."""
 
 
 class Listing(NamedTuple):
-    """What a folder holds."""
+    """What a folder of images holds."""
 
     files: list[File]
-    """The images', in order."""
+    """The images' files, in order."""
     classes: list[str]
     left_out: Counter[str]
     """Files in ``train/`` and ``test/`` that are not taken for images, by suffix; hidden ones are not counted."""
@@ -79,7 +79,7 @@ def list_images(data: ImageFolder) -> Listing:
 
 
 def left_out(found: Counter[str]) -> str:
-    """In words: how many files are no images, and of which suffixes."""
+    """Say in words how many files are no images, and of which suffixes."""
     kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in found.most_common(NAMED)]
     more = [f"{len(found) - NAMED} more suffixes"] if len(found) > NAMED else []
     files = "1 file is" if found.total() == 1 else f"{found.total()} files are"
@@ -87,7 +87,7 @@ def left_out(found: Counter[str]) -> str:
 
 
 def read_images(data: ImageFolder, listing: Listing) -> Dataset:
-    """Decode all of them.
+    """Decode all images of a folder.
 
     Raises:
         ConfigError: one is damaged, or has no known scale; or together they are larger than the memory.
@@ -148,7 +148,7 @@ def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """By name, without what is hidden."""
+    """The entries of a folder by name, without what is hidden."""
     with os.scandir(folder) as entries:
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
@@ -158,7 +158,7 @@ def _suffix(entry: os.DirEntry[str]) -> str:
 
 
 def _decode(data: ImageFolder, path: str) -> Tensor:
-    """uint8 [image_size, image_size, 3]; an image of another shape is stretched to it."""
+    """Decode an image to uint8 [image_size, image_size, 3]; one of another shape is stretched to it."""
     import numpy
     from PIL import Image, ImageOps  # ranks decode nothing
 
@@ -176,7 +176,7 @@ def _decode(data: ImageFolder, path: str) -> Tensor:
 
 
 def _in_8_bits(image: Any) -> Any:
-    """In RGB, transparency dropped; deeper levels are scaled, which Pillow would cut off at 255.
+    """Bring an image to RGB, transparency dropped; deeper levels are scaled, which Pillow would cut off at 255.
 
     Raises:
         ValueError: nobody says which of its levels is white, or some are beyond.

@@ -26,9 +26,9 @@ def require(keys: Mapping[str, object], needed: int, what: str) -> None:
     """Refuse what cannot fit, before it is allocated.
 
     Args:
-        keys: that the size follows from, with their values; the one with the largest number is told.
-        needed: bytes, at least.
-        what: that needs them.
+        keys: the keys that the size follows from, with their values; the one with the largest number is told.
+        needed: the least number of bytes.
+        what: what needs them.
 
     Raises:
         ConfigError: there is less.
@@ -48,13 +48,13 @@ def _largest(value: object) -> int:
 
 
 def in_words(size: int) -> str:
-    """Bytes in the largest unit of which there is one."""
+    """Write a size in the largest unit of which there is one."""
     power = min(max(0, size.bit_length() - 1) // 10, len(UNITS) - 1)
     return f"{min(size, 2**80) / 2 ** (10 * power):,.4g} {UNITS[power]}"
 
 
 def _of_groups() -> Iterator[int]:
-    """The limits of the control groups that this process is in: each lies within those above it (cgroups(7))."""
+    """Yield the limits, in bytes, of this process's control groups: each lies within those above it (cgroups(7))."""
     with suppress(OSError):
         for line in MEMBERSHIP.read_text().splitlines():
             _, controllers, path = line.split(":", 2)

@@ -35,7 +35,7 @@ VGG_WIDTHS = (64, 128, 256, 512, 512)
 
 
 def build(model: Model, image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """The network that ``model`` names, initialised from torch's default generator.
+    """Build the network that ``model`` names, initialised from torch's default generator.
 
     Args:
         image_shape: channels, height, width; the network maps [batch, channels, height, width] to [batch, classes].
@@ -47,7 +47,7 @@ def build(model: Model, image_shape: tuple[int, int, int], classes: int) -> nn.S
 
 
 def entries(model: Model, image_shape: tuple[int, int, int], classes: int) -> Iterable[nn.Module]:
-    """Its layers, as :func:`build` takes them; each is made when it is asked for."""
+    """Make the network's layers, as :func:`build` takes them; each is made when it is asked for."""
     match model:
         case ResNet():
             return _resnet(model, image_shape[0], classes)

@@ -24,9 +24,9 @@ from bench.task.images import left_out, list_images, read_images
 from bench.task.memory import require
 
 LABEL_BYTES = 40
-"""Of an image: its label, and where an epoch has it, crops it and mirrors it."""
+"""Bytes of an image beside its pixels: its label, and where an epoch has it, crops it and mirrors it."""
 NAME_BYTES = 64
-"""Of a class's name."""
+"""Bytes of a class's name."""
 CIFAR_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 
 
@@ -58,7 +58,7 @@ def prepare(data: Data) -> Path | None:
 
 
 def load(data: Data, prepared: Path | None = None) -> Dataset:
-    """The images, mapped from the file that :func:`prepare` returned (and without one, from what it returns now).
+    """Map the images from the file that :func:`prepare` returned (and without one, from what it returns now).
 
     Raises:
         ConfigError: the file is damaged by now; without one, as :func:`prepare`.
@@ -75,7 +75,7 @@ def load(data: Data, prepared: Path | None = None) -> Dataset:
 
 @functools.cache
 def _say(line: str) -> None:
-    """To the user, once."""
+    """Tell the user something once."""
     print(line, file=sys.stderr)
 
 
@@ -100,7 +100,11 @@ def _key(content: object) -> str:
 
 # ---------------------------------------------------------------------------------------------------------- the sources
 def _require_memory(data: Synthetic) -> None:
-    """For images, with their labels and what an epoch draws of them, and for the names of classes."""
+    """Require memory for images, with their labels and what an epoch draws of them, and for the names of classes.
+
+    Raises:
+        ConfigError: there is less.
+    """
     keys = {f"data.{name}": getattr(data, name) for name in ("shape", "classes", "train_size", "test_size")}
     images = data.train_size + data.test_size
     needed = images * (math.prod(data.shape) + LABEL_BYTES) + data.classes * NAME_BYTES

@@ -10,7 +10,7 @@ Tensors = Tensor | tuple[Tensor, ...]
 
 
 def every(tensors: Tensors) -> tuple[Tensor, ...]:
-    """The tensors, also where there is one."""
+    """The tensors as a tuple, also where there is one."""
     return tensors if isinstance(tensors, tuple) else (tensors,)
 
 

@@ -29,7 +29,8 @@ TORCHVISION_TOPS: dict[tuple[str, ...], tuple[str, ...]] = {
 
 
 def torchvision_entries(architecture: str, image_shape: tuple[int, int, int], classes: int) -> list[nn.Module]:
-    """Torchvision's own network and initialisation; its dropout and stochastic depth draw from torch's generator."""
+    """Take torchvision's own network apart, as initialised; dropout and stochastic depth draw from torch's
+    generator."""
     import torchvision.models as zoo  # 2.8 s, for this model alone
 
     if architecture not in zoo.list_models(module=zoo):
