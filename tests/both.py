@@ -42,13 +42,13 @@ def oracle(run: RunConfig) -> Ran:
 
 
 def together(store: Store, runs: Sequence[RunConfig]) -> list[Ran]:
-    """What each rank of a pool runs: runs of one grid, one after the other in one process group."""
+    """Run, as a rank of a pool, runs of one grid one after the other in one process group."""
     with joined(runs[0], store) as world:
         return [Ran.of(train(run, tiny.dataset_of(run), world, lambda _: None)) for run in runs]
 
 
 def shared_out(store: Store, runs: Sequence[RunConfig], network: Network) -> tuple[list[Ran], list[Ran]]:
-    """The same, and then this rank's share of the oracle's runs."""
+    """Run the same, and then this rank's share of the oracle's runs."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     with patch("bench.engine.assembly.build", network):
         ran = together(store, runs)
@@ -56,14 +56,14 @@ def shared_out(store: Store, runs: Sequence[RunConfig], network: Network) -> tup
 
 
 def both(pool: Pool, runs: Sequence[RunConfig], network: Network = build) -> list[tuple[Ran, Ran]]:
-    """(distributed, oracle) of each run; all runs on one grid."""
+    """Run each by both engines: (distributed, oracle) of each; all runs on one grid."""
     size = runs[0].agents
     answers = pool.run(shared_out, size, list(runs), network)
     return [(answers[0][0][number], answers[number % size][1][number // size]) for number in range(len(runs))]
 
 
 def distributed(pool: Pool, runs: Sequence[RunConfig]) -> list[Ran]:
-    """Rank 0's view of each run; all runs on one grid."""
+    """Run each on the pool's ranks, and return rank 0's view of it; all runs on one grid."""
     ran: list[Ran] = pool.run(together, runs[0].agents, list(runs))[0]
     return ran
 
@@ -79,7 +79,7 @@ def assert_same(
     what: str = "",
     without_statistics: bool = False,
 ) -> None:
-    """Equal to the bit, entry for entry."""
+    """Check that two states are equal to the bit, entry for entry."""
     assert set(state) == set(expected)
     names = [name for name in expected if not (without_statistics and statistics(name))]
     assert names
@@ -89,7 +89,7 @@ def assert_same(
 
 
 def assert_close(state: dict[str, NDArray[Any]], expected: dict[str, NDArray[Any]], tolerance: float = 1e-12) -> None:
-    """Equal but for the order of sums."""
+    """Check that two states are equal but for the order of sums."""
     assert set(state) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(state[name], value, rtol=tolerance, atol=tolerance, err_msg=name)

@@ -55,7 +55,7 @@ RATES = "constant, cosine, exponential, inverse_log, inverse_time, multistep, on
 LISTEN = "0A"
 """The state of a socket in ``/proc/net/tcp``."""
 LONG = 300.0
-"""Seconds, for whatever will come: a busy machine takes its time, and a test that fails may take its own."""
+"""The most seconds to wait for what will come: a busy machine takes its time, and a failing test its own."""
 
 
 class Said(NamedTuple):
@@ -117,7 +117,7 @@ class Command:
         return sorted(process for process, parent in members.items() if parent in servers)
 
     def assert_gone(self) -> None:
-        """No process of the command's stays."""
+        """Check that no process of the command's stays."""
         await_that(lambda: not self.members(), lambda: f"{self.members()} are left of {self.process.args!r}")
 
     def end(self) -> None:
@@ -179,7 +179,7 @@ def listening(processes: Iterable[int]) -> list[IPv4Address | IPv6Address]:
 
 
 def await_that(condition: Callable[[], object], what: Callable[[], str]) -> None:
-    """``what`` says, where it did not come true in any time, what was instead."""
+    """Wait until a condition comes true; ``what`` says, where it does not in any time, what was instead."""
     end = time.monotonic() + LONG
     while not condition():
         assert time.monotonic() < end, f"after {LONG} s: {what()}"
@@ -187,7 +187,7 @@ def await_that(condition: Callable[[], object], what: Callable[[], str]) -> None
 
 
 def await_event(running: Command, pattern: str) -> Path:
-    """The folder of the run whose ``events.jsonl`` matches: its ranks train once it has one."""
+    """Wait for a run whose ``events.jsonl`` matches, and return its folder: its ranks train once it has one."""
 
     def found() -> list[Path]:
         assert running.process.poll() is None, running.stderr

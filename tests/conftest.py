@@ -73,5 +73,5 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Sums split over threads are other sums."""
+    """Compute with one thread: sums split over threads are other sums."""
     torch.set_num_threads(1)

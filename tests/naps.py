@@ -37,14 +37,14 @@ class Napped(NamedTuple):
     """What came of a run with naps."""
 
     seconds: list[dict[str, float]]
-    """Of each rank, by kind."""
+    """Seconds of each rank, by kind."""
     naps: list[float]
-    """Seconds of each, for all of which the other rank was in the lock."""
+    """Seconds of each nap, for all of which the other rank was in the lock."""
 
 
 @contextmanager
 def _shown(board: Any, rank: int) -> Iterator[None]:
-    """A rank's sections are to be seen; that it leaves one, before it looks at the clock."""
+    """Show a rank's sections on the board, and that it leaves one before it looks at the clock."""
     enter = Meter.enter
     section = 0
 
@@ -74,7 +74,7 @@ def _nap(board: Any, other: int, locks: tuple[str, ...]) -> float:
 def _rank(
     store: Store, run: RunConfig, file: Path, slow: int, other: int, locks: tuple[str, ...], awake: int
 ) -> tuple[Ran, list[float]]:
-    """A rank of a run in which rank ``slow`` naps in each forward of its training, but not where layers are probed."""
+    """Run as one rank of a run whose rank ``slow`` naps in each forward of its training, but not of a probe."""
     board = np.memmap(file, np.uint64, "r+", shape=(run.agents,))
     naps: list[float] = []
     forwards = count()
@@ -92,7 +92,7 @@ def _rank(
 
 
 def napped(pool: Pool, folder: Path, run: RunConfig, slow: int, other: int, *locks: str, awake: int = 0) -> Napped:
-    """Rank ``slow`` naps in its forwards, from number ``awake`` on, until rank ``other`` is in one of the locks."""
+    """Let rank ``slow`` nap in its forwards, from number ``awake`` on, until rank ``other`` is in one of the locks."""
     file = folder / "board"
     np.full(run.agents, BETWEEN, np.uint64).tofile(file)
     answers = pool.run(_rank, run.agents, run, file, slow, other, locks, awake)

@@ -46,7 +46,7 @@ def configured(stages: int, replicas: int, **changes: Any) -> RunConfig:
 
 
 def data(updates: int) -> dict[str, Any]:
-    """For so many updates in two epochs."""
+    """The data of a run of so many updates in two epochs."""
     return {"name": "synthetic", "shape": [3, 8, 8], "classes": 3, "train_size": 4 * updates, "test_size": 22}
 
 
@@ -65,7 +65,7 @@ GRIDS = [(2, 1, 2), (2, 1, 4), (2, 1, 8), (2, 2, 2), (2, 2, 4), (3, 1, 4), (3, 2
 def test_a_pipeline_makes_the_update_of_the_unsplit_network(
     pool: Pool, unsplit: Ran, stages: int, replicas: int, microbatches: int
 ) -> None:
-    """Every weight after the updates with a flush among them, and what is reported of them."""
+    """Every weight is the unsplit network's after the updates with a flush among them, and so is what is reported."""
     methods = [method for method in PIPELINES if not (method == "interleaved_1f1b" and microbatches % stages)]
     runs = [configured(stages, replicas, method=method, microbatches=microbatches) for method in methods]
     for run, ran in zip(runs, distributed(pool, runs), strict=True):
@@ -178,7 +178,7 @@ def together_on(store: Store, runs: list[RunConfig], network: Any) -> list[Ran]:
 
 
 def test_masks_of_dropout_are_the_same_again(pool: Pool) -> None:
-    """Of every microbatch its own: with one of them those of the locked pipeline with the same cut."""
+    """Every microbatch has masks of its own: one alone has those of the locked pipeline with the same cut."""
     locked, gpipe = (configured(3, 1, partition=[1, 2], **more) for more in ({}, {"method": "gpipe"}))
     several = configured(3, 1, partition=[1, 2], method="gpipe", microbatches=4)
     (expected,) = pool.run(together_on, 3, [locked], dropout_network)[0]
@@ -192,7 +192,7 @@ def test_masks_of_dropout_are_the_same_again(pool: Pool) -> None:
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("optimizer", [tiny.VALUES["optimizer"], ADAMW], ids=["sgd", "adamw"])
 def test_ddp_equals_the_decoupled_worker_at_one_stage(pool: Pool, replicas: int, optimizer: dict[str, Any]) -> None:
-    """To the bit, batch norm too: statistics are a replica's own in both."""
+    """They agree to the bit, batch norm too: statistics are a replica's own in both."""
     run = configured(1, replicas, model=RESNET, optimizer=optimizer)
     expected, ran = distributed(pool, [run, configured(1, replicas, model=RESNET, optimizer=optimizer, method="ddp")])
     assert_same(ran.state, expected.state)

@@ -43,7 +43,7 @@ def _ring_and_end(path: Path) -> None:
 
 
 def test_a_ringer_that_has_ended_is_noticed(tmp_path: Path) -> None:
-    """After what it has rung: messages that were sent are still there."""
+    """It is noticed after what it has rung: messages that were sent are still there."""
     listener = Listener(tmp_path / "bell")
     process = multiprocessing.get_context("forkserver").Process(target=_ring_and_end, args=(tmp_path / "bell",))
     process.start()

@@ -161,7 +161,7 @@ def test_a_costly_mirror_fails_the_benchmark(tmp_path: Path, monkeypatch: pytest
 
 
 def test_stages_that_compute_alone_are_as_fast_as_the_slowest() -> None:
-    """Of a network whose second stage has almost all of the work, that stage's speed is the ceiling."""
+    """The ceiling of a network whose second stage has almost all of the work is that stage's speed."""
     config = compose([*WORKLOAD, *TINY, *SMALL, "partition=counted", "batch_size=16"])
     cuts = cuts_of(config)
     assert len(cuts) == 1

@@ -368,7 +368,7 @@ def test_equivalent_points_run_once(tmp_path: Path) -> None:
 
 
 def test_a_loss_over_the_limit_ends_the_run(tmp_path: Path) -> None:
-    """And the sweep goes on."""
+    """The sweep goes on after it."""
     ran = _run(tmp_path, "-m", "engine=reference", "loss_limit=0.01,100")
     assert ran.code == 0, ran.err
     records = [read_json(folder / "record.json") for folder in ran.folders]

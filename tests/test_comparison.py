@@ -58,7 +58,7 @@ OTHER: dict[str, list[dict[str, Any]]] = {
     "precision": [{"precision": "float32"}],
     "channels_last": [{"channels_last": True}],
 }
-"""Of every key, the seed apart: what a run has that differs from the usual in it, and in what comes with it."""
+"""What a run differs in from the usual, for every key but the seed: that key, and what comes with it."""
 LEARNED_ALIKE = {*WAYS}
 AS_FAST = {*WAYS, *LENGTH} - {"engine"}
 """Keys in which runs may differ whose speeds are compared; the oracle's is not."""
@@ -158,7 +158,7 @@ def test_of_several_baselines_the_most_alike_is_taken() -> None:
 
 
 def test_accuracy_is_compared_with_plain_back_propagation() -> None:
-    """Of replicas that average gradients; gossip without staleness is itself a way to be compared."""
+    """It is compared with replicas that average gradients; gossip without staleness is itself a way to be compared."""
     averaged, gossiping = run(replicas=2, accuracy=0.9), run(replicas=2, accuracy=0.8, averaging=GOSSIP)
     stale = run(stages=2, replicas=2, staleness=2, accuracy=0.7, averaging=GOSSIP)
     rows = {row["runs"]: row for row in accuracy_table([gossiping, stale, averaged]).to_dict("records")}
@@ -175,7 +175,7 @@ def test_names_of_groups_hold_for_their_keys() -> None:
 
 
 def test_the_benchmarks_contenders_do_the_same_work() -> None:
-    """On as many images an update, but for four replicas; and but for the one whose memory layout is compared."""
+    """They train on as many images an update, but for four replicas; and but for the one with another memory layout."""
     configs = {name: compose([*WORKLOAD, *overrides]) for name, overrides in CONTENDERS.items()}
     apart = (REPEAT, *WAYS, *LENGTH, "batch_size")
     works = {name: shared(flatten(config.canonical()), *apart) for name, config in configs.items()}

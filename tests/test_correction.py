@@ -167,7 +167,7 @@ def test_a_correction_that_cannot_be(changes: dict[str, Any], message: str) -> N
 
 
 def test_a_correction_counts_where_there_is_staleness() -> None:
-    """And one that does nothing leaves a run the name that it had before there were any."""
+    """One that does nothing leaves a run the name that it had before there were any."""
     shrunk = {"correction": {"name": "shrink", "beta": 0.5}}
     assert corrected(**shrunk).hash() != corrected(correction={"name": "none"}).hash()
     assert corrected(**shrunk, staleness=0).hash() == corrected(correction={"name": "none"}, staleness=0).hash()

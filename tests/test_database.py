@@ -21,7 +21,7 @@ from tests.commands import await_that
 from tests.test_trials import DEAD, opened, states, work
 
 PASSWORD = "se:cr/et"
-"""As it is typed in a URL, but for the slash, which is %2F there."""
+"""A password as it is typed in a URL, but for the slash, which is %2F there."""
 
 
 class Postgres:
@@ -60,7 +60,7 @@ class Postgres:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    """Not in pytest's own folders, which another user cannot even enter."""
+    """A server whose folder is not in pytest's own ones, which another user cannot even enter."""
     pytest.importorskip("psycopg", reason="no driver for PostgreSQL; psycopg[binary] is one")
     places = [shutil.which("initdb"), *map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
     found = next(filter(None, places), None)
@@ -166,7 +166,7 @@ def test_a_path_and_its_url_are_one_database(tmp_path: Path) -> None:
 
 
 def test_a_study_of_another_space_is_told_without_the_password(postgres: Postgres) -> None:
-    """As everything that is wrong, on its way out."""
+    """The password is shown no more than in anything else that is wrong, on its way out."""
     opened(postgres.url(), "tuning.study=mine")
     with pytest.raises(ConfigError, match="another search space"):
         opened(postgres.url(), "tuning.study=mine", "epochs=10")

@@ -18,13 +18,13 @@ MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 OPTIMIZERS = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
 SCHEDULES = sorted(path.stem for path in (CONF / "lr").glob("*.yaml"))
 SHARES = {"constant": 0.5, "onecycle": 2.0}
-"""Of the model's rate that a schedule takes: one that never falls less, one that is soon past it more."""
+"""Factors on the model's rate that a schedule takes: one that never falls less, one that is soon past it more."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the rates
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_has_a_rate_for_every_optimizer(model: str) -> None:
-    """And no key of a run says where it came from."""
+    """No key of a run says where its rate came from."""
     rates = yaml.safe_load((CONF / "model" / f"{model}.yaml").read_text())["rates"]
     found = [point.config for point in sweep([f"model={model}", f"optimizer={','.join(OPTIMIZERS)}"])]
     assert {run.optimizer.name: run.lr.gamma0 for run in found} == rates
@@ -76,7 +76,7 @@ def test_a_wrong_rate_is_told(schedule: str) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- learning
 def learns(run: RunConfig) -> None:
-    """With the default epochs, at K=2 and staleness 2 by the oracle."""
+    """Check that a run learns with the default epochs, at K=2 and staleness 2 by the oracle."""
     assert (run.stages, run.staleness, run.epochs, run.engine) == (2, 2, 20, "reference")
     outcome = tiny.alone(run)
     assert outcome.status == "done"

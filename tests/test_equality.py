@@ -27,8 +27,8 @@ OPTIMIZERS = pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["sgd", "ada
 GRID = [(stages, replicas) for stages in (1, 2, 3) for replicas in (1, 2)]
 LAGS = [(0, "stashed"), *itertools.product((1, 2, 3), ("stashed", "latest", "recomputed"))]
 CUTS: dict[int, list[int]] = {1: [], 2: [2], 3: [1, 3]}
-"""Of ResNet-8's fourteen entries (convolution, four of each of three residual blocks, linear layer), in the middle of a
-block but for the first of two; or of a small network's four."""
+"""Cuts of ResNet-8's fourteen entries (convolution, four of each of three residual blocks, linear layer), in the middle
+of a block but for the first of two; or of a small network's four."""
 
 
 def configured(stages: int, replicas: int, **changes: Any) -> RunConfig:
@@ -117,7 +117,7 @@ def test_a_stage_may_hand_a_shortcut_on_as_it_came(pool: Pool) -> None:
 
 
 def test_the_modes_and_delays_differ(pool: Pool) -> None:
-    """Or else the equalities above would say nothing of them."""
+    """They differ, or else the equalities above would say nothing of them."""
     runs = [configured(3, 1, staleness=c, weights=weights) for c, weights in LAGS]
     answers = distributed(pool, runs)
     for (run, one), (other_run, other) in itertools.combinations(zip(runs, answers, strict=True), 2):
@@ -140,7 +140,7 @@ def test_without_delay_the_modes_are_one(pool: Pool) -> None:
 
 
 def test_a_stale_stage_takes_a_lesser_rate_in_both(pool: Pool) -> None:
-    """And it changes the stages that are stale alone: at staleness 0 not a bit."""
+    """It changes the stages that are stale alone: at staleness 0 not a bit."""
     run = configured(3, 2, staleness=2)
     scaled = replace(run, lr=replace(run.lr, staleness_power=1.0))
     fresh = replace(run, staleness=0)
@@ -216,7 +216,7 @@ def arrays(network: nn.Module) -> dict[str, NDArray[Any]]:
 
 @OPTIMIZERS
 def test_staleness_0_equals_ordinary_back_propagation(pool: Pool, optimizer: dict[str, Any]) -> None:
-    """Of the unsplit network, by torch's optimizer, for K = 1, 2, 3 and both engines; K=1 is plain SGD."""
+    """It is that of the unsplit network by torch's optimizer, for K = 1, 2, 3 and both engines; K=1 is plain SGD."""
     network = plain_network(configured(1, 1))
     train_plainly(configured(1, 1, optimizer=optimizer), network, plain_batches(configured(1, 1)))
     for stages in (1, 2, 3):

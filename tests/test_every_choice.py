@@ -37,7 +37,7 @@ PLAIN: Case = {
 }
 """What makes no difference: other choices may be equivalent to these, as gossip is with one replica."""
 ROUNDING = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 1e-6}
-"""Of a loss, which is a sum of float32 but in float64."""
+"""The largest relative error of a loss, which is a sum of float32 but in float64."""
 GRIDS = list(product(CHOICES["stages"], CHOICES["replicas"]))
 
 
@@ -61,7 +61,7 @@ def on_grid(cases: list[Case], grid: tuple[int, int]) -> list[RunConfig]:
 
 
 def check(pool: Pool, runs: list[RunConfig]) -> None:
-    """Every parameter and statistic, and what is reported of them."""
+    """Check every parameter and statistic of runs by both engines, and what is reported of them."""
     for run, (ran, expected) in zip(runs, both(pool, runs, small_network), strict=True):
         assert ran.epochs[-1]["step"] == expected.epochs[-1]["step"] == 13
         assert_same(ran.state, expected.state, str(run.resolved()))

@@ -57,7 +57,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _tracked(uri: str, config_hash: str) -> dict[str, str]:
-    """Status and error of a run in MLflow."""
+    """The status and the error of a run in MLflow."""
     from mlflow.tracking import MlflowClient
 
     with warnings.catch_warnings():
@@ -229,7 +229,7 @@ def test_a_run_does_not_need_the_server_that_it_was_forked_from(tmp_path: Path) 
 
 
 def test_no_rank_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
-    """And while it trains, nothing of it can be reached from another machine, whatever an environment says."""
+    """While it trains, nothing of it can be reached from another machine, whatever an environment says."""
     with command([*BENCH, *ENDLESS], tmp_path, GLOO_SOCKET_IFNAME="", RANK="1") as running:
         await_event(running, "runs/*/events.jsonl")
         assert len(running.ranks()) == 2
@@ -243,7 +243,7 @@ def test_no_rank_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """As they were."""
+    """Put the handlers of signals back as they were."""
     before = {number: signal.getsignal(number) for number in ENDING}
     yield
     for number, handler in before.items():

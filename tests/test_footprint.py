@@ -83,7 +83,7 @@ def test_an_agent_without_layers_that_learn_holds_its_messages() -> None:
 
 @pytest.mark.parametrize(("staleness", "replicas", "expected"), [(0, 1, 1), (1, 2, 3), (2, 1, 5), (2, 2, 4)])
 def test_batches_in_flight(staleness: int, replicas: int, expected: int) -> None:
-    """Of the first of three stages. Where the backward comes first, the tick's forward is not among them yet."""
+    """The stage is the first of three. Where the backward comes first, the tick's forward is not in flight yet."""
     clock = Clock(3, staleness, 20)
     assert clock.in_flight(0, replicas) == expected
     for tick in range(8, 18):

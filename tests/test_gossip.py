@@ -40,7 +40,7 @@ def gossiping(stages: int, replicas: int, graph: Graph, **changes: Any) -> confi
 
 
 def data(replicas: int) -> dict[str, Any]:
-    """Ten updates an epoch."""
+    """The data of ten updates an epoch."""
     return {"name": "synthetic", "shape": [3, 8, 8], "classes": 3, "train_size": 40 * replicas, "test_size": 6}
 
 
@@ -188,7 +188,7 @@ def test_on_the_complete_graph_plain_sgd_averages_gradients(pool: Pool, replicas
 
 
 def test_momentum_makes_another_algorithm_of_it() -> None:
-    """Or the equality above could be vacuous: with local momentum and decay, off the complete graph, it is another."""
+    """The equality above is not vacuous: with local momentum and decay, off the complete graph, it is another."""
     ring, complete = (oracle(gossiping(1, 5, graph)).state for graph in ("ring", "complete"))
     averaged = oracle(configured(1, 5, batch_size=4, data=data(5))).state
     for name in (name for name in averaged if not statistics(name) and averaged[name].ndim):

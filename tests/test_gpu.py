@@ -21,11 +21,11 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 TOLERANCE = 1e-9
-"""In float64: kernels on a GPU sum in an order of their own."""
+"""The largest error in float64: kernels on a GPU sum in an order of their own."""
 
 
 def _states(store: Store, runs: Sequence[RunConfig]) -> list[dict[str, Any]]:
-    """What each rank of a pool runs."""
+    """Run, as a rank of a pool, runs on the GPU; return their states."""
     with joined(runs[0], store) as world:
         outcomes = [train(run, tiny.dataset_of(run), world, lambda _: None) for run in runs]
     return [{name: tensor.cpu().numpy() for name, tensor in outcome.state.items()} for outcome in outcomes]

@@ -55,7 +55,7 @@ WRITTEN = [
 
 
 def hydras(line: str) -> list[str]:
-    """What Hydra's own sweeper makes of it."""
+    """The points that Hydra's own sweeper makes of a line."""
     import hydra
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.global_hydra import GlobalHydra
@@ -89,7 +89,7 @@ def test_every_sweep_is_hydras_own(line: str) -> None:
     ],
 )
 def test_the_points_of_a_sweep(words: list[str], seeds: list[int]) -> None:
-    """Of a key that is given twice the last one counts, as Hydra has it."""
+    """The last one of a key that is given twice counts, as Hydra has it."""
     assert [point.config.seed for point in sweep(words)] == seeds
 
 

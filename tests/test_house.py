@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from tests.commands import TORCHRUN
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ["__main__", "study", "engine", "plan", "task", "config"]
-"""From top to bottom."""
+"""Folders of the package, and its two modules, from top to bottom."""
 SOURCES = sorted((ROOT / "bench").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 STUDY_ALONE = {"hydra", "omegaconf", "mlflow", "optuna", "pandas", "matplotlib", "sqlalchemy"}
 HEAVY = {*STUDY_ALONE, "sklearn", "torchvision", "PIL"}
 TORCHRUN_SAYS = {*TORCHRUN}
@@ -96,6 +98,19 @@ def environment_reads(path: Path) -> set[str]:
     return {lookups.get(id(node), "?") for node in nodes if named(node) in ("environ", "getenv", "putenv")}
 
 
+def docstrings(source: str) -> Iterator[str]:
+    """Every docstring of a module, its classes, functions and attributes: each string that stands alone in a line."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield inspect.cleandoc(text)
+
+
+def says_nothing(docstring: str) -> bool:
+    """Whether a docstring begins without its subject ("Of a stage."), or has no sentence beside its sections."""
+    return docstring.startswith(("Of ", "Raises:", "Returns:", "Args:")) or not docstring.strip()
+
+
 def attributes(path: Path) -> list[ast.Attribute]:
     return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
 
@@ -116,6 +131,18 @@ def test_arguments_and_environment_are_read_at_the_edges() -> None:
             assert "argv" not in {node.attr for node in attributes(path)}, name
         if room_of(name) != "study":
             assert environment_reads(path) == allowed.get(name, set()), name
+
+
+def test_every_docstring_has_a_subject() -> None:
+    bare = {path: [text for text in docstrings(path.read_text()) if says_nothing(text)] for path in SOURCES + TESTS}
+    assert {name_of(path): texts for path, texts in bare.items() if texts} == {}
+
+
+def test_the_test_of_docstrings_can_fail() -> None:
+    bare = ['"""Of it."""', "A = 1", '"""Of 2."""', "class B:", '    """One."""', "    def c():"]
+    bare += ['        """', "        Raises:", "            D: no.", '        """']
+    found = [text for text in docstrings("\n".join(bare)) if says_nothing(text)]
+    assert found == ["Of it.", "Of 2.", "Raises:\n    D: no."]
 
 
 def loaded_by(modules: list[str]) -> set[str]:

@@ -18,7 +18,7 @@ from bench.task.images import SUFFIXES, left_out, list_images, read_images
 
 SIDE = 4
 LEVEL = 30000
-"""Of 65535: 116.7 of 255."""
+"""A level, of at most 65535: 116.7 of 255."""
 GREY = {"grey 16-bit": (0, 1), "RGB 16-bit": (2, 3), "grey and alpha 16-bit": (4, 2), "RGBA 16-bit": (6, 4)}
 """PNG's colour types, and their channels."""
 
@@ -39,7 +39,7 @@ def decoded(data: ImageFolder) -> NDArray[np.uint8]:
 
 
 def png(colour: int, channels: int, level: int) -> bytes:
-    """16 bits a channel, which Pillow writes for grey alone."""
+    """A PNG of 16 bits a channel, which Pillow writes for grey alone."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -52,7 +52,7 @@ def png(colour: int, channels: int, level: int) -> bytes:
 
 
 def tiff(levels: NDArray[Any], sample_format: int = 1, bits: int = 0, photometric: int = 1) -> bytes:
-    """One channel, in the byte order of ``levels``. Sample formats: 1 unsigned, 2 signed, 3 floating point."""
+    """A TIFF of one channel, in the byte order of ``levels``. Samples: 1 unsigned, 2 signed, 3 floating point."""
     order = ">" if levels.dtype.byteorder == ">" else "<"
     content = levels.tobytes()
     tags = [(256, SIDE), (257, SIDE), (258, bits or 8 * levels.itemsize), (259, 1), (262, photometric)]
@@ -67,7 +67,7 @@ def full(level: float, kind: str) -> NDArray[Any]:
 
 
 def packed(level: int) -> NDArray[np.uint8]:
-    """12 bits a pixel."""
+    """Levels of 12 bits a pixel, packed."""
     bits = f"{level:012b}" * SIDE**2
     return np.frombuffer(int(bits, 2).to_bytes(len(bits) // 8, "big"), np.uint8)
 

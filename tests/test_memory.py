@@ -27,7 +27,7 @@ from tests.pool import Pool, joined
 PAIR = tiny.config(stages=2, staleness=2)
 IMAGES = torch.empty(2, 3, 4, 5, dtype=torch.float64).to(memory_format=torch.channels_last)
 SHORTCUT = torch.empty(2, 3, 1, 1, dtype=torch.float32)
-"""Smaller than a line of the cache, and of another type."""
+"""A tensor smaller than a line of the cache, and of another type."""
 COUNT, DEPTH, HELD = 7, 1, 2
 
 

@@ -145,7 +145,7 @@ def test_spans_are_ordered_and_do_not_overlap(pool: Pool) -> None:
 
 
 def test_without_staleness_both_stages_wait(pool: Pool, tmp_path: Path) -> None:
-    """Each for what the other computes, and for nothing else."""
+    """Each waits for what the other computes, and for nothing else."""
     (first, last), naps = napped(pool, tmp_path, configured(2, 1), 1, 0, "backward_lock")
     assert len(naps) == UPDATES
     assert first["backward_lock"] >= UPDATES * NAP
@@ -171,7 +171,7 @@ def test_a_slow_stage_is_waited_for_by_its_neighbour(pool: Pool, tmp_path: Path,
 
 
 def test_a_slow_replica_is_waited_for_by_its_peer(pool: Pool, tmp_path: Path) -> None:
-    """Which is there first at every update."""
+    """The peer is there first at every update."""
     (one, _), naps = napped(pool, tmp_path, configured(1, 2), 1, 0, "update_lock")
     assert len(naps) == UPDATES
     assert one["update_lock"] >= UPDATES * NAP

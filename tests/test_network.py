@@ -23,7 +23,7 @@ from tests.commands import BENCH, await_that, command
 
 SMALL = ("data=synthetic", "data.shape=[3,16,16]", "data.test_size=64", "model.depth=8", "tracking=none", "epochs=1")
 CUT = ("stages=2", "partition=[1]", "batch_size=64", "data.train_size=1280", "lr=constant", "lr.gamma0=0.001")
-"""A megabyte each way at each of 20 updates: at 100 Mbit/s at least 1.7 s."""
+"""Overrides of a run that sends a megabyte each way at each of 20 updates: at 100 Mbit/s at least 1.7 s."""
 
 
 def _rights() -> bool:
@@ -123,7 +123,7 @@ with linked() as link:
 
 @pytest.mark.usefixtures("rights")
 def test_what_a_killed_command_has_left_is_removed_by_the_next(tmp_path: Path) -> None:
-    """Its namespaces, and what still runs in them."""
+    """The next command removes its namespaces, and what still runs in them."""
     with command([sys.executable, "-c", HOLD], tmp_path) as running:
         process = running.process
         await_that(lambda: running.stdout, lambda: running.stderr)

@@ -73,7 +73,7 @@ def test_a_wrong_question_is_told_in_one_line(typed: str, message: str, capsys: 
 
 
 def rows_of(printed: str) -> list[list[str]]:
-    """Cells of the tables' lines."""
+    """The cells of the tables' lines."""
     lines = [line for line in printed.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -178,7 +178,7 @@ def test_a_broken_record_is_passed_over(capsys: pytest.CaptureFixture[str]) -> N
 
 # ------------------------------------------------------------------------------------------------------------ its parts
 def speed_of(costs: list[tuple[float, float, int, int]]) -> Speed:
-    """Of (forward, backward, numbers handed on, parameter bytes) of each layer."""
+    """The speed of layers given as (forward, backward, numbers handed on, parameter bytes)."""
     layers = [
         Layer(Message.like(torch.empty(size, dtype=torch.uint8)), forward, back) for forward, back, size, _ in costs
     ]
@@ -189,7 +189,7 @@ def speed_of(costs: list[tuple[float, float, int, int]]) -> Speed:
 
 
 def know(workload: Workload, batch_size: int, *speeds: Speed) -> None:
-    """As if it had been measured: of an agent alone, and of two at the same time."""
+    """Put speeds into a workload as if they had been measured: of an agent alone, and of two at the same time."""
     for together, speed in zip((1, 2), (speeds[0], speeds[-1]), strict=True):
         for pieces in (1, 2):
             workload._speeds[batch_size, together, pieces] = speed
@@ -198,7 +198,7 @@ def know(workload: Workload, batch_size: int, *speeds: Speed) -> None:
 
 
 def test_stages_are_sums_of_layers() -> None:
-    """Of layers as they are with other batches in flight, where there is a delay; the last stage has none."""
+    """The layers are as with other batches in flight, where there is a delay; the last stage has none."""
     workload = workload_of(
         (*TINY, "partition=[1]", "stages=2"),
         2,
@@ -214,7 +214,7 @@ def test_stages_are_sums_of_layers() -> None:
 
 
 def test_jitter_is_measured_where_none_is_asked_for() -> None:
-    """Of the whole batch, also where microbatches are timed; and it moves with the share of common work."""
+    """It is the whole batch's, also where microbatches are timed; and it moves with the share of common work."""
     workload = Workload(compose([*TINY, "stages=2", "partition=[1]"]), None, FREE)
     speed = speed_of([(1, 2, 10, 0), (3, 4, 20, 0)])
     know(workload, 4, speed._replace(jitter=0.1), speed._replace(jitter=0.3))
@@ -275,7 +275,7 @@ def test_microbatches_are_measured_at_their_own_size() -> None:
 
 
 def test_zero_bubble_goes_backward_in_two_passes() -> None:
-    """From the images on there is but one."""
+    """It has but one backward pass from the images on."""
     workload = workload_of((*TINY, "stages=4", "partition=[1,2,3]"), 0)
     for size in (2, 4):
         know(workload, size, speed_of([(1, 2, 10, 0), (3, 4, 20, 0), (5, 6, 30, 0), (7, 8, 40, 0), (1, 1, 0, 0)]))
@@ -294,7 +294,7 @@ def test_a_schedule_takes_time_for_itself(method: str) -> None:
 
 
 def _by_the_processor(method: str) -> float:
-    """The processor's seconds: what others take meanwhile is not in them."""
+    """Time a schedule by the processor's seconds: what others take meanwhile is not in them."""
     with patch("bench.engine.overhead.time", Mock(perf_counter=time.process_time)):
         return seconds_a_pass(method)
 

@@ -120,7 +120,7 @@ def test_three_readings_agree(pool: Pool, stages: int, replicas: int) -> None:
 
 
 def other_way_round(store: Store, runs: Sequence[RunConfig]) -> list[Ran]:
-    """What each rank of a pool runs: the passes of a tick in the other order, wherever they are of two batches."""
+    """Run, as a rank of a pool, with the passes of a tick in the other order, wherever they are of two batches."""
     usual = Clock.forward_first
 
     def unusual(clock: Clock, stage: int, replicas: int) -> bool:
@@ -132,7 +132,7 @@ def other_way_round(store: Store, runs: Sequence[RunConfig]) -> list[Ran]:
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_the_order_in_a_tick_changes_no_bit(pool: Pool, replicas: int) -> None:
-    """Predicted weights least of all: what is in flight is counted by updates, not by the passes of a tick."""
+    """Predicted weights change least of all: what is in flight is counted by updates, not by the passes of a tick."""
     runs = [predicted(3, replicas, staleness) for staleness in (1, 2, 3)]
     answers: list[Ran] = pool.run(other_way_round, 3 * replicas, runs)[0]
     for run, ran in zip(runs, answers, strict=True):

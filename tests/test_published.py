@@ -19,16 +19,16 @@ PLAIN = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "nesterov": False}
 
 
 class Module:
-    """One of the K that the network is cut into."""
+    """One of the K modules that the network is cut into."""
 
     def __init__(self, layers: nn.Module) -> None:
         self._layers, self._graphs = layers, deque[tuple[Tensor, Tensor, int]]()
         self._updates = 0
         self.ages: list[int] = []
-        """Updates between the forward of each batch and its own."""
+        """The age of each batch's gradient: updates between its forward and its own update."""
 
     def forward(self, x: Tensor, target: Tensor | None) -> Tensor:
-        """Of a batch; where there are targets, its loss."""
+        """Pass a batch forward; return its output or, where there are targets, its loss."""
         x = x.detach().requires_grad_()
         output: Tensor = self._layers(x)
         output = output if target is None else nn.functional.cross_entropy(output, target)
@@ -41,7 +41,7 @@ class Module:
         return torch.autograd.grad(loss, x, retain_graph=True)[0]
 
     def backward(self, gradient: Tensor | None) -> Tensor:
-        """Of the oldest batch at the weights of now, and the update by it; returns the gradient by the input."""
+        """Pass the oldest batch backward at the weights of now, and update by it; return the gradient by the input."""
         x, output, seen = self._graphs.popleft()
         parameters = list(self._layers.parameters())
         *gradients, returned = torch.autograd.grad(output, [*parameters, x], gradient)
@@ -54,7 +54,8 @@ class Module:
 
 
 def train(modules: list[Module], batches: Batches) -> None:
-    """In a tick each module goes backward, updates, and then goes forward; what it sends arrives in the next tick.
+    """Train: in a tick each module goes backward, updates, and then goes forward; what it sends arrives in the next
+    tick.
 
     The last module sends its gradient in the tick of its forward, and makes its update in the next one.
     """
@@ -104,7 +105,7 @@ def published(run: RunConfig) -> tuple[nn.Module, list[list[int]]]:
 
 @pytest.mark.parametrize("stages", [2, 3, 4])
 def test_its_gradients_are_an_odd_number_of_updates_old(stages: int) -> None:
-    """2 (K-1-k) - 1 once the modules are full, and 0 in the last one: no multiple of K-1-k, but at K=2."""
+    """The age is 2 (K-1-k) - 1 once the modules are full, and 0 in the last one: no multiple of K-1-k, but at K=2."""
     _, ages = published(configured(stages, 1))
     behind = [stages - 1 - k for k in range(stages)]
     assert [module[-1] for module in ages] == [max(2 * steps - 1, 0) for steps in behind]

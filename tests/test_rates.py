@@ -61,7 +61,7 @@ FALLING = [
     0.117157287525381,
     0.0304481869954851,
 ]
-"""0.4 * (1 + cos(pi * t / 8)) for t = 1 .. 7."""
+"""The values of 0.4 * (1 + cos(pi * t / 8)) for t = 1 .. 7."""
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ POWERS = st.floats(0.05, 3.0).filter(lambda p: abs(p - 1) > 1e-3 and abs(2 * p -
 
 
 def integral(t0: float, p: float, updates: float) -> float:
-    """Of (1 + t/t0)^-p from 0 to so many updates; p is not 1."""
+    """The integral of (1 + t/t0)^-p from 0 to so many updates; p is not 1."""
     return t0 * (math.pow(1 + updates / t0, 1 - p) - 1) / (1 - p)
 
 

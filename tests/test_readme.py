@@ -36,7 +36,7 @@ FIGURES = (
     *("one core / minimal loop", "minimal loop, compiled / minimal loop", "one core / one core, contiguous"),
     "FDG: following the run / training time",
 )
-"""Of a benchmark, that the README tells."""
+"""The figures of a benchmark that the README tells."""
 BENCH = [command.split("-m bench", 1)[1] for command in COMMANDS if "-m bench" in command]
 
 
@@ -90,7 +90,7 @@ def test_the_table_of_methods_is_that_of_the_results() -> None:
 
 
 def methods_table() -> str:
-    """Of the throughput experiment: one core, DDP, the locked and the decoupled pipeline, and torch's pipelines."""
+    """The table of the throughput experiment: one core, DDP, both decoupled pipelines, and torch's pipelines."""
     lines = [["K", "S", "method", "staleness", "microbatches", "img/s", "over K=S=1", "over locked", "efficiency"]]
     lines[0].append("locking %")
     for row in _rows("throughput", "throughput"):
@@ -150,7 +150,7 @@ def _row(frame: pandas.DataFrame, figure: str) -> Any:
 
 
 def _cells(rows: list[Any]) -> list[str]:
-    """Means with their intervals, and what was asked for."""
+    """The cells of a figure: means with their intervals, and what was asked for."""
     known = [row for row in rows if row is not None]
     asked = dict.fromkeys(f"{row['asked']:g}" for row in known if not math.isnan(row["asked"]))
     return ["-" if row is None else _mean(row) for row in rows] + [", ".join(asked) or "-"]
@@ -185,7 +185,7 @@ def _rows(experiment: str, table: str) -> list[dict[str, Any]]:
 
 
 def _interval(row: dict[str, Any], name: str, scale: int, digits: int, sign: str = "") -> str:
-    """``1.52 (1.31 to 1.77)``; the mean alone of a single run, ``-`` where there is nothing."""
+    """The text ``1.52 (1.31 to 1.77)``; the mean alone of a single run, ``-`` where there is nothing."""
     mean, low, high = (
         f"{scale * row[key]:{sign}.{digits}f}" if not math.isnan(row[key]) else ""
         for key in (name, f"{name}_low", f"{name}_high")

@@ -29,7 +29,7 @@ from tests.tiny import config
 def record(
     speed: float, accuracies: list[float | None], environment: dict[str, Any] | None = None, **keys: Any
 ) -> dict[str, Any]:
-    """Of a run of the point with these keys."""
+    """A record of a run of the point with these keys."""
     return record_of(config(**keys), speed, accuracies, environment)
 
 
@@ -44,7 +44,7 @@ RECORDS = [
     record(150.0, [0.85, None], {"oversubscribed": True}, **FOUR, seed=0),
 ]
 NAME = {tuple(r["config"][key] for key in ("stages", "staleness", "seed")): r["config_hash"] for r in RECORDS[:6]}
-"""Of the runs with one replica."""
+"""The hash of each run with one replica, by stages, staleness and seed."""
 
 
 def runs(*records: dict[str, Any]) -> list[Run]:
@@ -56,7 +56,7 @@ def rows(table: Any) -> list[dict[str, Any]]:
 
 
 def near(value: Any) -> Any:
-    """To compare literals of six digits with."""
+    """A number to compare literals of six digits with."""
     if isinstance(value, float):
         return pytest.approx(value, rel=1e-5, nan_ok=True)
     return value
@@ -88,7 +88,7 @@ K S staleness method    n diverged accuracy accuracy_low accuracy_high differenc
 2 1 2         decoupled 2 0        0.90     0.645876     1.154124      -0.02      -0.141698      0.101698
 2 2 2         decoupled 1 1        .        .            .             .          .              .
 """
-"""t(0.975, 1) = 12.7062, t(0.975, 2) = 4.30265, standard deviation 0.0282843 in every pair."""
+"""The table by hand: t(0.975, 1) = 12.7062, t(0.975, 2) = 4.30265, standard deviation 0.0282843 in every pair."""
 
 TARGETS = """
 K staleness target_accuracy time_to_target_seconds misses epochs updates
@@ -229,7 +229,7 @@ def test_methods_are_drawn_beside_one_another(tmp_path: Path) -> None:
 
 
 def test_a_label_says_what_else_differs() -> None:
-    """And nothing of keys that have no bearing on a run."""
+    """It says nothing of keys that have no bearing on a run."""
     found = runs(*(record(1.0, [0.1], stages=2, staleness=c, weights=w) for c, w in ((2, "latest"), (2, "stashed"))))
     found += runs(record(1.0, [0.1], stages=2))
     assert [group.label for group in groups_of(found)] == ["K2 S1 c2 latest", "K2 S1 c2 stashed", "K2 S1 c0"]
@@ -348,7 +348,7 @@ def test_the_page_is_whole_and_safe(reported: Path) -> None:
 
 
 def test_csv_keeps_accuracies_whole(tmp_path: Path) -> None:
-    """To the last digit, with which a reproduced table is compared."""
+    """They have every digit: a reproduced table is compared with them."""
     accuracy = 0.1 + 0.2
     shelve(tmp_path / "runs", record(1.0, [accuracy]))
     assert main(["report", f"runs_dir={tmp_path}/runs", "--results", str(tmp_path)]) == 0

@@ -36,7 +36,7 @@ def test_what_a_pipeline_depends_on_is_there(pipeline: Path) -> None:
 
 @pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda path: path.parent.name)
 def test_a_sweep_depends_on_the_groups_that_it_uses(pipeline: Path) -> None:
-    """Or a change there would not reach the committed tables."""
+    """It does, or a change there would not reach the committed tables."""
     sweeps = [stage for stage in _stages(pipeline).values() if "bench -m +experiment=" in stage["cmd"]]
     assert sweeps
     for stage in sweeps:
@@ -54,7 +54,7 @@ def test_a_sweep_depends_on_the_groups_that_it_uses(pipeline: Path) -> None:
 
 
 def test_the_studies_depend_on_what_they_use() -> None:
-    """And every file that they write for Hydra is one that DVC knows."""
+    """Every file that they write for Hydra is one that DVC knows, too."""
     stage = _stages(ROOT / "dvc.yaml")["tune"]
     files = [key for entry in stage["params"] for key in entry]
     points = sweep(["+experiment=tuning"], TUNE)
@@ -68,7 +68,7 @@ def test_the_studies_depend_on_what_they_use() -> None:
 
 
 def test_a_tuned_schedule_is_the_run_that_its_head_names() -> None:
-    """And so is found by its hash."""
+    """The run is found by its hash, therefore."""
     files = sorted((ROOT / "conf/lr/tuned").glob("digits-*.yaml"))
     assert len(files) == 6
     for file in files:

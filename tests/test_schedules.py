@@ -34,7 +34,7 @@ TABLES: list[tuple[Method, int, str]] = [
         "| .  F0 f0 F1 f1 b0 w0 F2 B0 W0 f2 b1 w1 B1 b2 B2 W1 w2 W2",
     ),
 ]
-"""Of two agents: what they do at each moment where every pass takes one; small letters are the second piece's."""
+"""What two agents do at each moment where every pass takes one; small letters are the second piece's."""
 
 
 def setup_of(method: Method, agents: int, microbatches: int) -> Setup:
@@ -83,7 +83,7 @@ class Recorded:
         self._note("weights", microbatch)
 
     def get_local_bwd_output(self, *_: Any) -> None:
-        """Nothing that could be handed on."""
+        """Hand nothing on: there is nothing."""
 
     def _none(self, *_: Any) -> list[Any]:
         return []

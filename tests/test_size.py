@@ -49,7 +49,7 @@ VIT = {"name": "vit", "patch": 4, "dim": 8, "depth": 2, "heads": 2}
 def test_impossible_sizes_are_one_line(
     words: list[str], key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On a machine with 16 GiB."""
+    """The machine has 16 GiB."""
     monkeypatch.setattr(memory, "there_is", lambda: 2**34)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert main(["engine=reference", "tracking=none", f"runs_dir={tmp_path}/runs", *words]) == 2
@@ -116,7 +116,7 @@ def test_the_bounds(changes: dict[str, Any], needed: int, monkeypatch: pytest.Mo
 
 
 def test_memory_is_that_of_the_machine_or_of_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of both versions of control groups, each bounded by those above it."""
+    """Both versions of control groups count, each bounded by those above it."""
     machine = there_is()
     monkeypatch.setattr(memory, "GROUPS", tmp_path)
     monkeypatch.setattr(memory, "MEMBERSHIP", tmp_path / "cgroup")

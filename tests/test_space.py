@@ -27,7 +27,7 @@ def study(*overrides: str) -> Study:
 
 
 def space(*overrides: str) -> Space:
-    """Of a network whose loss has a known curvature."""
+    """The search space of a network whose loss has a known curvature."""
     wanted = study("epochs=10", *overrides)
     clock = Clock(wanted.run.stages, wanted.run.staleness, 0)
     lags = [clock.lag(stage) for stage in range(wanted.run.stages)]
@@ -93,7 +93,7 @@ def test_the_families_are_those_of_conf() -> None:
 
 
 SUGGESTED = {"gamma0": 0.01, "warmup": 0.1, "momentum": 0.8, "weight_decay": 0.001, "correction": "none"}
-"""By hand; 0.1 of 220 updates are 22."""
+"""A suggestion by hand; 0.1 of 220 updates are 22."""
 EVERY = {"gamma0": 0.01, "warmup_steps": 22, "staleness_power": 0.0, "require_convergent": False}
 
 
@@ -178,7 +178,7 @@ def test_a_range_of_one_number_is_not_suggested() -> None:
 
 
 CAP = min(1.0, 2 * 0.3090169943749474) / SMOOTHNESS
-"""At K=2 and staleness 2: sin(pi / 10)."""
+"""The cap at K=2 and staleness 2, with sin(pi / 10)."""
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_of_one_that_was_interrupted_nothing_is_used(tmp_path: Path) -> None:
 
 
 def test_a_lock_is_one_holders(tmp_path: Path) -> None:
-    """Of a database in a folder that is made for it; it is let go of at the end."""
+    """The lock is of a database in a folder that is made for it; it is let go of at the end."""
     database = tmp_path / "new" / "a.db"
     with sqlite.locked(database), Path(f"{database}.lock").open("w") as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

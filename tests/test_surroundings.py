@@ -118,7 +118,7 @@ def test_a_limit_on_a_files_size_is_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_anywhere_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the temporary folder, say."""
+    """The disk may be that of the temporary folder, say."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, FULL, "/tmp/pymp-1")

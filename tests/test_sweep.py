@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def _six(folder: Path) -> list[str]:
-    """A sweep of six points, kept in one folder wherever it is started."""
+    """The words of a sweep of six points, kept in one folder wherever it is started."""
     kept = (f"runs_dir={folder}/runs", "tracking=mlflow", f"tracking.uri=sqlite:///{folder}/mlflow.db")
     return [*BENCH, "-m", *TINY, "stages=1,2", "seed=0,1,2", "epochs=20", *kept]
 
@@ -46,7 +46,7 @@ def _tracked(folder: Path) -> tuple[list[Any], list[Any]]:
 
 
 def _assert_whole(folder: Path, points: int) -> None:
-    """So many records, and as many finished children of one finished parent."""
+    """Check that there are so many records, and as many finished children of one finished parent."""
     records = [path.parent.name for path in folder.glob("runs/*/record.json")]
     parents, children = _tracked(folder)
     assert len(records) == points
@@ -89,12 +89,12 @@ def test_two_sweeps_at_once_share_the_points(tmp_path: Path) -> None:
 
 
 def _starts(folder: Path) -> list[int]:
-    """How often each run was begun."""
+    """Count how often each run was begun."""
     return [path.read_text().count('"started"') for path in folder.glob("runs/*/events.jsonl")]
 
 
 def test_two_sweeps_at_once_share_the_points_of_the_oracle(tmp_path: Path) -> None:
-    """The same in processes that are forked, without MLflow."""
+    """They do the same in processes that are forked, without MLflow."""
     words = [*TINY, "-m", "engine=reference", "stages=1,2", "seed=0,1,2", f"runs_dir={tmp_path}/runs"]
     assert results([Call(main, words), Call(main, words)]) == [0, 0]
     assert _starts(tmp_path) == [1] * 6
@@ -161,7 +161,7 @@ def test_a_mirror_that_goes_away_stops_nothing(
 def test_a_cluster_that_is_not_there_is_one_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nor is anything written; of a dry run neither."""
+    """Nothing is written either, also by a dry run."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for words in (["-m", "seed=0,1"], ["seed=0"], ["dry_run=true"]):

@@ -88,7 +88,7 @@ def test_ddp_is_nobodys_baseline() -> None:
 
 
 def test_a_sweep_and_a_report_tell_the_same_speed_ups() -> None:
-    """Of a grid with repeats, whose speeds drift: a report's mean is the geometric one of a sweep's rows."""
+    """The grid has repeats, whose speeds drift: a report's mean is the geometric one of a sweep's rows."""
     points = [(k, s, c, m) for k, s in ((1, 1), (2, 1), (1, 2)) for c in (0, 2) for m in ("decoupled", "ddp")]
     points = [(k, s, c, m) for k, s, c, m in points if (k == 1 and c == 0) or (k > 1 and m == "decoupled")]
     runs = [

@@ -20,7 +20,7 @@ EVEN = StageCost(forward=1, backward=2)
 
 
 def rows(times: Times) -> list[list[float]]:
-    """Of each agent, replica by replica: wall, compute, forward, backward and update lock, busy."""
+    """Seconds of each agent, replica by replica: wall, compute, forward, backward and update lock, busy."""
     columns = [times.wall, times.compute, *(times.locks[lock] for lock in LOCKS), times.busy]
     return [[float(value) for value in row] for row in np.stack(columns, -1).reshape(-1, len(columns))]
 
@@ -111,7 +111,7 @@ def test_ddp_averages_buckets_while_the_backward_goes_on() -> None:
     ],
 )
 def test_pipelines_with_a_flush(method: Method, microbatches: int, agents: list[list[float]]) -> None:
-    """Of an update's time, (K - 1) / (M + K - 1) is a bubble by GPipe and 1F1B (Narayanan et al. 2021)."""
+    """The bubble's share of an update's time by GPipe and 1F1B is (K - 1) / (M + K - 1) (Narayanan et al. 2021)."""
     times = predict(Setup(method, [EVEN, EVEN], microbatches=microbatches), [1])
     assert rows(times) == agents
     assert 1 - times.compute.sum() / (2 * times.seconds) == pytest.approx(1 / (microbatches + 1))
@@ -171,7 +171,7 @@ def test_interleaving_shortens_the_bubble() -> None:
 
 # ------------------------------------------------------------------------------------ agents that slow one another down
 SLOW = StageCost(forward=2, backward=4)
-"""EVEN, while others compute."""
+"""The costs of EVEN while others compute."""
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_more_latency_never_speeds_up(setup: Setup, batches: int, more: float, a
 @settings(max_examples=30)
 @given(setups(["decoupled"], jitter=False))
 def test_more_staleness_never_slows_the_pace_down(setup: Setup) -> None:
-    """In a full pipeline: what 80 batches more take, without the fill and the drain."""
+    """The pipeline is full: what counts is what 80 batches more take, without the fill and the drain."""
 
     def pace(staleness: int) -> float:
         short, long = (predict(replace(setup, staleness=staleness), [batches]).seconds for batches in (80, 160))
@@ -346,7 +346,7 @@ def test_decoupled_stages_reach_the_pace_of_the_slowest(agents: int, batches: in
 
 
 def test_jitter_has_the_deviation_that_was_asked_for() -> None:
-    """And deeper queues absorb it."""
+    """Deeper queues absorb it, too."""
     works = predict(Setup("decoupled", [EVEN], replicas=10000, jitter=0.3), [1]).compute
     assert works.mean() == pytest.approx(3, rel=0.02)
     assert works.std() / works.mean() == pytest.approx(0.3, rel=0.05)

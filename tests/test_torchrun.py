@@ -90,7 +90,7 @@ def test_one_node_alone_reports(started: Path) -> None:
 
 
 def _shape(value: Any) -> Any:
-    """All keys, without the values."""
+    """A value with all its keys, without the values."""
     if isinstance(value, dict):
         return {key: _shape(item) for key, item in value.items()}
     return [_shape(item) for item in value] if isinstance(value, list) else None

@@ -38,7 +38,7 @@ from tests.tiny import config
 
 EXPERIMENT = "staleness-bench"
 DEAD = f"{2**22 + 1}@{machine()}"
-"""Its id is above the largest one that Linux gives."""
+"""The name of a process whose id is above the largest one that Linux gives."""
 SEEDS = itertools.count()
 
 
@@ -50,7 +50,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def point() -> RunConfig:
-    """One that no other test has."""
+    """A point that no other test has."""
     return config(seed=next(SEEDS))
 
 
@@ -271,7 +271,7 @@ def test_a_sweep_is_a_parent_with_its_points(uri: str, tmp_path: Path) -> None:
 
 
 def test_the_parent_is_ended_by_whoever_opened_it(uri: str, tmp_path: Path) -> None:
-    """Of two sweeps at once; this process is alive, so to the other one its parent is not free."""
+    """Two sweeps are at it at once; this process is alive, so to the other one its parent is not free."""
     points = [config(seed=next(SEEDS)) for _ in range(2)]
     first = begun(uri, *points)
     first.start(points[0])
@@ -311,7 +311,7 @@ def test_a_run_without_a_record_cannot_be_delivered(uri: str, point: RunConfig, 
 
 
 def test_what_a_dead_process_left_running_is_ended(uri: str) -> None:
-    """Of two processes with one id, which a power cut lies between, the first one is dead."""
+    """A process whose id came again after a power cut is dead, too."""
     left, alive, reused = points = [config(seed=next(SEEDS)) for _ in range(3)]
     opened = begun(uri, *points)
     for point in points:
@@ -340,7 +340,7 @@ def test_a_process_is_known_by_its_name() -> None:
 
 @pytest.mark.parametrize("where", ["other/boot/1", machine().replace("/", "/0", 1), ""])
 def test_a_process_of_another_machine_lives_while_its_heart_beats(where: str) -> None:
-    """Of the same host before it was started anew, too; and of a machine that the name tells nothing of."""
+    """The same host before it was started anew is another one; and so is a machine that the name tells nothing of."""
     now = int(time.time())
     for name in (f"{os.getpid()}@{where}", f"{2**22 + 1}@{where}"):
         assert is_alive(name, str(now))
@@ -377,7 +377,7 @@ def test_two_machines_at_one_sweep_have_each_its_runs(
 def test_what_another_machine_left_running_is_ended_when_its_heart_has_stopped(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And whatever has no name of a process is not ours."""
+    """What has no name of a process is not ours."""
     alive, dead = points = [config(seed=next(SEEDS)) for _ in range(2)]
     opened = begun(uri)
     with monkeypatch.context() as elsewhere:
@@ -399,7 +399,7 @@ def _has_beaten(client: Any, run_id: str) -> bool:
 
 
 def test_the_heart_beats_while_anything_runs(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a sweep's own run too; it stops at the end, and starts again."""
+    """The heart beats of a sweep's own run too; it stops at the end, and starts again."""
     monkeypatch.setattr("bench.study.process.BEAT_SECONDS", 0.01)
     points = [config(seed=next(SEEDS)) for _ in range(2)]
     opened, client = begun(uri, *points), client_of(uri)
@@ -571,7 +571,7 @@ def test_a_path_is_no_url(
 def test_a_wrong_uri_leaves_nothing(
     wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And shows no password."""
+    """The URI shows no password, either."""
     monkeypatch.chdir(tmp_path)
     Path("no_database").write_text("this is no database" * 100)
     assert main([*TINY[:-1], "engine=reference", f'tracking.uri="{wrong}"']) == 2
@@ -627,7 +627,7 @@ def test_no_tracking_does_nothing(point: RunConfig, tmp_path: Path) -> None:
 
 
 def test_two_processes_may_open_one_fresh_database(tmp_path: Path) -> None:
-    """And follow the same sweep, which has one parent all the same."""
+    """They follow the same sweep, which has one parent all the same."""
     code = (
         "import json, logging, sys, warnings\n"
         "from bench.config import parse\n"

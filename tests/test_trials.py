@@ -148,7 +148,7 @@ def test_one_that_fails_is_tried_once_more(database: Path) -> None:
 
 
 def test_a_trial_below_the_median_is_pruned(database: Path) -> None:
-    """Of nine epochs the first three are for everyone; and four trials must have ended."""
+    """The first three of nine epochs are for everyone; and four trials must have ended."""
     trials = opened(database)
     for accuracy in (0.8, 0.9, 0.7, 0.8):
         claim = trials.claim()

@@ -244,7 +244,7 @@ def _repeats(tmp_path: Path) -> list[str]:
 
 
 def _assert_tracked(tmp_path: Path, study: str, runs: list[str]) -> None:
-    """The study's run has a child for each of these runs, and all have finished."""
+    """Check that the study's run has a child for each of these runs, and that all have finished."""
     from mlflow.tracking import MlflowClient
 
     with warnings.catch_warnings():

@@ -38,7 +38,7 @@ POINTS = [config(stages=stages, staleness=staleness, seed=7) for stages, stalene
 NAMES = ("K1 S1 c0 seed7", "K2 S1 c0 seed7", "K2 S1 c2 seed7")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECONDS = 100
-"""For whatever a busy machine does slowly."""
+"""The most seconds to wait for whatever a busy machine does slowly."""
 
 
 def hashes(points: list[RunConfig]) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def hashes(points: list[RunConfig]) -> tuple[str, ...]:
 
 # ------------------------------------------------------------------------------------------------------- which runs
 def run(name: str, point: str = "", status: str = "FINISHED", **tags: str) -> Any:
-    """One of MLflow's."""
+    """A run as MLflow has it."""
     tags |= {"config_hash": point} if point else {}
     tags = {key.replace("parent", "mlflow.parentRunId"): value for key, value in tags.items()}
     info = SimpleNamespace(run_id=name, run_name=name, status=status)
@@ -68,7 +68,7 @@ RUNS = [
     run("a1", "1", parent="sweep a"),
     run("single", "9"),
 ]
-"""Newest first."""
+"""The runs of an experiment, newest first."""
 
 
 def test_the_last_sweep_is_the_newest_that_has_runs() -> None:

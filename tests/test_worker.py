@@ -267,7 +267,7 @@ def check_histograms(ran: Ran, staleness: int, stretches: list[int], replicas: i
 @pytest.mark.parametrize("weights", ["stashed", "latest", "recomputed"])
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_measured_staleness_is_what_the_clock_says(pool: Pool, replicas: int, weights: str) -> None:
-    """Of every agent of both engines; the last stretch is shorter than the pipeline is long."""
+    """It is counted of every agent of both engines; the last stretch is shorter than the pipeline is long."""
     runs = [configured(3, replicas, staleness=c, weights=weights, max_steps=12) for c in range(4)]
     for run, answers in zip(runs, both(pool, runs, small_network), strict=True):
         for ran in answers:

@@ -58,16 +58,16 @@ def dataset_of(run: RunConfig, prepared: Path | None = None) -> Dataset:
 
 
 def distributed(store: Store, run: RunConfig) -> Outcome:
-    """What each rank of a pool runs."""
+    """Train as a rank of a pool; return the outcome."""
     with joined(run, store) as world:
         return train(run, dataset_of(run), world, _ignore)
 
 
 def _ignore(event: Mapping[str, Any]) -> None:
-    """What is done with events where nobody looks."""
+    """Drop an event: nobody looks."""
 
 
 def alone(run: RunConfig) -> Outcome:
-    """A run that needs no other process: the oracle's, or one agent's."""
+    """Train a run that needs no other process: the oracle's, or one agent's."""
     world = World(Grid(1, 1), 0, torch.device("cpu"), "gloo")
     return train(run, dataset_of(run), world, _ignore)
