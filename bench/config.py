@@ -455,7 +455,7 @@ class RunConfig:
     replicas: Count
     """S: copies of the whole pipeline, each on its own shard of the data."""
     staleness: Cardinal
-    """c: ticks of delay per stage boundary. 0 back-propagation, 1 DDG, 2 FDG."""
+    """c: ticks of delay per stage boundary; 0 is back-propagation, 1 DDG, 2 FDG."""
     method: Literal["decoupled", "ddp", "gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"]
     """How the agents train: delayed gradients, or one of the baselines, which know no staleness."""
     microbatches: Count
@@ -466,7 +466,7 @@ class RunConfig:
     """One process an agent, or all agents in one process without messages (the oracle)."""
     epochs: Count
     max_steps: Count | None
-    """Ends the run after so many updates, whatever ``epochs`` says."""
+    """Updates after which the run ends, whatever ``epochs`` says."""
     loss_limit: Positive
     """Ends the run as diverged at the first flush at which an epoch's mean training loss is above it, or a loss (that
     of the test images too) is not finite."""

@@ -28,7 +28,7 @@ from tests.commands import LONG
 
 
 class Pool:
-    """Up to ``size`` ranks."""
+    """Processes that are up to ``size`` ranks, for one test after the other."""
 
     def __init__(self, size: int) -> None:
         context = multiprocessing.get_context("forkserver")

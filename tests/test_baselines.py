@@ -130,7 +130,7 @@ def test_microbatches_make_a_difference_to_batch_norm(pool: Pool) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_schedules_agree_in_every_precision(pool: Pool, precision: str) -> None:
-    """As torch's schedules differ in their order alone: batch norm too sees the same microbatches in turn."""
+    """Torch's schedules differ in their order alone: batch norm too sees the same microbatches in turn."""
     numbers = {"model": RESNET, "precision": precision, "channels_last": True, "microbatches": 2}
     first, *others = distributed(
         pool, [configured(2, 1, method=m, partition=[2], **numbers) for m in ("gpipe", "1f1b")]
@@ -147,7 +147,7 @@ def by_tcp(store: Store, runs: list[RunConfig]) -> list[Ran]:
 
 
 def test_messages_may_go_by_the_network(pool: Pool) -> None:
-    """Those of two boundaries between the same two ranks do not mix there either."""
+    """Messages of two boundaries between the same two ranks do not mix there either."""
     numbers = {"model": RESNET, "precision": "float32", "channels_last": True, "microbatches": 4}
     runs = [configured(2, 1, method=method, partition=[1, 2, 3], **numbers) for method in PIPELINES[2:]]
     for ran, expected in zip(pool.run(by_tcp, 2, runs)[0], distributed(pool, runs), strict=True):
@@ -282,7 +282,7 @@ def test_a_slow_stage_shows_as_its_neighbours_lock(pool: Pool, tmp_path: Path, m
 @pytest.mark.parametrize("method", ["interleaved_1f1b", "zero_bubble"])
 @pytest.mark.parametrize("slow", [0, 1])
 def test_a_slow_stage_of_a_loop_shows_as_the_others_locks(pool: Pool, tmp_path: Path, method: str, slow: int) -> None:
-    """Which of the two kinds is the schedule's business: the other stage has pieces on both sides of the slow one's."""
+    """Which of both locks it is the schedule decides: the other stage has pieces on both sides of the slow one's."""
     run = configured(2, 1, method=method, microbatches=2)
     seconds, naps = napped(pool, tmp_path, run, slow, 1 - slow, "forward_lock", "backward_lock")
     assert len(naps) == UPDATES * 2 * 2

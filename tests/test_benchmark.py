@@ -131,7 +131,7 @@ def test_a_minimal_loop_trains() -> None:
 
 @pytest.mark.parametrize("method", PIPELINED)
 def test_a_plain_pipeline_trains_as_the_minimal_loop_does(method: str, tmp_path: Path) -> None:
-    """Without batch norm, which would see a microbatch at a time."""
+    """There is no batch norm, which would see a microbatch at a time."""
     network = ["model=mlp", "model.hidden=8", "model.layers=3", "precision=float64"]
     config = compose([*WORKLOAD, *TINY, *network, f"method={method}", "microbatches=2", "max_steps=2"])
     first, second = _plain(config, [1, 2, 3] if config.pieces == 4 else [2], tmp_path)

@@ -98,7 +98,7 @@ def test_every_key_is_a_way_to_train_or_the_work(key: str) -> None:
 
 @pytest.mark.parametrize("key", OTHER)
 def test_what_differs_is_told_apart(key: str) -> None:
-    """By the first columns of every table, and by titles and labels in pictures; corrected rows were not."""
+    """It is by the first columns of every table, and by titles and labels in pictures; corrected rows were not."""
     for changes in OTHER[key]:
         grid = {"stages": 2, "staleness": 2, **({"replicas": changes["replicas"]} if "averaging" in changes else {})}
         runs = [run(**grid), run(**{**grid, **changes})]

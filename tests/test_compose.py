@@ -101,7 +101,7 @@ def test_groups_are_swept() -> None:
 
 
 def test_every_option_composes() -> None:
-    """As many groups at a time as there are: composing takes a quarter of a second."""
+    """Options are composed as many groups at a time as there are: composing takes a quarter of a second."""
     options = [sorted(file.stem for file in (CONF / group).glob("*.yaml")) for group in GROUPS]
     assert all(options)
     for row in itertools.zip_longest(*options):

@@ -247,7 +247,7 @@ def test_agents_are_stages_times_replicas() -> None:
 
 
 def test_a_record_of_an_older_version_is_read() -> None:
-    """Before there were baselines, corrections and shares of the rate for stale stages; its name is the same."""
+    """It had no baselines, corrections and shares of the rate for stale stages; its name is the same."""
     run = config(stages=2, staleness=2)
     old = run.resolved()
     del old["correction"], old["microbatches"], old["lr"]["staleness_power"], old["lr"]["require_convergent"]

@@ -271,7 +271,7 @@ def classes_that_there_are_not(path: Path) -> None:
 
 
 def zeros_in_the_middle(path: Path) -> None:
-    """As a machine leaves a file that lost its power while it was written: as long as it should be."""
+    """Leave a file as a machine does that lost its power while it was written: as long as it should be."""
     content = path.read_bytes()
     path.write_bytes(content[:40_000] + bytes(4096) + content[44_096:])
 
@@ -281,7 +281,7 @@ PLANTED = [another_pixel, other_statistics, classes_that_there_are_not, zeros_in
 
 @pytest.mark.parametrize("plant", PLANTED)
 def test_what_a_file_claims_is_checked(plant: Callable[[Path], None]) -> None:
-    """By whoever maps it; who prepares it makes it again."""
+    """It is checked by whoever maps it; who prepares it makes it again."""
     path = prepare(Digits("digits"))
     assert path is not None
     assert load(Digits("digits"), path).digest == DIGITS

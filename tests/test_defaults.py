@@ -38,7 +38,7 @@ def test_every_schedule_starts_from_the_models_rate() -> None:
 
 
 def test_runs_that_learnt_keep_their_names() -> None:
-    """Those of the rates that were once every model's: 0.1, or 0.05 and 0.2."""
+    """Their rates were once every model's: 0.1, or 0.05 and 0.2."""
     kept = {
         "lr=cosine": "d81baa1c6ff8",
         "lr=constant": "31f7237c6a59",

@@ -113,7 +113,7 @@ def test_mixing_contracts_at_the_rate_of_the_spectral_gap(graph: Graph, replicas
 @pytest.mark.parametrize("replicas", [2, 3, 5, 6])
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_agents_mix_as_the_oracle_does(pool: Pool, graph: Graph, replicas: int) -> None:
-    """To the bit, for both sum by increasing replica."""
+    """They agree to the bit, for both sum by increasing replica."""
     rounds = mixed_by_agents(pool, graph, replicas)
     assert rounds.tobytes() == mixed_by_the_oracle(graph, replicas).tobytes()
     check_mixing(rounds, graph, replicas)

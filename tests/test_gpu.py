@@ -33,7 +33,7 @@ def _states(store: Store, runs: Sequence[RunConfig]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("stages", "replicas"), [(1, 1), (2, 1), (1, 2), (2, 2)])
 def test_ranks_on_a_gpu_equal_the_oracle_there(pool: Pool, stages: int, replicas: int) -> None:
-    """With every staleness and every way to take the backward; the ranks share the GPU, through the host's memory."""
+    """They do with every staleness and way to take the backward; they share the GPU, through the host's memory."""
     grid = {"stages": stages, "replicas": replicas, "device": "cuda", "backend": "gloo", "batch_size": 8 // replicas}
     lags = [(0, "stashed"), (1, "stashed"), (2, "stashed"), (2, "latest"), (2, "recomputed")]
     runs = [tiny.config(**grid, staleness=c, weights=weights) for c, weights in lags[: None if stages > 1 else 1]]

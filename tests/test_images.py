@@ -187,7 +187,7 @@ def test_every_suffix_is_read(tmp_path: Path, suffix: str) -> None:
 
 
 def test_files_that_are_left_out_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Once for each folder; hidden files are none."""
+    """They are counted once for each folder; hidden files are none."""
     data, path = folder_of(tmp_path, "deeper")
     path.mkdir()
     for name in ("x.HEIC", "y.heic", "README", "notes.txt", ".DS_Store"):

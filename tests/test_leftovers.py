@@ -52,7 +52,7 @@ def test_a_dead_process_needs_nothing(name: str, tmp_path: Path) -> None:
 
 
 def test_what_one_living_process_needs_stays(tmp_path: Path) -> None:
-    """Also where another one that needed it was killed."""
+    """It stays also where another one that needed it was killed."""
     folder = _made(tmp_path / "shm" / "staleness-bench-abc")
     living = Call(claim_and, folder, None)
     with pytest.raises(Killed):

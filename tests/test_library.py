@@ -67,7 +67,7 @@ def test_messages_know_the_users_choices(folder: Path, words: list[str], message
 
 
 def test_the_suites_files_win_and_never_in_silence(folder: Path) -> None:
-    """Its config.yaml always; any other that would be shadowed is refused where it is chosen, unless it is the same."""
+    """Its config.yaml always wins; any other file of the user's that it shadows is refused, unless it is the same."""
     write(folder / "config.yaml", "stages: 5\n")
     write(folder / "lr/constant.yaml", (CONF / "lr/constant.yaml").read_text())
     write(folder / "lr/cosine.yaml", "name: cosine\n")

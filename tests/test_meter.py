@@ -160,7 +160,7 @@ def test_without_staleness_both_stages_wait(pool: Pool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("staleness", [1, 2])
 def test_a_slow_stage_is_waited_for_by_its_neighbour(pool: Pool, tmp_path: Path, staleness: int) -> None:
-    """In the end: the neighbour computes meanwhile, and messages ahead absorb the first moments."""
+    """It is in the end: the neighbour computes meanwhile, and messages ahead absorb the first moments."""
     run = configured(2, 1, staleness=staleness)
     (first, _), naps = napped(pool, tmp_path, run, 1, 0, "backward_lock")
     assert len(naps) == UPDATES

@@ -174,7 +174,7 @@ def test_a_baseline_is_compared_and_not_compared_with() -> None:
 
 
 def test_methods_are_told_apart_by_their_microbatches() -> None:
-    """In tables by a column, in pictures by a label; each is compared with the locked pipeline."""
+    """They are by a column in tables and by a label in pictures; each is compared with the locked pipeline."""
     piped = [
         record(speed, [0.1], stages=2, method=method, microbatches=count)
         for method, count, speed in (("gpipe", 2, 120.0), ("gpipe", 4, 140.0), ("1f1b", 2, 130.0), ("1f1b", 4, 150.0))

@@ -104,7 +104,7 @@ def test_an_outline_has_the_shapes_of_the_network(model: dict[str, Any]) -> None
     ],
 )
 def test_the_bounds(changes: dict[str, Any], needed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With as much as is needed it goes, and with a byte less it does not."""
+    """A run with as much memory as is needed goes, and with a byte less it does not."""
     run = tiny.config(model=MLP, **changes)
     dataset = tiny.dataset_of(run)
     most = max(needed, 80 * (193 * 8 + 9 * 8 + 9 * 3))

@@ -17,7 +17,7 @@ from tests import tiny
 from tests.commands import TINY, read_json
 
 CURVATURES = [7.0, 8.0, 9.0]
-"""Their mean is 8, with t(0.975, 2) = 4.302653 and a standard deviation of 1: 5.515862 to 10.484138."""
+"""Curvatures whose mean is 8, with t(0.975, 2) = 4.302653 and a standard deviation of 1: 5.515862 to 10.484138."""
 UPPER = 10.484138
 POLYNOMIAL = {**tiny.VALUES["lr"], "name": "polynomial", "t0": 10.0, "p": 0.75, "warmup_steps": 0}
 
@@ -66,7 +66,7 @@ def test_a_run_may_require_the_conditions(gamma0: float, name: str) -> None:
 
 
 def test_smoothness_is_estimated_once_a_workload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the seed, the cut and the schedule; and again where the file is damaged."""
+    """It is, whatever the seed, the cut and the schedule; and again where the file is damaged."""
     asked: list[RunConfig] = []
 
     def count(config: RunConfig, *_: object) -> list[float]:
@@ -91,7 +91,7 @@ def test_smoothness_is_estimated_once_a_workload(tmp_path: Path, monkeypatch: py
 
 
 def test_smoothness_is_that_of_the_images_that_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of a folder may be others by now, or decoded in another way."""
+    """The images of a folder may be others by now, or decoded in another way."""
     run, asked = tiny.config(runs_dir=str(tmp_path)), []
 
     def count(*_: object) -> list[float]:
@@ -108,7 +108,7 @@ def test_smoothness_is_that_of_the_images_that_there_are(tmp_path: Path, monkeyp
 
 
 def test_a_flat_loss_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When it is estimated, and when it is known."""
+    """It is refused when it is estimated, and when it is known."""
     monkeypatch.setattr("bench.engine.smoothness.curvatures", lambda *_: [0.0, 0.0])
     for _ in range(2):
         with pytest.raises(

@@ -49,7 +49,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Ends:
 def test_a_full_disk_is_a_line_and_the_next_points_go_on(
     ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is written, the failure too; and once there is room, the same command goes on."""
+    """It is, whatever is written, the failure too; and once there is room, the same command goes on."""
     words = ["-m", *ORACLE, "seed=0,1,2"]
     assert said(tmp_path, *words[:-1], "seed=0").code == 0
     (kept,) = tmp_path.glob("runs/*/record.json")

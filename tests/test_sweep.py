@@ -58,7 +58,7 @@ def _assert_whole(folder: Path, points: int) -> None:
 
 @pytest.mark.full
 def test_a_sweep_survives_ten_kills(tmp_path: Path) -> None:
-    """At random moments of its first seconds and of its training, each time followed by the same command."""
+    """It is killed at random moments of its first seconds and of its training; each time the same command follows."""
     moments = random.Random(0)
     for number in range(10):
         with command(_six(tmp_path), tmp_path) as running:
@@ -128,7 +128,7 @@ def test_nothing_is_mirrored_while_a_run_trains(tmp_path: Path, monkeypatch: pyt
 
 
 def test_repeats_end_in_means_with_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Those that a report of the same runs prints; a sweep without repeats has nothing to average."""
+    """They are those that a report of the same runs prints; a sweep without repeats has nothing to average."""
     words = [*TINY, "-m", "engine=reference", "stages=1,2", f"runs_dir={tmp_path}"]
     assert main(words) == 0
     assert "accuracy_low" not in capsys.readouterr().out

@@ -154,7 +154,7 @@ WRITTEN = 1767225660
 def test_mlflow_shows_what_the_record_holds(
     uri: str, point: RunConfig, tmp_path: Path, speed: float, time: float, accuracy: float | None
 ) -> None:
-    """Whatever the last epoch had, and whenever its word was written: a record's time is cut to seconds."""
+    """It does, whatever the last epoch had, and whenever its word was written: a record's time is cut to seconds."""
     folder = RunFolder(tmp_path / point.hash())
     names = {"throughput/images_per_second": speed, "accuracy/test": 0.6, "loss/train": 0.2, "time/train_seconds": 2.0}
     folder.clear()
@@ -198,7 +198,7 @@ def test_a_delivered_run_has_its_files_and_its_data(uri: str, point: RunConfig, 
 
 
 def test_a_run_is_delivered_once(uri: str, point: RunConfig, folder: RunFolder) -> None:
-    """By the process that did it, by another that began before it was done, and by one that began after."""
+    """It is by the process that did it, by another that began before it was done, and by one that began after."""
     first, second = begun(uri, point), begun(uri, point)
     assert first.deliver(folder)
     assert [first.deliver(folder), second.deliver(folder), begun(uri, point).deliver(folder)] == [False] * 3

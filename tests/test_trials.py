@@ -126,7 +126,7 @@ def test_the_heart_beats_while_a_trial_runs(database: Path, monkeypatch: pytest.
 
 
 def test_a_process_killed_before_it_wrote_its_name_is_dead(database: Path) -> None:
-    """Between asking for a trial and saying whose it is."""
+    """It was killed between asking for a trial and saying whose it is."""
     trials = opened(database, "trials=1")
     trials._study.ask()
     claim = trials.claim()
@@ -229,7 +229,7 @@ def test_a_database_that_is_locked_is_told(database: Path, monkeypatch: pytest.M
 
 
 def test_a_database_that_cannot_be_written_is_told() -> None:
-    """Not in pytest's own folders, which another user cannot even enter."""
+    """The database is not in pytest's own folders, which another user cannot even enter."""
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder, "studies.db")
         opened(database)
@@ -258,7 +258,7 @@ def test_a_database_in_a_place_without_folders_is_told(tmp_path: Path) -> None:
 
 
 def test_processes_that_share_a_study_have_each_trial_once(database: Path) -> None:
-    """Also the study itself is made by one of them alone."""
+    """The study itself is made by one of them alone, too."""
     with multiprocessing.get_context("forkserver").Pool(3) as pool:
         parts = pool.starmap(work, [(str(database), 30)] * 3)
     assert sorted(position for part in parts for position in part) == list(range(1, 31))
@@ -279,7 +279,7 @@ def work(database: str, total: int) -> list[int]:
 
 @contextmanager
 def _without_rights() -> Iterator[None]:
-    """As root, whom no permission keeps out, become nobody; anyone else is somebody already."""
+    """Become nobody, if we are root, whom no permission keeps out; anyone else is somebody already."""
     if os.geteuid():
         yield
         return

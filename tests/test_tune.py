@@ -220,7 +220,7 @@ def tuned(*words: str) -> list[str]:
 
 @pytest.mark.full
 def test_a_study_that_was_killed_goes_on(tmp_path: Path) -> None:
-    """By force, in its first second and while agents train; the same command ends with two trials, none lost."""
+    """It is killed in its first second and while agents train; the same command ends with two trials, none lost."""
     words = tuned("epochs=60", "tuning.pruning=false", "trials=2", "tuning.repeats=1")
     with command(words, tmp_path) as first:
         time.sleep(1.0)

@@ -165,7 +165,7 @@ def test_the_command_finds_the_same_runs(words: list[str], expected: str) -> Non
 
 
 def test_a_sweep_ends_with_the_address_of_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where that is MLflow's own variable's; without its password."""
+    """The address may be that of MLflow's own variable, too; its password is left out."""
     assert where(compose([])) == "python -m bench ui"
     given = compose(["tracking.uri=http://h:5000"])
     assert where(given) == "python -m bench ui tracking.uri=http://h:5000, at http://h:5000"

@@ -65,7 +65,7 @@ class Assembled(NamedTuple):
 
 
 def assemble(config: RunConfig, dataset: Dataset, world: World, meter: Meter) -> Assembled:
-    """Build this process's part.
+    """Build this process's part in a run.
 
     All ranks build the whole network from one seed, so that the weights do not depend on the cut.
     """

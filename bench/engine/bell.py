@@ -17,7 +17,7 @@ from bench.engine.world import TIMEOUT, PeerLost
 
 
 class Ringer:
-    """The end that rings."""
+    """The end of a bell that rings it."""
 
     def __init__(self, path: Path) -> None:
         # For reading too: then it is opened without waiting for its listener.
@@ -28,7 +28,7 @@ class Ringer:
 
 
 class Listener:
-    """The end that waits; it may wait as soon as both ends were made."""
+    """The end of a bell that waits for it; it may wait as soon as both ends were made."""
 
     def __init__(self, path: Path, timeout: timedelta = TIMEOUT) -> None:
         self._file = _opened(self, path, os.O_RDONLY | os.O_NONBLOCK)

@@ -45,7 +45,7 @@ class Route:
 
 
 class Sender:
-    """The sending end. ``depth`` messages may be under way before :meth:`send` waits for the oldest."""
+    """The sending end of a channel. ``depth`` messages may be under way before :meth:`send` waits for the oldest."""
 
     def __init__(self, world: World, route: Route, message: Message, depth: int) -> None:
         self._world, self._route, self._message, self._depth = world, route, message, depth
@@ -89,7 +89,7 @@ class Sender:
 
 
 class Receiver:
-    """The receiving end. Up to ``depth`` receives are posted ahead of the one that is asked for."""
+    """The receiving end of a channel. Up to ``depth`` receives are posted ahead of the one that is asked for."""
 
     def __init__(self, world: World, route: Route, message: Message, depth: int) -> None:
         self._world, self._route, self._message, self._depth = world, route, message, depth

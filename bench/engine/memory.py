@@ -56,7 +56,7 @@ def _aligned(size: int) -> int:
 
 
 class SharedSender:
-    """The sending end; it waits where every slot holds a message that was not given back yet."""
+    """The sending end of a channel; it waits where every slot holds a message that was not given back yet."""
 
     def __init__(self, message: Message, slots: int, path: Path) -> None:
         self._ring = Ring(path, message, slots)
@@ -88,7 +88,7 @@ class SharedSender:
 
 
 class SharedReceiver:
-    """The receiving end."""
+    """The receiving end of a channel."""
 
     def __init__(self, message: Message, slots: int, path: Path) -> None:
         self._ring = Ring(path, message, slots)

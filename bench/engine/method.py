@@ -26,7 +26,7 @@ class Stretch:
 
 @dataclass
 class Evaluation:
-    """Sums over test images."""
+    """Sums over test images: of their losses, of how many were told right, and of how many there were."""
 
     loss: float = 0.0
     correct: int = 0

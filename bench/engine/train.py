@@ -31,7 +31,7 @@ PROGRESS_SECONDS = 1.0
 
 @dataclass
 class Outcome:
-    """What a run leaves."""
+    """What a run leaves in memory, for its record and its files."""
 
     status: str
     """``done``, or ``diverged``: an epoch's training loss is over ``loss_limit``, or a loss is not finite."""

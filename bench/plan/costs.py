@@ -25,7 +25,7 @@ class Link:
     """What carries a message from one agent to another, each direction by itself."""
 
     bandwidth: float = math.inf
-    """Bytes per second."""
+    """Bytes that pass in a second."""
     latency: float = 0.0
     """Seconds on the way, whatever the message's size."""
     shared: bool = False

@@ -22,7 +22,7 @@ class Busy(RuntimeError):
 
 
 def folder_of(config: RunConfig) -> RunFolder:
-    """Where a run is kept."""
+    """The folder that a run is kept in."""
     return RunFolder(Path(config.runs_dir, config.hash()))
 
 
@@ -43,7 +43,7 @@ def attempt(
     following: AbstractContextManager[object],
     watch: Callable[[], None] | None = None,
 ) -> None:
-    """Run it, unless another process has given it a record meanwhile.
+    """Run a point, unless another process has given it a record meanwhile.
 
     Args:
         prepared: the prepared data's file.

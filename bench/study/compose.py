@@ -34,7 +34,7 @@ class Point:
 
 
 def compose(overrides: Sequence[str], primary: Primary = RUN) -> RunConfig:
-    """One run's configuration.
+    """Compose one run's configuration.
 
     Raises:
         ConfigError: Hydra or the checks refuse it, or it is a sweep.

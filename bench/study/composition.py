@@ -85,7 +85,7 @@ def _plain(config: Any) -> dict[str, Any]:
 
 
 def _times(factor: float, rate: Any) -> Any:
-    """Their product; what is no number is left to the checks."""
+    """Multiply a rate by a factor; what is no number is left to the checks."""
     return factor * rate if isinstance(rate, int | float) else rate
 
 

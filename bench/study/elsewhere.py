@@ -49,7 +49,7 @@ def temporary() -> Path:
 
 
 def warm_up(more: Sequence[str] = ()) -> None:
-    """Start the server.
+    """Start the server that calls are forked from; it imports torch meanwhile.
 
     Args:
         more: modules that it is to import too.
@@ -86,7 +86,8 @@ class Killed(RuntimeError):
 
 
 class Call:
-    """``function(*arguments)`` in a process of its own, in this one's folder and environment; it ends with this one.
+    """Calls ``function(*arguments)`` in a process of its own, in this one's folder and environment; it ends with this
+    one.
 
     Args:
         name: what a message calls the process.

@@ -187,7 +187,7 @@ def _hash(finding: Finding) -> str:
 
 
 def trials_table(findings: Sequence[Finding]) -> DataFrame:
-    """One row a trial."""
+    """The table of trials, one row a trial."""
     import pandas
 
     rows = []
@@ -236,7 +236,7 @@ def spread(row: dict[Any, Any], name: str) -> str:
 
 
 def percent(interval: Interval | None) -> str:
-    """A mean with its interval."""
+    """A mean with its interval, in per cent."""
     if interval is None:
         return "-"
     return spread(columns("accuracy", interval), "accuracy") + " %"

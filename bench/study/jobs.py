@@ -122,7 +122,7 @@ class Cluster:
 
 
 def on_node(config: RunConfig, standing: Standing) -> str | None:
-    """What a job runs: one attempt. Returns the message of a failure that is the run's own."""
+    """Run one attempt, as a job; return the message of a failure that is the run's own."""
     from bench.study.check import check
 
     try:

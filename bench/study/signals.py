@@ -22,7 +22,7 @@ ENDING = (
 )
 """Signals that would end a process at once: those of a terminal, of a system that shuts down, and of schedulers."""
 FROM_TERMINALS = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-"""Those of them that a terminal sends to a command and to all the processes that it has started."""
+"""The signals of them that a terminal sends to a command and to all the processes that it has started."""
 EXIT_INTERRUPTED = 130
 LAST_SECONDS = 4.5
 """Seconds that this process has from the first signal on. What is not in order by then is left to the next command."""
@@ -55,7 +55,7 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def to_the_end() -> Iterator[None]:
-    """:func:`terminable` for the rest of this process, whose end has a bound from the first signal on.
+    """Do as :func:`terminable` for the rest of this process, whose end has a bound from the first signal on.
 
     Once this is left, its exit code stands, and no signal changes that.
     """

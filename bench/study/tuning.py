@@ -139,7 +139,7 @@ class Tuning:
     """The momentum; of adamw, its first beta."""
     weight_decay: Range
     beta: Range
-    """``beta`` of the correction ``shrink``."""
+    """The factor ``beta`` of the correction ``shrink``."""
     until: Range
     """Share of the run for which the correction ``lr_discount`` acts."""
 
