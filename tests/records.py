@@ -25,7 +25,7 @@ def record_of(
 
     Args:
         environment: what is other than on :data:`MACHINE`.
-        changes: of the record's own keys.
+        changes: other values of the record's own keys.
     """
     epochs = [_epoch(number, accuracy) for number, accuracy in enumerate(accuracies)]
     locking = {f"locking/{kind}_fraction": 0.0 for kind in ("backward", "update")}

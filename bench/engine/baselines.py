@@ -44,7 +44,7 @@ def baseline(
         network: uncut.
         spans: (first layer, last layer + 1) of every piece of it.
         messages: into and out of every piece in turn, one more than there are pieces; of one microbatch.
-        batches: of this replica.
+        batches: this replica's.
     """
     if config.method == "ddp":
         return DataParallel(config, world, numerics, numerics.place(network), batches, meter)

@@ -33,7 +33,7 @@ class Measured:
     """A piece of the network, trained on one and the same batch.
 
     Args:
-        layers: of the whole network.
+        layers: the whole network's.
         span: (first layer, last layer + 1) of the piece.
     """
 

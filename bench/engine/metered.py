@@ -65,7 +65,7 @@ class MeteredStage(PipelineStage):
     Args:
         piece: layers and the channels of activations.
         gradients: the channels ``(of the outputs, of the inputs)``; None where those of the activations are.
-        number, pieces: where the piece stands among all.
+        number, pieces: the piece's place, from 0, and how many pieces there are.
         messages: ``(input, output)`` of one microbatch, the images and the logits at the ends too.
         line: gloo, the stages of this replica.
         seed: draws the random numbers of a microbatch's forward.

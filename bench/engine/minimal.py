@@ -30,7 +30,7 @@ def minimal_loop(config: RunConfig, compiled: bool = False) -> Minimal:
     """Train in one process for ``max_steps`` updates, or an epoch's; on a CPU with one thread.
 
     Args:
-        compiled: by torch.compile; on a GPU with CUDA graphs.
+        compiled: whether torch.compile compiles the network; on a GPU with CUDA graphs.
     """
     torch.set_num_threads(1)
     numerics = Numerics.of(config, torch.device(config.device))

@@ -38,7 +38,7 @@ def plain_pipeline(config: RunConfig, cuts: Sequence[int], rank: int, store: Pat
     Args:
         config: its method is one of those with microbatches.
         cuts: where the network is cut.
-        rank: the stage's.
+        rank: the number of the stage.
         store: a file by which the stages find each other.
     """
     torch.set_num_threads(1)

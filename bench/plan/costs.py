@@ -147,7 +147,7 @@ class Setup:
 
     @property
     def agents(self) -> int:
-        """K: agents of a replica."""
+        """K: the number of agents of a replica."""
         return len(self.stages) // self.chunks
 
     def towards(self, other: Setup, share: float) -> Setup:
@@ -161,7 +161,7 @@ class Setup:
         return holder(self.method, self.agents, stage)
 
     def table(self, name: str) -> Array:
-        """A field of every stage [stages, replicas]."""
+        """Put a field of every stage's costs into a table [stages, replicas]."""
         rows = [np.broadcast_to(np.asarray(getattr(stage, name), float), self.replicas) for stage in self.stages]
         return np.stack(rows)
 

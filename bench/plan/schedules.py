@@ -56,7 +56,7 @@ def orders(setup: Setup) -> list[list[Pass]]:
 
 
 def _alternating(setup: Setup, agent: int, together: int) -> list[Pass]:
-    """Forwards until the first gradient can be there, then forwards and backwards in turns, then backwards.
+    """An agent's order: forwards until the first gradient can be there, forwards and backwards in turns, backwards.
 
     Args:
         together: microbatches that go through a chunk before the agent turns to its next one.
@@ -80,7 +80,7 @@ def _alternating(setup: Setup, agent: int, together: int) -> list[Pass]:
 
 
 def _in_a_v(setup: Setup, agent: int) -> Iterator[Pass]:
-    """ZB-V: each pass takes the next microbatch of its kind and piece.
+    """Yield an agent's order by ZB-V: each pass takes the next microbatch of its kind and piece.
 
     In turn: forwards until the first one comes back from the end of the V; both pieces' until the first gradient can be
     there; the second piece alone, there and back; both, there and back; and as the gradients come in, first what others

@@ -132,7 +132,7 @@ def _point(values: Mapping[str, Any], primary: Primary, overrides: tuple[str, ..
 
 
 def interleave(points: Sequence[Point]) -> list[Point]:
-    """Repeat by repeat (seed), as a machine's speed drifts: methods are compared within a repeat.
+    """Order points repeat by repeat (seed), as a machine's speed drifts: methods are compared within a repeat.
 
     Each repeat but the first has a random order of its own, drawn from its seed, so that no point always follows
     the same other one.

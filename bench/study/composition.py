@@ -74,7 +74,7 @@ def _is_value(override: Any, primary: Primary) -> bool:
 
 
 def _plain(config: Any) -> dict[str, Any]:
-    """A run's keys. The rates of a model are the default of ``lr.gamma0``, and no key of the run."""
+    """Make a run's keys plain. The rates of a model are the default of ``lr.gamma0``, and no key of the run."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("times", _times, replace=True)
@@ -90,7 +90,7 @@ def _times(factor: float, rate: Any) -> Any:
 
 
 def _hydra(overrides: Sequence[str], primary: Primary) -> tuple[Any, list[str]]:
-    """What Hydra composes, its own settings apart, and the sweep among these."""
+    """Have Hydra compose; return what it composes, its own settings apart, and the sweep among these."""
     import yaml
     from hydra.errors import HydraException
     from omegaconf import OmegaConf

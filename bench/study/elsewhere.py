@@ -139,7 +139,7 @@ def results(asked: Iterable[Call], watch: Callable[[], None] | None = None) -> l
     """Wait for calls that wait for each other; return what their functions return, in the order of the calls.
 
     Args:
-        asked: may start them one by one.
+        asked: the calls; it may start them one by one.
         watch: called some times a second until then.
 
     Raises:

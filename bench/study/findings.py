@@ -143,7 +143,7 @@ def _header(finding: Finding, named: str | None) -> list[str]:
 
 # ----------------------------------------------------------------------------------------------------------- the tables
 def studies_table(findings: Sequence[Finding]) -> DataFrame:
-    """One row a study: its budget, its best trial, and that trial's accuracy over fresh seeds against other studies'.
+    """The table of studies: each one's budget, its best trial, and its accuracy over fresh seeds against the others.
 
     ``over_locked`` is the difference from the study of the same conditions at staleness 0, ``over_unrestricted`` from
     that of the same staleness without conditions; Welch's interval.

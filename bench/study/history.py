@@ -46,7 +46,7 @@ def _kind(trial: FrozenTrial) -> str | None:
 
 
 def _history(axis: Any, finding: Finding) -> None:
-    """Test accuracy of each trial, and the best so far."""
+    """Draw the test accuracy of each trial, and the best so far."""
     points: dict[str, list[tuple[float, float]]] = {kind: [] for kind in MARKS}
     for trial in finding.trials:
         if kind := _kind(trial):
@@ -72,7 +72,7 @@ def _mark(axis: Any, points: Mapping[str, Sequence[tuple[float, float]]]) -> Non
 
 
 def _importances(axis: Any, finding: Finding) -> None:
-    """Share of the accuracy's variance that each parameter explains."""
+    """Draw the share of the accuracy's variance that each parameter explains."""
     pairs = sorted(finding.importances.items(), key=lambda pair: pair[1])
     if pairs:
         axis.barh(*zip(*pairs, strict=True), color=PALETTE[0])
@@ -82,7 +82,7 @@ def _importances(axis: Any, finding: Finding) -> None:
 
 
 def _front(axis: Any, finding: Finding) -> None:
-    """Accuracy against the time to the target; one that has missed it is beyond a constraint, with its whole time."""
+    """Draw accuracy against seconds to the target; a trial that missed it breaks a constraint after its whole time."""
     points: dict[str, list[tuple[float, float]]] = {kind: [] for kind in MARKS}
     for trial in finding.trials:
         if trial.state.name == "COMPLETE":

@@ -57,7 +57,7 @@ def parent_tags(sweep: Sweep) -> dict[str, str]:
 
 
 def parameters(config: RunConfig) -> list[Any]:
-    """All keys that decide the result. The cuts of an uncut network are shown as they were asked for.
+    """MLflow's parameters: all keys that decide the result, with the cuts of an uncut network as they were asked for.
 
     MLflow's comparison begins with the first three parameters that differ, and cuts would come before staleness.
     """

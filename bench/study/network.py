@@ -150,7 +150,7 @@ def contenders(model: str, overrides: Sequence[str], primary: Primary = RUN) -> 
 
 
 def crossing_bytes(config: RunConfig, partition: Sequence[Mapping[str, Any]]) -> int:
-    """What an update of two agents has to bring from one to the other, both ways together; takes torch.
+    """Bytes that an update of two agents has to bring from one to the other, both ways together; takes torch.
 
     Args:
         partition: the stages, as the record has them.
@@ -258,7 +258,7 @@ def _columns(name: str, interval: Interval | None) -> dict[str, float | None]:
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:
-    """A row of the printed table."""
+    """The cells of a row of the printed table."""
     return {
         "model": row["model"],
         "Mbit/s": f"{row['megabits']:g}",

@@ -37,7 +37,7 @@ def run_across(link: Link, overrides: Sequence[str], place: Path, primary: Prima
     """Train with one agent on each host, to the end.
 
     Args:
-        overrides: of a configuration with two agents.
+        overrides: those of a configuration with two agents.
         place: a folder for the runs and for what the hosts say; another run may have been here.
 
     Raises:

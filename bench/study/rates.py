@@ -63,7 +63,7 @@ def describe(config: RunConfig, found: Standing) -> str:
 
 
 def plot(values: Sequence[float], width: int = WIDTH, height: int = HEIGHT) -> list[str]:
-    """Values from left to right as columns from 0 to the largest."""
+    """Draw values from left to right as columns from 0 to the largest; return the lines."""
     width = min(width, len(values))
     columns = [values[number * len(values) // width] for number in range(width)]
     eighths = [round(8 * height * value / max(values)) for value in columns]

@@ -228,7 +228,7 @@ def finite(value: object) -> object:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones: ``{"model": {"depth": 8}}`` becomes ``{"model.depth": 8}``."""
+    """Write nested keys as dotted ones: ``{"model": {"depth": 8}}`` becomes ``{"model.depth": 8}``."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -308,7 +308,7 @@ def _cpu() -> str | None:
 
 
 def _cores() -> int:
-    """Cores that this process may use, which is what a container or a scheduler leaves of the machine's."""
+    """The number of cores that this process may use: what a container or a scheduler leaves of the machine's."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -53,7 +53,7 @@ def _number(value: float | None, form: str, mark: str = "") -> str:
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells, the header first, as Markdown that is also straight in a terminal: numbers to the right."""
+    """Lay out rows, the header first, as Markdown that is also straight in a terminal: numbers to the right."""
     widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
     numeric = [all(_is_number(row[column]) for row in rows[1:]) for column in range(len(widths))]
     rule = "|".join("-" * (width + 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True))

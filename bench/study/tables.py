@@ -54,7 +54,7 @@ ENVIRONMENT = ("host", "cpu", "cores", "oversubscribed", "gpu", "git_commit", "g
 
 
 def runs_table(runs: Sequence[Run]) -> DataFrame:
-    """One row a run: what it was, what it measured, and where."""
+    """The table of runs, one row a run: what it was, what it measured, and where."""
     import pandas
 
     keys = varying(runs)
@@ -76,7 +76,7 @@ def shown(name: str, table: DataFrame) -> str:
 
 
 def accuracy_table(runs: Sequence[Run], target: float | None = None) -> DataFrame:
-    """One row a group: final test accuracy over seeds, against back-propagation of the same workload and replicas.
+    """The table of test accuracies over seeds, one row a group, against back-propagation of its workload and replicas.
 
     Intervals are of 95%: Student's t for a mean, Welch's for a difference. A diverged run is one of
     the n, and has no accuracy. Seconds to the target are the mean of the first epochs' ends at which it was reached,
@@ -96,7 +96,7 @@ def accuracy_table(runs: Sequence[Run], target: float | None = None) -> DataFram
 
 
 def throughput_table(runs: Sequence[Run], mix_hosts: bool = False) -> DataFrame:
-    """One row a group and host: images per second, and geometric mean ratios to other runs of the same seed.
+    """The table of images per second, one row a group and host, with geometric mean ratios to runs of the same seed.
 
     ``over_single`` is over the run at K=S=1, ``over_locked`` over the one at staleness 0 of the same K and S; of K=S=1
     that with as large batches as each replica has, or else as all of them have. There is no ratio where agents shared

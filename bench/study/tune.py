@@ -71,7 +71,7 @@ def _run(searches: Sequence[Search], results: Path, named: str | None) -> int:
 
 
 def _preview(studies: Sequence[Study], prepared: Sequence[Path | None]) -> int:
-    """``dry_run=true``: what would be searched, and for how long at most."""
+    """Print, for ``dry_run=true``, what would be searched, and for how long at most; return the exit code."""
     seconds: list[float] = Call(estimate, [study.run for study in studies], prepared).result()
     for study, duration in zip(studies, seconds, strict=True):
         whole = timedelta(seconds=round(duration * (study.trials + study.tuning.repeats)))

@@ -54,7 +54,7 @@ class Server:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Ask it to end, and force what is then left of it: it starts processes, in the group that it leads."""
+        """Ask the server to end, and force what is then left of it: it starts processes, in the group that it leads."""
         self._process.terminate()
         try:
             with suppress(subprocess.TimeoutExpired):
