@@ -20,7 +20,10 @@ for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
     os.environ.pop(variable, None)
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 # A process has one server to fork from, whoever starts it: the pool, or a command that a test runs in this process.
-elsewhere.PRELOAD += ["bench.engine.baselines", "tests.pool", "torch._dynamo"]
+# What the server has not imported, every process that it forks would import for itself, again and again.
+elsewhere.PRELOAD += ["bench.engine.baselines", "bench.engine.measured", "bench.engine.pace", "bench.engine.overhead"]
+elsewhere.PRELOAD += ["bench.study.run", "bench.study.search", "scipy.sparse.linalg", "optuna", "tests.pool"]
+elsewhere.PRELOAD += ["torch._dynamo"]
 # Whoever starts it first, and be it multiprocessing's own pool: a bare server's ranks import torch for seconds, each.
 multiprocessing.set_forkserver_preload(elsewhere.PRELOAD)
 LONGEST = (

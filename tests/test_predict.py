@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -61,6 +62,16 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+MEASURED: dict[str, Any] = {"_layers": {}, "_speeds": {}, "_schedules": {}}
+"""Of the tiny network, by whichever test asks first."""
+
+
+@pytest.fixture
+def measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one prediction has measured the others need not measure again."""
+    monkeypatch.setattr("bench.study.predict.Workload", partial(Workload, **MEASURED))
+
+
 @pytest.mark.parametrize(("typed", "message"), WRONG.items())
 def test_a_wrong_question_is_told_in_one_line(typed: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("a_file").touch()
@@ -78,6 +89,7 @@ def rows_of(printed: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_a_prediction_is_a_table_and_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["predict", *TINY, *NETWORK, "stages=2", "replicas=2", "--jitter=0.1", "--results=there"]
     assert main(words) == 0
@@ -94,12 +106,14 @@ def test_a_prediction_is_a_table_and_a_picture(capsys: pytest.CaptureFixture[str
     assert Path("there/prediction.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (1000.0, 0.0, 0.0))
     assert main(["predict", *TINY, *NETWORK, "stages=1"]) == 0
     assert capsys.readouterr().err.startswith("bench: 1000.0 of ")
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_one_agent_is_compared_with_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", *TINY, *NETWORK, "stages=1"]) == 0
     assert [row[:3] for row in rows_of(capsys.readouterr().out)[1:]] == [["decoupled", "1", "1"], ["ddp", "1", "1"]]
@@ -142,6 +156,7 @@ def test_a_record_is_walked_with_its_own_seconds(staleness: int, expected: list[
     assert found == pytest.approx(expected)
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_a_record_is_printed_beside_the_prediction(capsys: pytest.CaptureFixture[str]) -> None:
     words = (*PAIR, "runs_dir=made")
     record = made_up(words, 1)
@@ -159,6 +174,7 @@ def test_a_record_is_printed_beside_the_prediction(capsys: pytest.CaptureFixture
     ]
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_agents_that_share_cores_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     record = made_up(PAIR, 1) | {"environment": {"oversubscribed": True}}
     folder_of(compose([*PAIR, "staleness=1"])).write_record(record)
@@ -166,6 +182,7 @@ def test_agents_that_share_cores_are_told(capsys: pytest.CaptureFixture[str]) ->
     assert "Its agents shared cores, which is not predicted." in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_a_broken_record_is_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
     folder = folder_of(compose([*PAIR, "staleness=1"]))
     folder.path.mkdir(parents=True)

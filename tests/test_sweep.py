@@ -186,8 +186,11 @@ def test_a_job_that_slurm_refuses_is_a_point_that_fails(
     assert said.count("SLURM takes no such job: invalid partition\n") == 4, "each when it fails, and at the end"
 
 
-def test_points_are_jobs_of_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """submitit's local executor stands for SLURM. One of the jobs fails."""
+def test_points_are_jobs_of_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """submitit's local executor stands for SLURM."""
+    monkeypatch.setattr("bench.study.jobs.POLL_SECONDS", 0.1)
     (tmp_path / "runs").mkdir()
     local = ("launcher=submitit", "launcher.cluster=local", "launcher.minutes=2")
     words = [*TINY, "-m", "stages=1,2", "epochs=1", *local, f"runs_dir={tmp_path}/runs"]

@@ -6,7 +6,7 @@ import signal
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ import pytest
 
 from bench.__main__ import main
 from bench.study.compose import compose, single
+from bench.study.elsewhere import Call
 from bench.study.library import RUN
-from bench.study.record import write_json_atomic
+from bench.study.record import RunFolder, WithoutResult, write_json_atomic
 from bench.study.search import Judge
 from bench.study.space import space_of
 from bench.study.trials import Trials
 from bench.study.tuning import TUNE, study_of
-from tests.commands import BENCH, TINY, Command, await_event, await_that, command, read_json
+from tests.commands import BENCH, TINY, await_event, command, processes, read_json
 
 pytestmark = pytest.mark.timeout(600)
 SMALL = (
@@ -34,6 +35,12 @@ SMALL = (
 )
 """A study whose trials take a fraction of a second each, on the oracle."""
 SMALL = tuple(word for word in SMALL if not word.startswith(("model.depth", "model.width")))
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without each run's own picture, which costs as much as the run."""
+    monkeypatch.setattr("bench.study.timeline.draw", lambda *_: None)
 
 
 @pytest.fixture
@@ -168,8 +175,6 @@ def test_whether_a_trial_is_pruned_does_not_hang_on_who_looks_first(tmp_path: Pa
 
 
 def _nothing(folder: Path) -> Any:
-    from bench.study.record import RunFolder
-
     return RunFolder(folder / "nothing")
 
 
@@ -282,33 +287,53 @@ def test_processes_share_a_study(tmp_path: Path) -> None:
     _assert_tracked(tmp_path, "small", [*runs, *_repeats(tmp_path)])
 
 
+HOPELESS = ("epochs=60", "trials=5", "tuning.repeats=0", "data.train_size=256")
+
+
 @pytest.fixture
-def hopeless(tmp_path: Path) -> Iterator[Command]:
-    """A study whose other trials were perfect, and one with agents of its own that cannot be."""
-    words = ("epochs=60", "trials=5", "tuning.repeats=0", "data.train_size=512")
-    trials = trials_of(tmp_path, *words)
+def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The processes of the agents, as they are started, of a study whose other trials were perfect."""
+    trials = trials_of(tmp_path, *HOPELESS)
     for _ in range(4):
         claim = trials.claim()
         assert claim is not None
-        for epoch in range(60):
+        for epoch in range(22):
             trials.report(claim, epoch, 1.0)
         trials.finish(claim, [1.0])
-    with command(tuned(*words), tmp_path) as running:
-        yield running
+    started: list[int] = []
+
+    class Noted(Call):
+        def __init__(self, function: Callable[..., Any], *arguments: Any, name: str = "") -> None:
+            super().__init__(function, *arguments, name=name)
+            assert self._process.pid is not None
+            started.append(self._process.pid)
+
+    monkeypatch.setattr("bench.study.launch.Call", Noted)
+    return started
 
 
-def test_a_pruned_trial_ends_its_ranks(hopeless: Command) -> None:
+def test_a_pruned_trial_ends_its_ranks(
+    ranks: list[int],
+    tmp_path: Path,
+    conf: Path,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Synthetic labels cannot be learned: after a third of its epochs it is behind."""
-    folder = await_event(hopeless, "runs/*/events.jsonl")
-    ranks = hopeless.ranks()
-    assert len(ranks) == 2
-    await_that((folder / "failure.json").exists, lambda: hopeless.stderr)
-    assert not set(ranks) & set(hopeless.members())
-    failure = read_json(folder / "failure.json")
+    alive: list[set[int]] = []
+
+    def write(folder: RunFolder, message: str, status: WithoutResult) -> None:
+        alive.append(set(ranks) & set(processes()))
+        write_failure(folder, message, status)
+
+    write_failure = RunFolder.write_failure
+    monkeypatch.setattr(RunFolder, "write_failure", write)
+    assert main(["tune", *SMALL, *TRACKED, *HOPELESS]) == 0
+    assert (len(ranks), alive) == (2, [set()])
+    (path,) = tmp_path.glob("runs/*/failure.json")
+    failure = read_json(path)
     assert failure["status"] == "pruned"
     assert failure["message"].startswith("pruned after epoch 21 of 60: test accuracy ")
-    assert 21 <= (folder / "events.jsonl").read_text().count('"event": "epoch"') < 60
-    assert hopeless.wait() == 0, hopeless.stderr
-    assert not (folder / "record.json").exists()
-    table = pandas.read_csv(hopeless.folder / "results/studies/trials.csv")
+    assert 21 <= (path.parent / "events.jsonl").read_text().count('"event": "epoch"') < 60
+    assert not (path.parent / "record.json").exists()
+    table = pandas.read_csv(tmp_path / "results/studies/trials.csv")
     assert list(table["state"]) == ["complete"] * 4 + ["pruned"]
