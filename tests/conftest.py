@@ -27,20 +27,28 @@ elsewhere.PRELOAD += ["torch._dynamo"]
 # Whoever starts it first, and be it multiprocessing's own pool: a bare server's ranks import torch for seconds, each.
 multiprocessing.set_forkserver_preload(elsewhere.PRELOAD)
 LONGEST = (
-    "tune",
     "failures",
-    "network",
-    "defaults",
-    "ui",
-    "torchrun",
-    "tracking",
     "baselines",
     "house",
+    "defaults",
+    "network",
+    "sweep",
+    "tune",
+    "ui",
+    "equality",
     "predict",
     "trials",
-    "sweep",
-    "equality",
+    "tracking",
+    "server",
+    "gossip",
+    "torchrun",
+    "command_line",
+    "every_choice",
+    "wheel",
     "database",
+    "results",
+    "throughput",
+    "worker",
 )
 """Files that take longest, first those. One of them begun at the end would leave all but one of the cores idle."""
 
@@ -72,6 +80,12 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     told: list[float] = []
     monkeypatch.setattr("urllib3.util.retry.time", Mock(wraps=time, sleep=told.append))
     return told
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run of this process has a picture of its own, which costs as much as a small run."""
+    monkeypatch.setattr("bench.study.timeline.draw", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

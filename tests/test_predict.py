@@ -17,6 +17,7 @@ from bench.engine.assembly import layers_of
 from bench.engine.measured import Measured, spread
 from bench.engine.message import Message
 from bench.engine.overhead import seconds_a_pass
+from bench.engine.pace import Paces
 from bench.engine.profile import Layer
 from bench.engine.speed import Halves, Passes, Speed, joined, mean
 from bench.plan.costs import Link, Pace
@@ -24,6 +25,7 @@ from bench.study.attempt import folder_of
 from bench.study.compose import compose
 from bench.study.elsewhere import Call
 from bench.study.links import Links, neighbours
+from bench.study.links import _exchange as exchange
 from bench.study.predict import figures, replay
 from bench.study.speedups import speedups
 from bench.study.workload import Way, Workload, buckets, way_of
@@ -273,7 +275,14 @@ def test_speed_ups_are_over_one_agent() -> None:
     assert found.values[0][2] < 3
 
 
-def test_what_neighbours_exchange_is_measured() -> None:
+def exchange_less(rank: int, store: Path) -> Paces:
+    """What each of two processes runs, with a quarter of the rounds."""
+    with patch("bench.engine.pace.ROUNDS", 10):
+        return exchange(rank, store)
+
+
+def test_what_neighbours_exchange_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.study.links._exchange", exchange_less)
     links = neighbours()
     assert links.stages.shared
     assert 0 < links.send.message + links.stages.latency < 1

@@ -21,7 +21,7 @@ from bench.study.record import RunFolder
 from bench.study.tracking import NoTracker, TrackingError
 from tests.commands import BENCH, TINY, await_event, command, read_json
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("without_pictures")]
 
 
 def _six(folder: Path) -> list[str]:

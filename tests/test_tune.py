@@ -24,7 +24,7 @@ from bench.study.trials import Trials
 from bench.study.tuning import TUNE, study_of
 from tests.commands import BENCH, TINY, await_event, command, processes, read_json
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("without_pictures")]
 SMALL = (
     *(word for word in TINY if not word.startswith("tracking")),
     "model=mlp",
@@ -35,12 +35,6 @@ SMALL = (
 )
 """A study whose trials take a fraction of a second each, on the oracle."""
 SMALL = tuple(word for word in SMALL if not word.startswith(("model.depth", "model.width")))
-
-
-@pytest.fixture(autouse=True)
-def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without each run's own picture, which costs as much as the run."""
-    monkeypatch.setattr("bench.study.timeline.draw", lambda *_: None)
 
 
 @pytest.fixture
