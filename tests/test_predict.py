@@ -65,7 +65,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 MEASURED: dict[str, Any] = {"_layers": {}, "_speeds": {}, "_schedules": {}}
-"""Of the tiny network, by whichever test asks first."""
+"""What was measured of the tiny network, by whichever test asked first."""
 
 
 @pytest.fixture
