@@ -321,7 +321,8 @@ def test_a_pruned_trial_ends_its_ranks(
 
     write_failure = RunFolder.write_failure
     monkeypatch.setattr(RunFolder, "write_failure", write)
-    assert main(["tune", *SMALL, *TRACKED, *HOPELESS]) == 0
+    # MLflow keeps the database of an address to this process's end: a relative one would be another test's, too.
+    assert main(["tune", *SMALL, *TRACKED, *HOPELESS, f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]) == 0
     assert (len(ranks), alive) == (2, [set()])
     (path,) = tmp_path.glob("runs/*/failure.json")
     failure = read_json(path)
