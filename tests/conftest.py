@@ -7,12 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import torch
 
-from bench.study import elsewhere
+from bench.study import elsewhere, sqlite
+from bench.study.store import silenced
 from tests.pool import Pool
 
 for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
@@ -72,6 +74,17 @@ def pool() -> Iterator[Pool]:
     pool = Pool(6)
     yield pool
     pool.close()
+
+
+@pytest.fixture(scope="session")
+def no_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database without a run, to be copied: to make one takes seconds."""
+    from mlflow.tracking import MlflowClient
+
+    file = tmp_path_factory.mktemp("no_runs") / "mlflow.db"
+    with silenced():
+        sqlite.make(file, lambda address: MlflowClient(tracking_uri=address))
+    return file
 
 
 @pytest.fixture

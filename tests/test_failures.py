@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -51,9 +52,9 @@ if "multiprocessing.forkserver" in " ".join(sys.orig_argv):
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One MLflow database for all runs: to create it takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+def uri(no_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow database for all runs."""
+    return f"sqlite:///{shutil.copy(no_runs, tmp_path_factory.mktemp('mlflow'))}"
 
 
 def _tracked(uri: str, config_hash: str) -> dict[str, str]:

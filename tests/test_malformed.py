@@ -21,6 +21,7 @@ SPOILT: dict[str, object] = {
 }
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_what_is_no_record_is_passed_over_and_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs_dir = tmp_path / "runs"
     words = [*TINY, "engine=reference", f"runs_dir={runs_dir}"]

@@ -81,6 +81,7 @@ def test_a_tuned_schedule_is_the_run_that_its_head_names() -> None:
         assert (verdict(run.lr).word == "convergent") or file.stem.endswith("-none")
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_small_table_is_reproduced(tmp_path: Path) -> None:
     """Accuracies to the last digit on the same kind of machine with the same torch, else to two points."""
     with (ROOT / "results/grid/runs.csv").open() as file:

@@ -58,7 +58,9 @@ def test_on_one_machine_a_seat_is_as_local_as_it_is() -> None:
     assert Seat() == seats(1)[0]
 
 
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("leftover", [{"RANK": "3"}, {"RANK": ""}, {"RANK": "abc", "WORLD_SIZE": "x"}], ids=str)
+@pytest.mark.usefixtures("without_pictures")
 def test_a_sweep_does_not_heed_what_is_left_over(
     leftover: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

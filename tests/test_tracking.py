@@ -43,9 +43,9 @@ SEEDS = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One database for the tests that need no fresh one: to create it takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('tracking')}/mlflow.db"
+def uri(no_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One database for the tests that need no fresh one."""
+    return f"sqlite:///{shutil.copy(no_runs, tmp_path_factory.mktemp('tracking'))}"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 import warnings
@@ -308,6 +309,7 @@ def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_a_pruned_trial_ends_its_ranks(
     ranks: list[int],
+    no_runs: Path,
     tmp_path: Path,
     conf: Path,  # noqa: ARG001
     monkeypatch: pytest.MonkeyPatch,
@@ -319,6 +321,7 @@ def test_a_pruned_trial_ends_its_ranks(
         alive.append(set(ranks) & set(processes()))
         write_failure(folder, message, status)
 
+    shutil.copy(no_runs, tmp_path)
     write_failure = RunFolder.write_failure
     monkeypatch.setattr(RunFolder, "write_failure", write)
     # MLflow keeps the database of an address to this process's end: a relative one would be another test's, too.

@@ -193,10 +193,10 @@ def test_where_there_is_nothing_one_message_says_so(
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(no_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the runs of a sweep, and MLflow's mirror of them beside it."""
     folder = tmp_path_factory.mktemp("ui")
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = f"sqlite:///{shutil.copy(no_runs, folder)}"
     opened = begun(uri, *POINTS)
     for point in POINTS:
         opened.start(point)
