@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from bench.config import ConfigError, masked
-from bench.study import signals
+from bench.choice import ConfigError
+from bench.config import masked
+from bench.system import signals
 
 EXIT_FAILED, EXIT_WRONG = 1, 2
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = words.pop(0) if words and words[0] in VERBS else "run"
     try:
         arguments = parser_of(verb).parse_intermixed_args(words)
-        verb_main: Callable[[argparse.Namespace], int] = importlib.import_module(f"bench.study.{verb}").main
+        verb_main: Callable[[argparse.Namespace], int] = importlib.import_module(f"bench.study.verbs.{verb}").main
         with signals.terminable():
             return verb_main(arguments)
     except ConfigError as error:

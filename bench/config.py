@@ -16,26 +16,18 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
 
 import pydantic
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-Count = Annotated[int, Field(ge=1)]
-Cardinal = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-def local(path: str) -> str:
-    """Refuse the URL of something that is elsewhere: a folder of that name would be made here."""
-    if "://" in path:
-        raise PydanticCustomError("local", "must be a path of this machine, not a URL")
-    return path
+from bench.choice import STRICT, Cardinal, ConfigError, Count, Place, Positive, Seed, Text
+from bench.rule.averaging.choices import Averaging
+from bench.rule.correction.effect import Correction
+from bench.rule.correction.none import NoCorrection
+from bench.rule.correction.weight_prediction import WeightPrediction
+from bench.rule.lr.rates import LearningRate
+from bench.rule.optimizer.choices import Optimizer
+from bench.rule.optimizer.sgd import SGD
+from bench.task.choices import Data, Model
 
 
 def masked(text: str) -> str:
@@ -51,11 +43,8 @@ def _store(uri: str) -> str:
     return uri
 
 
-Place = Annotated[str, Field(min_length=1), AfterValidator(local)]
 SQLITE_FILE = r"sqlite(\+\w+)?:///(?!:memory:|file:)[^?]"
 """The pattern of how the URL of an SQLite database begins that is a file."""
-
-
 Checked = TypeVar("Checked")
 
 WITHOUT_RESULT = ("tracking", "launcher", "runs_dir", "force", "dry_run")
@@ -67,335 +56,10 @@ LOOPED = ("interleaved_1f1b", "zero_bubble")
 """Methods, of those above, that place two pieces of the network on every stage."""
 
 
-class ConfigError(ValueError):
-    """The user's configuration is wrong: one message with the key, the value and what is allowed (exit code 2)."""
-
-
 # ---------------------------------------------------------------------------------------------------- what is learned
-@dataclass(frozen=True)
-class ResNet:
-    """CIFAR ResNet of He et al. 2016 (parameter-free shortcuts), or with ``widen`` > 1 a wider one."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["resnet"]
-    depth: Count
-    """Layers with weights, 6n + 2: 8, 14, 20, 32, 44, 56, 110."""
-    width: Count
-    """Channels of the first group; the second and the third have two and four times as many."""
-
-    def __post_init__(self) -> None:
-        _depth(self.depth, 6, 2)
-
-
-@dataclass(frozen=True)
-class WideResNet:
-    """Wide ResNet of Zagoruyko and Komodakis 2016 (pre-activation)."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["wide_resnet"]
-    depth: Count
-    """Layers with weights, 6n + 4: 10, 16, 22, 28, 40."""
-    widen: Count
-    """Factor on the widths 16, 32, 64."""
-
-    def __post_init__(self) -> None:
-        _depth(self.depth, 6, 4)
-
-
-@dataclass(frozen=True)
-class VGG:
-    """VGG with batch norm (Simonyan and Zisserman 2015), pooled down to one pixel, with one linear layer on top."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["vgg"]
-    depth: Literal[11, 13, 16, 19]
-
-
-@dataclass(frozen=True)
-class MLP:
-    """Fully connected network with ReLU."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["mlp"]
-    hidden: Count
-    """Units of each hidden layer."""
-    layers: Count
-    """Number of hidden layers."""
-
-
-@dataclass(frozen=True)
-class ViT:
-    """A small vision transformer (Dosovitskiy et al. 2021) that averages its tokens."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["vit"]
-    patch: Count
-    """Side of a patch, in pixels; it must divide the image's side."""
-    dim: Count
-    depth: Count
-    heads: Count
-
-    def __post_init__(self) -> None:
-        if self.dim % self.heads:
-            raise ValueError(f"dim={self.dim} must be a multiple of heads={self.heads}")
-
-
-@dataclass(frozen=True)
-class Torchvision:
-    """Any torchvision classifier that is sequential at the top (alexnet, vgg11_bn, resnet18, mobilenet_v2, ...)."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["torchvision"]
-    architecture: Text
-
-
-Model = ResNet | WideResNet | VGG | MLP | ViT | Torchvision
-
-
-@dataclass(frozen=True)
-class Digits:
-    """scikit-learn's handwritten digits, 8 x 8, embedded: 1,437 to train on and 360 to test on."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["digits"]
-
-
-@dataclass(frozen=True)
-class CIFAR:
-    """torchvision's CIFAR; ``python -m bench download data=cifar10`` fetches it."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["cifar10", "cifar100"]
-    folder: Place
-    augment: bool
-    """Whether to crop at random out of a 4-pixel border, and to mirror at random."""
-
-
-@dataclass(frozen=True)
-class ImageFolder:
-    """Class folders of images under ``train/`` and ``test/``."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["imagefolder"]
-    folder: Place
-    image_size: Count
-    """Side of an image, in pixels; images of another size are resized."""
-    augment: bool
-
-
-@dataclass(frozen=True)
-class Synthetic:
-    """Random images with random labels, for throughput: nothing can be learned from them."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["synthetic"]
-    shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
-    """Channels, height and width of an image."""
-    classes: Annotated[int, Field(ge=2)]
-    train_size: Count
-    test_size: Count
-
-
-Data = Digits | CIFAR | ImageFolder | Synthetic
 
 
 # --------------------------------------------------------------------------------------------------- how it is learned
-@dataclass(frozen=True)
-class SGD:
-    __pydantic_config__ = STRICT
-    name: Literal["sgd"]
-    momentum: Fraction
-    weight_decay: NonNegative
-    nesterov: bool
-
-    def __post_init__(self) -> None:
-        if self.nesterov and not self.momentum:
-            raise ValueError(f"nesterov={self.nesterov} needs momentum above 0, not momentum={self.momentum}")
-
-
-@dataclass(frozen=True)
-class AdamW:
-    __pydantic_config__ = STRICT
-    name: Literal["adamw"]
-    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
-    eps: Positive
-    weight_decay: NonNegative
-
-
-Optimizer = SGD | AdamW
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What every learning rate has. Updates, t, count from 0."""
-
-    gamma0: Positive
-    """Learning rate that it starts from, after the warm-up."""
-    warmup_steps: Cardinal
-    """Updates over which the rate climbs linearly to what it would otherwise be."""
-    staleness_power: NonNegative
-    """A stage whose gradients are tau updates old takes the rate divided by (1 + tau) to this power."""
-    require_convergent: bool
-    """Whether to refuse to train outside the conditions under which delayed gradients are proven to converge."""
-
-
-@dataclass(frozen=True)
-class Constant(Schedule):
-    """The rate is gamma0 at every update."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["constant"]
-
-
-@dataclass(frozen=True)
-class MultiStep(Schedule):
-    """The rate is gamma0, times ``factor`` at each milestone."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["multistep"]
-    milestones: list[Count]
-    """Epochs after which the factor applies once more, increasing."""
-    factor: Share
-
-    def __post_init__(self) -> None:
-        if sorted(set(self.milestones)) != self.milestones:
-            raise ValueError(f"milestones={self.milestones} must increase")
-
-
-@dataclass(frozen=True)
-class Cosine(Schedule):
-    """The rate falls from gamma0 to 0 along half a cosine over the whole run."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["cosine"]
-
-
-@dataclass(frozen=True)
-class Exponential(Schedule):
-    """The rate is gamma0, times ``factor`` an epoch, a little at every update."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["exponential"]
-    factor: Share
-
-
-@dataclass(frozen=True)
-class OneCycle(Schedule):
-    """The rate climbs to gamma0 in the run's first part, then falls to 0, each by half a cosine (Smith and Topin
-    2018)."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["onecycle"]
-    rise: Fraction
-    """Share of the run that climbs."""
-    start: Share
-    """Share of gamma0 that it starts from."""
-
-
-@dataclass(frozen=True)
-class Polynomial(Schedule):
-    """The rate is gamma0 (1 + t/t0)^-p."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["polynomial"]
-    t0: Positive
-    """The time scale of the fall, in updates."""
-    p: Positive
-
-
-@dataclass(frozen=True)
-class InverseTime(Schedule):
-    """The rate is gamma0 / (1 + t/t0)."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["inverse_time"]
-    t0: Positive
-    """The time scale of the fall, in updates."""
-
-
-@dataclass(frozen=True)
-class InverseLog(Schedule):
-    """The rate is gamma0 / log(e + t/t0)."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["inverse_log"]
-    t0: Positive
-    """The time scale of the fall, in updates."""
-
-
-@dataclass(frozen=True)
-class PlateauPolynomial(Schedule):
-    """The rate is gamma0 (1 + n/t0)^-p through the whole of epoch n, from 0."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["plateau_polynomial"]
-    t0: Positive
-    """The time scale of the fall, in epochs."""
-    p: Positive
-
-
-LearningRate = (
-    Constant | MultiStep | Cosine | Exponential | OneCycle | Polynomial | InverseTime | InverseLog | PlateauPolynomial
-)
-
-
-@dataclass(frozen=True)
-class AllReduce:
-    """Gradients are averaged over the replicas of a stage at every update."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["allreduce"]
-
-
-@dataclass(frozen=True)
-class Gossip:
-    """Weights are averaged with the neighbours on a graph after every update."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["gossip"]
-    graph: Literal["ring", "exponential", "complete"]
-
-
-Averaging = AllReduce | Gossip
-
-
-@dataclass(frozen=True)
-class NoCorrection:
-    """Gradients are applied as they come."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["none"]
-
-
-@dataclass(frozen=True)
-class Shrink:
-    """A gradient counts ``beta`` times at every stage boundary that it comes back through (FDG, arXiv 1906.09108)."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["shrink"]
-    beta: Share
-
-
-@dataclass(frozen=True)
-class RateDiscount:
-    """A stage's rate is divided by its staleness to a power that falls from 1 to 0: the first of PipeMare's three
-    techniques (arXiv 1910.05124)."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["lr_discount"]
-    until: Share
-    """Share of the run in which the power falls."""
-
-
-@dataclass(frozen=True)
-class WeightPrediction:
-    """A forward at the weights that its update will find if momentum alone moves them (SpecTrain, arXiv 1809.02839)."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["weight_prediction"]
-
-
-Correction = NoCorrection | Shrink | RateDiscount | WeightPrediction
 
 
 # -------------------------------------------------------------------------------------------------- how it is followed
@@ -738,9 +402,3 @@ def _is_key(part: object) -> bool:
         str(part) not in _union_labels()
         and not str(part).startswith(("literal[", "list[", "constrained-", "function-"))
     )
-
-
-def _depth(depth: int, blocks: int, rest: int) -> None:
-    if depth < blocks + rest or (depth - rest) % blocks:
-        allowed = [blocks * n + rest for n in range(1, 5)]
-        raise ValueError(f"depth={depth} must be {blocks}n + {rest}: {', '.join(map(str, allowed))}, ...")

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.distributed import Store
 
-from bench.config import Model, RunConfig
+from bench.config import RunConfig
 from bench.engine.train import Outcome, train
-from bench.task.models import build
+from bench.task.choices import Model
+from bench.task.network import build
 from tests import tiny
 from tests.pool import Pool, joined
 

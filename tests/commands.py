@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.__main__ import main
-from bench.study.signals import ENDING
+from bench.system.signals import ENDING
 
 ROOT = Path(__file__).parent.parent
 BENCH = (sys.executable, "-m", "bench")

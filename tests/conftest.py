@@ -13,8 +13,8 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from bench.study import elsewhere, sqlite
-from bench.study.store import silenced
+from bench.study.tracking.store import silenced
+from bench.system import call, sqlite
 from tests.pool import Pool
 
 for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
@@ -23,11 +23,16 @@ for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 # A process has one server to fork from, whoever starts it: the pool, or a command that a test runs in this process.
 # What the server has not imported, every process that it forks would import for itself, again and again.
-elsewhere.PRELOAD += ["bench.engine.baselines", "bench.engine.measured", "bench.engine.pace", "bench.engine.overhead"]
-elsewhere.PRELOAD += ["bench.study.run", "bench.study.search", "scipy.sparse.linalg", "optuna", "tests.pool"]
-elsewhere.PRELOAD += ["torch._dynamo"]
+call.PRELOAD += [
+    "bench.engine.baselines",
+    "bench.engine.measure.piece",
+    "bench.engine.measure.messages",
+    "bench.engine.measure.overhead",
+]
+call.PRELOAD += ["bench.study.verbs.run", "bench.study.tune.search", "scipy.sparse.linalg", "optuna", "tests.pool"]
+call.PRELOAD += ["torch._dynamo"]
 # Whoever starts it first, and be it multiprocessing's own pool: a bare server's ranks import torch for seconds, each.
-multiprocessing.set_forkserver_preload(elsewhere.PRELOAD)
+multiprocessing.set_forkserver_preload(call.PRELOAD)
 LONGEST = (
     "failures",
     "baselines",
@@ -98,7 +103,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """No run of this process has a picture of its own, which costs as much as a small run."""
-    monkeypatch.setattr("bench.study.timeline.draw", lambda *_: None)
+    monkeypatch.setattr("bench.study.report.timeline.draw", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

@@ -19,9 +19,10 @@ import torch
 from torch.distributed import Store
 
 from bench.config import RunConfig
-from bench.engine.meter import KINDS, Meter
+from bench.engine.meter import Meter
 from bench.engine.numerics import Numerics
 from bench.engine.train import train
+from bench.plan.sections import KINDS
 from bench.task.tensors import Tensors
 from tests import tiny
 from tests.both import Ran

@@ -23,7 +23,7 @@ from bench.config import RunConfig
 from bench.engine import world
 from bench.engine.seat import seats
 from bench.engine.world import World
-from bench.study.elsewhere import PRELOAD
+from bench.system.call import PRELOAD
 from tests.commands import LONG
 
 

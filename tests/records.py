@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import RunConfig
-from bench.study.record import RunFolder
+from bench.record.folder import RunFolder
 
 KINDS = ("forward", "backward", "update", "forward_lock", "backward_lock", "update_lock", "averaging", "sending")
 MACHINE = {"host": "a", "cpu": "a CPU", "cores": 2, "oversubscribed": False, "gpu": None, "torch": "2.14.1"}

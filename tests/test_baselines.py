@@ -14,11 +14,13 @@ from torch import nn
 from torch.distributed import Store
 from torch.distributed.pipelining import PipelineStage
 
-from bench.config import Model, RunConfig
-from bench.engine.meter import COMPUTE, KINDS, Span
-from bench.engine.metered import MeteredStage
+from bench.config import RunConfig
+from bench.engine.meter import Span
+from bench.engine.method.metered import MeteredStage
 from bench.engine.train import train
-from bench.plan.placement import held, holder
+from bench.plan.forecast.placement import held, holder
+from bench.plan.sections import COMPUTE, KINDS
+from bench.task.choices import Model
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, distributed, together
 from tests.naps import NAP, napped
@@ -142,7 +144,7 @@ def test_schedules_agree_in_every_precision(pool: Pool, precision: str) -> None:
 
 
 def by_tcp(store: Store, runs: list[RunConfig]) -> list[Ran]:
-    with patch("bench.engine.memory.FOLDER", Path("/missing")):
+    with patch("bench.engine.transport.shared.FOLDER", Path("/missing")):
         return together(store, runs)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.engine.bell import Listener, Ringer
+from bench.engine.transport.bell import Listener, Ringer
 from bench.engine.world import PeerLost
 
 

@@ -12,14 +12,14 @@ import pytest
 
 from bench.__main__ import main
 from bench.config import PIPELINED, RunConfig
-from bench.engine import plain
-from bench.engine.alone import cuts_of, stage_alone
-from bench.engine.minimal import Minimal, minimal_loop
-from bench.study.benchmark import BEST, RATIOS, asked_of, report
-from bench.study.compose import compose
-from bench.study.contenders import CONTENDERS, PREDICTED, WORKLOAD, Measurement, Prediction
-from bench.study.elsewhere import Call, results
-from bench.study.interval import ratio
+from bench.engine.measure import plain
+from bench.engine.measure.ceiling import cuts_of, stage_alone
+from bench.engine.measure.minimal import Minimal, minimal_loop
+from bench.plan.interval import ratio
+from bench.study.compare.contenders import CONTENDERS, PREDICTED, WORKLOAD, Measurement, Prediction
+from bench.study.sweep.compose import compose
+from bench.study.verbs.benchmark import BEST, RATIOS, asked_of, report
+from bench.system.call import Call, results
 
 TINY = ("data.train_size=64", "data.test_size=8", "data.shape=[3,8,8]", "batch_size=4")
 SMALL = ("model.depth=8", "model.width=4")

@@ -20,10 +20,10 @@ import pytest
 import torch
 
 from bench.__main__ import main
-from bench.config import ConfigError
-from bench.plan.pipeline import Clock
-from bench.study.check import check
-from bench.study.compose import compose
+from bench.choice import ConfigError
+from bench.plan.clock import Clock
+from bench.study.launcher.check import check
+from bench.study.sweep.compose import compose
 from tests.commands import BENCH, RATES, ROOT, TINY, TORCHRUN, await_that, read_json, said
 
 CIFAR_FETCH = "fetch it: python -m bench download data=cifar10 data.folder=nowhere"

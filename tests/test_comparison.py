@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from bench.config import PIPELINED, WITHOUT_RESULT, RunConfig
-from bench.study.benchmark import RATIOS
-from bench.study.comparison import LENGTH, REPEAT, WAYS, Speeds, is_of, shared
-from bench.study.compose import compose
-from bench.study.contenders import CONTENDERS, WORKLOAD
-from bench.study.pictures import _panels
-from bench.study.record import flatten
-from bench.study.runs import Run, read_run
-from bench.study.table import summary
-from bench.study.tables import accuracy_table, throughput_table
+from bench.record.folder import flatten
+from bench.study.compare.contenders import CONTENDERS, WORKLOAD
+from bench.study.report.accuracy import accuracy_table
+from bench.study.report.baseline import Speeds
+from bench.study.report.comparison import LENGTH, REPEAT, WAYS, is_of, shared
+from bench.study.report.pictures import _panels
+from bench.study.report.result import Run, read_run
+from bench.study.report.terminal import summary
+from bench.study.report.throughput import throughput_table
+from bench.study.sweep.compose import compose
+from bench.study.verbs.benchmark import RATIOS
 from tests.commands import ROOT
 from tests.records import record_of
 from tests.tiny import VALUES, config

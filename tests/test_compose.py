@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import ConfigError
-from bench.study.compose import compose, sweep
-from bench.study.grammar import GRAMMAR
-from bench.study.library import CONF, RUN
-from bench.study.tuning import TUNE, study_of
+from bench.choice import ConfigError
+from bench.study.sweep.compose import compose, sweep
+from bench.study.sweep.grammar import GRAMMAR
+from bench.study.sweep.library import CONF, RUN
+from bench.study.tune.settings import TUNE, study_of
 from tests.commands import RATES
 
 SETS = {"experiment", "contender"}

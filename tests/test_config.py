@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.config import ConfigError, canonical, parse, parse_recorded
+from bench.choice import ConfigError
+from bench.config import canonical, parse, parse_recorded
 from tests.tiny import VALUES, config
 
 SGD = VALUES["optimizer"]

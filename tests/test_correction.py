@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from bench.config import ConfigError, Correction, NoCorrection, RateDiscount, RunConfig, Shrink, WeightPrediction
+from bench.choice import ConfigError
+from bench.config import RunConfig
 from bench.engine.meter import Meter
-from bench.engine.method import Stretch
-from bench.engine.reference import Reference
-from bench.plan.correction import discount, shrinkage
+from bench.engine.method.reference import Reference
+from bench.engine.worker import Stretch
+from bench.rule.correction.effect import Correction, discount, shrinkage
+from bench.rule.correction.lr_discount import RateDiscount
+from bench.rule.correction.none import NoCorrection
+from bench.rule.correction.shrink import Shrink
+from bench.rule.correction.weight_prediction import WeightPrediction
 from tests import tiny
 from tests.both import assert_same, both, statistics
 from tests.pool import Pool

@@ -24,11 +24,18 @@ from PIL import Image
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from bench.config import CIFAR, ConfigError, Data, Digits, ImageFolder, Synthetic
-from bench.study.launch import RunFailed, launch
-from bench.study.record import RunFolder
+from bench.choice import ConfigError
+from bench.engine.rank import RunFailed
+from bench.record.folder import RunFolder
+from bench.study.launcher.agents import launch
 from bench.task import sources
-from bench.task.data import BORDER, Batches, Dataset, assemble, check_batch_size, crop_and_flip
+from bench.task.batches import BORDER, Batches, check_batch_size, crop_and_flip
+from bench.task.choices import Data
+from bench.task.data.cifar import CIFAR
+from bench.task.data.digits import Digits
+from bench.task.data.imagefolder import ImageFolder
+from bench.task.data.synthetic import Synthetic
+from bench.task.dataset import Dataset, assemble
 from bench.task.sources import download, load, prepare
 from tests import tiny
 
@@ -323,10 +330,10 @@ def test_ranks_import_no_decoder(tmp_path: Path) -> None:
     data = image_folder(tmp_path / "images")
     path = prepare(data)
     program = (
-        "import sys\nfrom pathlib import Path\nfrom bench.config import ImageFolder\n"
-        "from bench.task import data, sources\n"
+        "import sys\nfrom pathlib import Path\nfrom bench.task.data.imagefolder import ImageFolder\n"
+        "from bench.task import batches, sources\n"
         f"dataset = sources.load({data!r}, Path({str(path)!r}))\n"
-        "data.Batches(dataset, seed=0, batch_size=2, augment=True).inputs(0, 0)\n"
+        "batches.Batches(dataset, seed=0, batch_size=2, augment=True).inputs(0, 0)\n"
         "print([name for name in ('PIL', 'sklearn', 'torchvision') if name in sys.modules])"
     )
     command = [sys.executable, "-c", program]

@@ -8,9 +8,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from bench.config import ConfigError, RunConfig, parse
-from bench.study.compose import compose, sweep
-from bench.study.library import CONF
+from bench.choice import ConfigError
+from bench.config import RunConfig, parse
+from bench.study.sweep.compose import compose, sweep
+from bench.study.sweep.library import CONF
 from bench.task.sources import load
 from tests import tiny
 

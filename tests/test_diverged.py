@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.engine.numerics import Numerics
-from bench.task.data import Batches
+from bench.task.batches import Batches
 from tests import tiny
 
 NAN, INF = float("nan"), float("inf")

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from bench.study.elsewhere import Call, Killed, results
+from bench.system.call import Call, Killed, results
 
 
 def test_results_come_in_the_order_of_the_calls() -> None:

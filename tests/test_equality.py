@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed import Store
 
-from bench.config import Model, RunConfig
-from bench.task.data import Batches
-from bench.task.models import build
+from bench.config import RunConfig
+from bench.task.batches import Batches
+from bench.task.choices import Model
+from bench.task.network import build
 from tests import tiny
 from tests.both import assert_close, assert_same, both, distributed, oracle, statistics
 from tests.pool import Pool, joined

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.config import ConfigError, RunConfig
+from bench.choice import ConfigError
+from bench.config import RunConfig
 from tests.both import assert_same, both
 from tests.designs import Case, covering, every_case
 from tests.pool import Pool

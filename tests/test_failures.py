@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from bench.__main__ import main
-from bench.study.elsewhere import Call
-from bench.study.launch import RunFailed, launch
-from bench.study.signals import ENDING, Interrupted, is_interrupted, terminable
+from bench.engine.rank import RunFailed
+from bench.study.launcher.agents import launch
+from bench.system.call import Call
+from bench.system.signals import ENDING, Interrupted, is_interrupted, terminable
 from tests.commands import BENCH, TINY, Command, await_event, await_that, command, heed_signals, listening, read_json
 
 ENDLESS = (*TINY, "epochs=1000000", "runs_dir=runs")
@@ -296,7 +297,7 @@ def test_a_result_that_came_before_the_end_is_the_truth(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The signal comes while the picture is drawn: the run has its record by then."""
-    monkeypatch.setattr("bench.study.timeline.draw", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("bench.study.report.timeline.draw", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     words = [*TINY, "epochs=1", "engine=reference", "tracking=mlflow", f"tracking.uri={uri}", f"runs_dir={tmp_path}"]
     assert main(words) == 130
     (record,) = tmp_path.glob("*/record.json")
@@ -311,7 +312,7 @@ def test_a_rank_that_dies_once_the_result_is_there_does_not_cost_it(
         launch(*words)
         raise RunFailed("rank 1 (process 7) was killed by SIGKILL")
 
-    monkeypatch.setattr("bench.study.attempt.launch", killed)
+    monkeypatch.setattr("bench.study.launcher.attempt.launch", killed)
     assert main([*TINY, "epochs=1", "engine=reference", f"runs_dir={tmp_path}"]) == 0
     (record,) = tmp_path.glob("*/record.json")
     assert not (record.parent / "failure.json").exists()

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.distributed import Store
 
 from bench.config import RunConfig
-from bench.engine import resident
 from bench.engine.numerics import Numerics
 from bench.engine.profile import profile
 from bench.engine.train import train
-from bench.plan.memory import HOLES, PASSING, Footprint, LayerBytes
-from bench.plan.pipeline import Clock
+from bench.plan.clock import Clock
+from bench.plan.footprint import HOLES, PASSING, Footprint, LayerBytes
+from bench.system import resident
 from tests import tiny
 from tests.pool import Pool, joined
 

@@ -13,16 +13,15 @@ from torch import nn
 from torch.distributed import Store
 
 from bench import config
-from bench.config import Gossip
-from bench.engine.averaging import WeightMixing
 from bench.engine.meter import Meter
+from bench.engine.method.decoupled import Stage
+from bench.engine.method.reference import Reference
 from bench.engine.numerics import Numerics
-from bench.engine.optimizer import FlatOptimizer
-from bench.engine.reference import Reference
-from bench.engine.stage import Stage
 from bench.engine.train import train
-from bench.engine.weights import Weights
-from bench.plan.grid import Graph, mixing_matrix, spectral_gap
+from bench.engine.weights.averaging import WeightMixing
+from bench.engine.weights.optimizer import FlatOptimizer
+from bench.engine.weights.versions import Weights
+from bench.rule.averaging.gossip import Gossip, Graph, mixing_matrix, spectral_gap
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, both, oracle, shared_out, statistics
 from tests.pool import Pool, joined
@@ -122,7 +121,7 @@ def test_agents_mix_as_the_oracle_does(pool: Pool, graph: Graph, replicas: int) 
 # ------------------------------------------------------------------------------------------------------------- training
 def unsettled(store: Store, runs: list[config.RunConfig]) -> Any:
     """Both engines, with every replica's own weights in the end instead of their mean."""
-    with patch("bench.engine.stage.Stage.settle"), patch("bench.engine.reference.Reference.settle"):
+    with patch("bench.engine.method.decoupled.Stage.settle"), patch("bench.engine.method.reference.Reference.settle"):
         return shared_out(store, runs, small_network)
 
 

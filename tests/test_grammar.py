@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.config import ConfigError
-from bench.study.compose import MOST_POINTS, compose, sweep
-from bench.study.grammar import GRAMMAR, SWEEPS, parse_overrides, size, spell_out
-from bench.study.library import CONF, RUN
+from bench.choice import ConfigError
+from bench.study.sweep.compose import MOST_POINTS, compose, sweep
+from bench.study.sweep.grammar import GRAMMAR, SWEEPS, parse_overrides, size, spell_out
+from bench.study.sweep.library import CONF, RUN
 
 WRITTEN = [
     "seed=1,2,3",

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.plan.grid import Graph, Grid, mixing_matrix, neighbours, spectral_gap
+from bench.plan.grid import Grid
+from bench.rule.averaging.gossip import Graph, mixing_matrix, neighbours, spectral_gap
 
 GRAPHS: tuple[Graph, ...] = get_args(Graph)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.study.headline import headline
-from bench.study.runs import read_run
+from bench.study.report.result import read_run
+from bench.study.tracking.headline import headline
 from tests.records import record_of
 from tests.tiny import config
 

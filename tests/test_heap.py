@@ -13,7 +13,7 @@ SETTLED = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 
 FAULTS = """
 import os, resource, torch
-from bench.engine.heap import keep_freed_memory
+from bench.system.heap import keep_freed_memory
 keep = os.fork() == 0
 if not keep:
     os.wait()

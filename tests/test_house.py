@@ -7,7 +7,8 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,17 +16,26 @@ import pytest
 from tests.commands import TORCHRUN
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["__main__", "study", "engine", "plan", "task", "config"]
+ROOMS = ["__main__", "study", "engine", "record", "config", "task", "rule", "plan", "system", "choice"]
 """Folders of the package, and its two modules, from top to bottom."""
+FLOORS = ["verbs", "tune", "compare", "predict", "sweep", "launcher", "tracking", "report"]
+"""The folders of ``study``, likewise."""
 SOURCES = sorted((ROOT / "bench").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 STUDY_ALONE = {"hydra", "omegaconf", "mlflow", "optuna", "pandas", "matplotlib", "sqlalchemy"}
+WITHOUT_TORCH = ("plan", "rule", "config", "choice")
 HEAVY = {*STUDY_ALONE, "sklearn", "torchvision", "PIL"}
 TORCHRUN_SAYS = {*TORCHRUN}
 
 
+Graph = dict[str, set[str]]
+
+
 def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in SOURCES}
 
 
 def room_of(module: str) -> str:
@@ -33,45 +43,83 @@ def room_of(module: str) -> str:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports anywhere, also inside functions; of ``from a import b`` both a and a.b."""
+    """Every module that a file imports anywhere, inside functions and for type checking too; ``a.b`` where
+    ``from a import b`` takes a module, and ``a`` where it takes what is in one."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide their room"
             assert node.module is not None
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in names)
+
+
+IMPORTS = {name: set(imports(path)) for name, path in MODULES.items()}
 
 
 def violations(room: str, module: str) -> bool:
     """Whether a file in ``room`` may not import ``module``."""
     parts = module.split(".")
-    if parts[0] != "bench" or len(parts) == 1:
-        return False
-    return parts[1] in ROOMS and (ROOMS.index(parts[1]) < ROOMS.index(room) or room == parts[1] == "config")
+    return parts[0] == "bench" and len(parts) > 1 and ROOMS.index(parts[1]) < ROOMS.index(room)
 
 
-def test_every_room_is_known() -> None:
-    rooms = {room_of(name_of(path)) for path in SOURCES} - {"bench"}
-    assert rooms == set(ROOMS)
+def climbs(module: str, other: str) -> bool:
+    """Whether a module of ``study`` imports one of a floor above its own."""
+    floors = [name.split(".")[2] for name in (module, other) if name.startswith("bench.study.")]
+    return len(floors) == 2 and FLOORS.index(floors[1]) < FLOORS.index(floors[0])
+
+
+def graph(name: Callable[[str], str]) -> Graph:
+    """What imports what, of the suite's own modules, under the names that they are counted by."""
+    edges = [(name(importer), name(module)) for importer, found in IMPORTS.items() for module in found & {*MODULES}]
+    return {each: {module for importer, module in edges if importer == each != module} for each, _ in edges}
+
+
+def circle(edges: Graph) -> list[str]:
+    """The names on some circle, in its order; nothing if there is none."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def folder_of(module: str) -> str:
+    """The folder that a module of a room lies in; a module that lies in the room itself is a floor of its own."""
+    parts = module.split(".")
+    return ".".join(parts[:3])
+
+
+def test_every_room_and_floor_is_known() -> None:
+    assert {room_of(name) for name in MODULES} - {"bench"} == set(ROOMS)
+    assert {name.split(".")[2] for name in MODULES if name.startswith("bench.study.")} == set(FLOORS)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_a_room_imports_only_rooms_below_it(path: Path) -> None:
-    room = room_of(name_of(path))
-    if room == "bench":
-        assert not list(imports(path))
-    assert [module for module in imports(path) if room in ROOMS and violations(room, module)] == []
+    name = name_of(path)
+    if name == "bench":
+        assert not IMPORTS[name]
+    assert [module for module in IMPORTS[name] if violations(room_of(name), module) or climbs(name, module)] == []
 
 
-def test_the_layering_test_can_fail() -> None:
-    assert violations("plan", "bench.engine.stage")
-    assert violations("config", "bench.plan")
-    assert violations("engine", "bench.study.record")
+def test_there_is_no_circle() -> None:
+    """Files have none anywhere, nor folders in a room: neither lazy imports nor those for type checking hide one."""
+    assert circle(graph(lambda module: module)) == []
+    assert circle(graph(folder_of)) == []
+
+
+def test_the_layering_tests_can_fail() -> None:
+    assert violations("plan", "bench.engine.method.decoupled")
+    assert violations("config", "bench.record.folder")
+    assert violations("task", "bench.config")
     assert not violations("engine", "bench.plan.grid")
-    assert not violations("engine", "bench.engine.stage")
+    assert not violations("engine", "bench.engine.method.decoupled")
     assert not violations("study", "bench.config.RunConfig")
+    assert climbs("bench.study.report.page", "bench.study.verbs.report")
+    assert not climbs("bench.study.verbs.report", "bench.study.report.page")
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}})
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
@@ -80,7 +128,7 @@ def test_libraries_stay_in_their_rooms(path: Path) -> None:
     tops = {module.partition(".")[0] for module in modules}
     if room != "study":
         assert not tops & STUDY_ALONE
-    if room in ("plan", "config"):
+    if room in WITHOUT_TORCH:
         assert "torch" not in tops
     if room == "task":
         assert not any(module.startswith("torch.distributed") for module in modules)
@@ -123,8 +171,9 @@ def named(node: ast.AST) -> str:
 
 
 def test_arguments_and_environment_are_read_at_the_edges() -> None:
-    """The command line's words in __main__, the ranks in the engine's seat; below it only where the cache lies."""
-    allowed = {"bench.engine.seat": TORCHRUN_SAYS, "bench.task.cache": {"XDG_CACHE_HOME"}}
+    """The command line's words in __main__, the ranks in the engine's seat; below it only where the cache lies, and
+    what a call hands on."""
+    allowed = {"bench.engine.seat": TORCHRUN_SAYS, "bench.task.cache": {"XDG_CACHE_HOME"}, "bench.system.call": {"?"}}
     for path in SOURCES:
         name = name_of(path)
         if name != "bench.__main__":
@@ -156,15 +205,15 @@ def loaded_by(modules: list[str]) -> set[str]:
 
 def test_arithmetic_and_configuration_load_no_torch() -> None:
     """The command line answers a wrong configuration before torch is there."""
-    modules = [name_of(path) for path in SOURCES if room_of(name_of(path)) in ("plan", "config")]
+    modules = [name_of(path) for path in SOURCES if room_of(name_of(path)) in WITHOUT_TORCH]
     assert len(modules) >= 6
-    loaded = loaded_by([*modules, "bench.__main__", "bench.study.run"])
+    loaded = loaded_by([*modules, "bench.__main__", "bench.study.verbs.run"])
     assert "numpy" in loaded
     assert not loaded & {"torch", *HEAVY}
 
 
 def test_a_rank_loads_nothing_heavy() -> None:
-    loaded = loaded_by(["bench.study.launch", "bench.engine.train", "bench.task.sources", "bench.study.timeline"])
+    loaded = loaded_by(["bench.engine.rank", "bench.engine.train", "bench.task.sources"])
     assert "torch" in loaded
     assert not loaded & HEAVY
 

@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.config import ConfigError, ImageFolder
+from bench.choice import ConfigError
 from bench.task import sources
+from bench.task.data.imagefolder import ImageFolder
 from bench.task.images import SUFFIXES, left_out, list_images, read_images
 
 SIDE = 4

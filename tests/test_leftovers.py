@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.engine import leftovers
-from bench.engine.leftovers import Claim, clear_left_behind
-from bench.study.elsewhere import Call, Killed
+from bench.system import leftovers
+from bench.system.call import Call, Killed
+from bench.system.leftovers import Claim, clear_left_behind
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.config import ConfigError
-from bench.study.compose import compose, sweep
-from bench.study.library import CONF, RUN
+from bench.choice import ConfigError
+from bench.study.sweep.compose import compose, sweep
+from bench.study.sweep.library import CONF, RUN
 from tests.commands import ROOT
 
 PRESET = "# @package _global_\nlr: {name: constant, gamma0: 0.25, warmup_steps: 0, staleness_power: 0.0, %s}\n"

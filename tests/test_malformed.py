@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.study.record import write_json_atomic
+from bench.system.file import write_json_atomic
 from tests.commands import TINY, read_json
 
 SPOILT: dict[str, object] = {

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.distributed import Store
 
 from bench.config import RunConfig
-from bench.engine import memory
-from bench.engine.channels import Receiver, Route, Sender
-from bench.engine.memory import Exchange, Host, SharedReceiver, SharedSender
-from bench.engine.message import Message
 from bench.engine.train import Outcome
+from bench.engine.transport import shared
+from bench.engine.transport.channels import Receiver, Route, Sender
+from bench.engine.transport.message import Message
+from bench.engine.transport.shared import Exchange, Host, SharedReceiver, SharedSender
 from bench.engine.world import World
 from bench.plan.grid import Grid
 from bench.task.tensors import every
@@ -39,7 +39,7 @@ def exchange(store: Store, near: bool, pause: float) -> tuple[str, list[float], 
     """
     with joined(PAIR, store) as world, pytest.MonkeyPatch.context() as patch:
         if not near:
-            patch.setattr(memory, "host", lambda world: Host(str(world.rank), 1 << 40))
+            patch.setattr(shared, "host", lambda world: Host(str(world.rank), 1 << 40))
         made = Exchange(world)
         message = Message.like((IMAGES, SHORTCUT))
         if world.rank == 0:
@@ -99,15 +99,15 @@ def test_a_full_ring_waits_for_its_reader(pool: Pool) -> None:
 
 
 def test_no_name_is_left_behind(pool: Pool) -> None:
-    before = set(memory.FOLDER.glob("staleness-bench-*"))
+    before = set(shared.FOLDER.glob("staleness-bench-*"))
     pool.run(exchange, 2, True, 0.0)
-    assert set(memory.FOLDER.glob("staleness-bench-*")) <= before
+    assert set(shared.FOLDER.glob("staleness-bench-*")) <= before
 
 
 def apart(store: Store, run: RunConfig) -> Outcome:
     """A run whose agents believe to be on machines of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "host", lambda world: Host(str(world.rank), 0))
+        patch.setattr(shared, "host", lambda world: Host(str(world.rank), 0))
         return tiny.distributed(store, run)
 
 
@@ -120,6 +120,6 @@ def test_agents_apart_compute_the_same(pool: Pool, staleness: int) -> None:
 
 
 def test_too_little_memory_goes_by_the_process_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "FOLDER", tmp_path / "missing")
+    monkeypatch.setattr(shared, "FOLDER", tmp_path / "missing")
     world = World(Grid(2, 1), 0, torch.device("cpu"), "gloo")
-    assert memory.host(world).free == 0
+    assert shared.host(world).free == 0

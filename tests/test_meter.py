@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.engine.meter import COMPUTE, KINDS, LOCKS, Meter, Span
-from bench.plan.pipeline import Clock
+from bench.engine.meter import Meter, Span
+from bench.plan.clock import Clock
+from bench.plan.sections import COMPUTE, KINDS, LOCKS
 from tests.both import distributed
 from tests.naps import NAP, napped
 from tests.pool import Pool

@@ -12,8 +12,15 @@ import yaml
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from bench.config import MLP, VGG, ConfigError, Model, ResNet, Torchvision, ViT, WideResNet
-from bench.task.models import build
+from bench.choice import ConfigError
+from bench.task.choices import Model
+from bench.task.model.mlp import MLP
+from bench.task.model.resnet import ResNet
+from bench.task.model.torchvision import Torchvision
+from bench.task.model.vgg import VGG
+from bench.task.model.vit import ViT
+from bench.task.model.wide_resnet import WideResNet
+from bench.task.network import build
 from bench.task.tensors import Tensors, every, together
 
 CIFAR_SHAPE = (3, 32, 32)

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.config import ConfigError
-from bench.plan.traffic import allreduce_bytes, boundary_bytes
-from bench.study.compose import compose
-from bench.study.link import DEVICE, LEAST_BURST, NAMESPACES, linked
-from bench.study.network import METHODS, MODELS, Forecast, Trial, contenders, crossing_bytes, parse_rates, report
-from bench.study.nodes import between, run_across
+from bench.choice import ConfigError
+from bench.plan.forecast.traffic import allreduce_bytes, boundary_bytes
+from bench.study.compare.hosts import between, run_across
+from bench.study.compare.line import DEVICE, LEAST_BURST, NAMESPACES, linked
+from bench.study.sweep.compose import compose
+from bench.study.verbs.network import METHODS, MODELS, Forecast, Trial, contenders, crossing_bytes, parse_rates, report
 from tests.commands import BENCH, await_that, command
 
 SMALL = ("data=synthetic", "data.shape=[3,16,16]", "data.test_size=64", "model.depth=8", "tracking=none", "epochs=1")
@@ -102,7 +102,7 @@ def test_an_interrupted_command_leaves_nothing(network: subprocess.Popen[bytes],
 
 def test_a_failed_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rights: None) -> None:  # noqa: ARG001
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    from bench.study.launch import RunFailed
+    from bench.engine.rank import RunFailed
 
     with pytest.raises(RunFailed, match=r"^host \d failed:"), linked() as link:
         run_across(link, [*SMALL, *CUT], tmp_path)
@@ -111,7 +111,7 @@ def test_a_failed_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 HOLD = """
 import subprocess, time
-from bench.study.link import NAMESPACES, linked
+from bench.study.compare.line import NAMESPACES, linked
 with linked() as link:
     subprocess.Popen(link.inside(0, ["sleep", "300"]), start_new_session=True)
     while not link.processes():

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.plan import pipeline
-from bench.plan.pipeline import Clock
+from bench.plan import clock
+from bench.plan.clock import Clock
 
 # One row per stage, one column per tick, five batches.
 SCHEDULES = """
@@ -179,8 +179,8 @@ def test_every_small_schedule_is_written_out() -> None:
 
 
 def test_the_table_of_the_docstring_is_the_schedule() -> None:
-    assert pipeline.__doc__
-    lines = [line.split() for line in pipeline.__doc__.splitlines() if line.startswith("    ")]
+    assert clock.__doc__
+    lines = [line.split() for line in clock.__doc__.splitlines() if line.startswith("    ")]
     ticks, *stages = lines
     assert ticks == ["tick", *map(str, range(10))]
     assert [row[:2] for row in stages] == [["stage", str(stage)] for stage in range(3)]

@@ -14,21 +14,21 @@ import torch
 
 from bench.__main__ import main
 from bench.engine.assembly import layers_of
-from bench.engine.measured import Measured, spread
-from bench.engine.message import Message
-from bench.engine.overhead import seconds_a_pass
-from bench.engine.pace import Paces
+from bench.engine.measure.messages import Paces
+from bench.engine.measure.overhead import seconds_a_pass
+from bench.engine.measure.piece import Measured, spread
+from bench.engine.measure.speed import Halves, Passes, Speed, joined, mean
 from bench.engine.profile import Layer
-from bench.engine.speed import Halves, Passes, Speed, joined, mean
-from bench.plan.costs import Link, Pace
-from bench.study.attempt import folder_of
-from bench.study.compose import compose
-from bench.study.elsewhere import Call
-from bench.study.links import Links, neighbours
-from bench.study.links import _exchange as exchange
-from bench.study.predict import figures, replay
-from bench.study.speedups import speedups
-from bench.study.workload import Way, Workload, buckets, way_of
+from bench.engine.transport.message import Message
+from bench.plan.forecast.costs import Link, Pace
+from bench.study.launcher.attempt import folder_of
+from bench.study.predict.links import Links, neighbours
+from bench.study.predict.links import _exchange as exchange
+from bench.study.predict.speedups import speedups
+from bench.study.predict.workload import Way, Workload, buckets, way_of
+from bench.study.sweep.compose import compose
+from bench.study.verbs.predict import figures, replay
+from bench.system.call import Call
 from bench.task import sources
 from tests.commands import TINY
 from tests.records import record_of
@@ -71,7 +71,7 @@ MEASURED: dict[str, Any] = {"_layers": {}, "_speeds": {}, "_schedules": {}}
 @pytest.fixture
 def measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one prediction has measured the others need not measure again."""
-    monkeypatch.setattr("bench.study.predict.Workload", partial(Workload, **MEASURED))
+    monkeypatch.setattr("bench.study.verbs.predict.Workload", partial(Workload, **MEASURED))
 
 
 @pytest.mark.parametrize(("typed", "message"), WRONG.items())
@@ -277,12 +277,12 @@ def test_speed_ups_are_over_one_agent() -> None:
 
 def exchange_less(rank: int, store: Path) -> Paces:
     """What each of two processes runs, with a quarter of the rounds."""
-    with patch("bench.engine.pace.ROUNDS", 10):
+    with patch("bench.engine.measure.messages.ROUNDS", 10):
         return exchange(rank, store)
 
 
 def test_what_neighbours_exchange_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.study.links._exchange", exchange_less)
+    monkeypatch.setattr("bench.study.predict.links._exchange", exchange_less)
     links = neighbours()
     assert links.stages.shared
     assert 0 < links.send.message + links.stages.latency < 1
@@ -321,7 +321,7 @@ def test_a_schedule_takes_time_for_itself(method: str) -> None:
 
 def _by_the_processor(method: str) -> float:
     """Time a schedule by the processor's seconds: what others take meanwhile is not in them."""
-    with patch("bench.engine.overhead.time", Mock(perf_counter=time.process_time)):
+    with patch("bench.engine.measure.overhead.time", Mock(perf_counter=time.process_time)):
         return seconds_a_pass(method)
 
 

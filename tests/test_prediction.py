@@ -15,10 +15,10 @@ from torch.distributed import Store
 from torch.func import functional_call
 
 from bench.config import RunConfig
-from bench.plan.pipeline import Clock
-from bench.study.compose import compose
-from bench.task.data import Batches
-from bench.task.models import build
+from bench.plan.clock import Clock
+from bench.study.sweep.compose import compose
+from bench.task.batches import Batches
+from bench.task.network import build
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, both, oracle, together
 from tests.pool import Pool

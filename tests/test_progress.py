@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.study.progress import Progress, Tail
-from bench.study.record import RunFolder
+from bench.record.folder import RunFolder
+from bench.record.tail import Tail
+from bench.study.launcher.progress import Progress
 from tests.commands import await_that
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import RunConfig
-from bench.task.data import Batches
-from bench.task.models import build
+from bench.task.batches import Batches
+from bench.task.network import build
 from tests import tiny
 from tests.both import assert_close, oracle
 

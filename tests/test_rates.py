@@ -10,19 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.config import (
-    Constant,
-    Cosine,
-    Exponential,
-    InverseLog,
-    InverseTime,
-    LearningRate,
-    MultiStep,
-    OneCycle,
-    PlateauPolynomial,
-    Polynomial,
-)
-from bench.plan.rates import Limit, cap, peak, rate, share, tail, verdict
+from bench.rule.convergence import Limit, cap, verdict
+from bench.rule.lr.constant import Constant
+from bench.rule.lr.cosine import Cosine
+from bench.rule.lr.exponential import Exponential
+from bench.rule.lr.inverse_log import InverseLog
+from bench.rule.lr.inverse_time import InverseTime
+from bench.rule.lr.multistep import MultiStep
+from bench.rule.lr.onecycle import OneCycle
+from bench.rule.lr.plateau_polynomial import PlateauPolynomial
+from bench.rule.lr.polynomial import Polynomial
+from bench.rule.lr.rates import LearningRate, peak, rate, share, tail
 
 KINDS = {
     "constant": Constant,

@@ -12,10 +12,10 @@ import pandas
 import pytest
 
 from bench.__main__ import VERBS, parser_of
-from bench.study.compose import single, sweep
-from bench.study.library import RUN
-from bench.study.table import MARK, align
-from bench.study.tuning import TUNE
+from bench.study.report.align import MARK, align
+from bench.study.sweep.compose import single, sweep
+from bench.study.sweep.library import RUN
+from bench.study.tune.settings import TUNE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -17,18 +17,12 @@ from typing import Any
 import pytest
 
 from bench.config import parse_recorded
-from bench.study import record
-from bench.study.progress import Tail
-from bench.study.record import (
-    RecordError,
-    RunFolder,
-    WithoutResult,
-    environment,
-    flatten,
-    git_state,
-    write_json_atomic,
-)
-from bench.study.runs import read_run
+from bench.record import environment as environment_module
+from bench.record.environment import environment, git_state
+from bench.record.folder import RecordError, RunFolder, WithoutResult, flatten
+from bench.record.tail import Tail
+from bench.study.report.result import read_run
+from bench.system.file import write_json_atomic
 from tests.records import record_of
 from tests.tiny import config
 
@@ -273,8 +267,8 @@ def _git(folder: Path, *words: str) -> str:
 
 def test_git_state_of_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = tmp_path / "record.py"
-    shutil.copy(record.__file__, code)
-    monkeypatch.setattr(record, "__file__", str(code))
+    shutil.copy(environment_module.__file__, code)
+    monkeypatch.setattr(environment_module, "__file__", str(code))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git_state() == (None, None)
     _git(tmp_path, "init", "--quiet")
@@ -296,7 +290,8 @@ def test_git_state_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ranks_import_it_without_the_heavy_libraries() -> None:
     code = (
-        "import sys, bench.study.record, bench.study.timeline, bench.study.table, bench.study.progress\n"
+        "import sys, bench.record.folder, bench.study.report.timeline, bench.study.report.terminal\n"
+        "import bench.study.launcher.progress\n"
         "heavy = {'torch', 'numpy', 'mlflow', 'pandas', 'matplotlib', 'tqdm'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bench.__main__ import main
-from bench.study.interval import difference, mean
-from bench.study.pictures import _panels, draw_all, groups_of, pareto_front
-from bench.study.record import RunFolder
-from bench.study.runs import Run, read_run
-from bench.study.shelf import read_shelf
-from bench.study.tables import accuracy_table, runs_table, throughput_table
+from bench.plan.interval import difference, mean
+from bench.record.folder import RunFolder
+from bench.record.runs_dir import read_shelf
+from bench.study.report.accuracy import accuracy_table
+from bench.study.report.overview import runs_table
+from bench.study.report.pictures import _panels, draw_all, groups_of, pareto_front
+from bench.study.report.result import Run, read_run
+from bench.study.report.throughput import throughput_table
 from tests.records import MACHINE, record_of, shelve
 from tests.tiny import config
 
@@ -359,7 +361,7 @@ def test_csv_keeps_accuracies_whole(tmp_path: Path) -> None:
 
 
 def test_points_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from bench.study.compose import sweep
+    from bench.study.sweep.compose import sweep
 
     overrides = ["-m", "stages=1,2", "seed=0,1"]
     points = sweep(overrides[1:])

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from bench.__main__ import main
-from bench.plan.rates import verdict
-from bench.study.compose import compose, single, sweep
-from bench.study.record import environment
-from bench.study.tuning import TUNE, study_of
+from bench.record.environment import environment
+from bench.rule.convergence import verdict
+from bench.study.sweep.compose import compose, single, sweep
+from bench.study.tune.settings import TUNE, study_of
 from tests.commands import ROOT, read_json
 
 PIPELINES = [ROOT / "dvc.yaml", ROOT / "results/cifar10/dvc.yaml"]

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.distributed.pipelining import Schedule1F1B, ScheduleGPipe, ScheduleInterleaved1F1B, ScheduleZBVZeroBubble
 
-from bench.plan.costs import Method, Setup, StageCost
-from bench.plan.microbatches import levels
-from bench.plan.placement import held
-from bench.plan.schedules import Kind, Pass, orders
+from bench.plan.forecast.costs import Method, Setup, StageCost
+from bench.plan.forecast.microbatches import levels
+from bench.plan.forecast.orders import Kind, Pass, orders
+from bench.plan.forecast.placement import held
 
 SCHEDULES: dict[Method, Any] = {
     "gpipe": ScheduleGPipe,

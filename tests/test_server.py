@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.study import ui, view
-from bench.study.shelf import Sweep
-from bench.study.tracking import TrackingError
-from bench.study.webserver import SETTINGS
+from bench.record.runs_dir import Sweep
+from bench.study.tracking import view
+from bench.study.tracking.tracker import TrackingError
+from bench.study.tracking.webserver import SETTINGS
+from bench.study.verbs import ui
 from tests.commands import await_that
 from tests.test_tracking import begun, client_of, run_of, runs_in, write_run
 from tests.tiny import config

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.study.record import RunFolder
-from bench.study.shelf import Sweep, read_shelf, read_sweeps
+from bench.record.folder import RunFolder
+from bench.record.runs_dir import Sweep, read_shelf, read_sweeps
 from tests.records import record_of, shelve
 from tests.tiny import config
 

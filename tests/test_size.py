@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from bench.__main__ import main
-from bench.config import ConfigError
-from bench.study.size import outline
+from bench.choice import ConfigError
+from bench.study.launcher.size import outline
 from bench.task import memory
 from bench.task.images import list_images, read_images
 from bench.task.memory import in_words, require, there_is
-from bench.task.models import build
+from bench.task.network import build
 from tests import tiny
 
 SYNTHETIC = tiny.VALUES["data"]

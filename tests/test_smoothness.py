@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.engine.smoothness import curvature, curvatures
-from bench.task.data import Batches
-from bench.task.models import build
+from bench.engine.measure.curvature import curvature, curvatures
+from bench.task.batches import Batches
+from bench.task.network import build
 from tests import tiny
 
 NETWORKS: dict[str, tuple[dict[str, Any], list[int]]] = {

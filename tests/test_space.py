@@ -9,14 +9,15 @@ import optuna
 import pytest
 from optuna.trial import FixedTrial
 
-from bench.config import ConfigError
-from bench.plan.pipeline import Clock
-from bench.plan.rates import Limit, cap, peak, share, verdict
-from bench.study.compose import single
-from bench.study.library import CONF
-from bench.study.space import Space, space_of
-from bench.study.trials import quiet
-from bench.study.tuning import FAMILIES, RANGES, TUNE, Study, study_of
+from bench.choice import ConfigError
+from bench.plan.clock import Clock
+from bench.rule.convergence import Limit, cap, verdict
+from bench.rule.lr.rates import peak, share
+from bench.study.sweep.compose import single
+from bench.study.sweep.library import CONF
+from bench.study.tune.settings import FAMILIES, RANGES, TUNE, Study, study_of
+from bench.study.tune.space import Space, space_of
+from bench.study.tune.trials import quiet
 
 SMOOTHNESS = 40.0
 UPDATES, UPDATES_PER_EPOCH = 220, 22

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.study import sqlite
+from bench.system import sqlite
 
 
 def filled(address: str) -> None:

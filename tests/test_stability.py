@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.engine.meter import Meter
-from bench.engine.method import Stretch
+from bench.engine.method.reference import Reference
 from bench.engine.numerics import Numerics
-from bench.engine.reference import Reference
-from bench.task.data import Batches
+from bench.engine.worker import Stretch
+from bench.task.batches import Batches
 from tests import tiny
 
 CURVATURE = 3.0

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from bench.__main__ import main
-from bench.config import ConfigError, RunConfig
-from bench.study import standing as module
-from bench.study.rates import plot
-from bench.study.standing import standing, warning
-from bench.task.data import assemble
+from bench.choice import ConfigError
+from bench.config import RunConfig
+from bench.study.launcher import convergence as module
+from bench.study.launcher.convergence import standing, warning
+from bench.study.verbs.rates import plot
+from bench.task.dataset import assemble
 from tests import tiny
 from tests.commands import TINY, read_json
 
@@ -73,7 +74,7 @@ def test_smoothness_is_estimated_once_a_workload(tmp_path: Path, monkeypatch: py
         asked.append(config)
         return CURVATURES
 
-    monkeypatch.setattr("bench.engine.smoothness.curvatures", count)
+    monkeypatch.setattr("bench.engine.measure.curvature.curvatures", count)
     changes: list[dict[str, Any]] = [
         {},
         {"seed": 1},
@@ -98,7 +99,7 @@ def test_smoothness_is_that_of_the_images_that_there_are(tmp_path: Path, monkeyp
         asked.append(1)
         return CURVATURES
 
-    monkeypatch.setattr("bench.engine.smoothness.curvatures", count)
+    monkeypatch.setattr("bench.engine.measure.curvature.curvatures", count)
     dataset = tiny.dataset_of(run)
     train = (255 - dataset.train_images, dataset.train_labels)
     for images in (dataset, assemble(train, dataset.test, dataset.class_names), dataset):
@@ -109,7 +110,7 @@ def test_smoothness_is_that_of_the_images_that_there_are(tmp_path: Path, monkeyp
 
 def test_a_flat_loss_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused when it is estimated, and when it is known."""
-    monkeypatch.setattr("bench.engine.smoothness.curvatures", lambda *_: [0.0, 0.0])
+    monkeypatch.setattr("bench.engine.measure.curvature.curvatures", lambda *_: [0.0, 0.0])
     for _ in range(2):
         with pytest.raises(
             ConfigError, match=r"^model=resnet: the loss is flat at the initial weights; allowed is one"

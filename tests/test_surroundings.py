@@ -16,12 +16,13 @@ import pytest
 
 from bench.__main__ import main
 from bench.config import RunConfig
-from bench.study import sweep
-from bench.study.elsewhere import Call
-from bench.study.figure import new_figure
-from bench.study.record import RunFolder, WithoutResult, WriteError, write_atomic
-from bench.study.shelf import Sweep
-from bench.study.tracking import NoTracker
+from bench.record.folder import RunFolder, WithoutResult
+from bench.record.runs_dir import Sweep
+from bench.study.report.figure import new_figure
+from bench.study.sweep import sweep
+from bench.study.tracking.none import NoTracker
+from bench.system.call import Call
+from bench.system.file import WriteError, write_atomic
 from tests.commands import TINY, await_that, read_json, said
 
 ORACLE = (*TINY, "epochs=1", "engine=reference", "runs_dir=runs")
@@ -136,15 +137,19 @@ def _fail(*_: object) -> None:
 @pytest.mark.parametrize(
     ("broken", "missing", "line"),
     [
-        ("chrome_trace", {"timeline.json", "timeline.png"}, ": no trace of it: KeyError: 'a new kind of time'"),
-        ("draw", {"timeline.png"}, "/timeline.png: KeyError: 'a new kind of time'"),
+        (
+            "record.trace.chrome_trace",
+            {"timeline.json", "timeline.png"},
+            ": no trace of it: KeyError: 'a new kind of time'",
+        ),
+        ("study.report.timeline.draw", {"timeline.png"}, "/timeline.png: KeyError: 'a new kind of time'"),
     ],
 )
 def test_no_trace_and_no_picture_costs_a_result(
     broken: str, missing: set[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(f"bench.study.timeline.{broken}", _fail)
+        patch.setattr(f"bench.{broken}", _fail)
         answer = said(tmp_path, *ORACLE)
     assert answer.code == 0
     assert answer.err.splitlines()[-1].endswith(line)
@@ -160,13 +165,13 @@ def test_no_trace_and_no_picture_costs_a_result(
 
 def test_no_picture_and_no_page_costs_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(tmp_path, *ORACLE).code == 0
-    monkeypatch.setattr("bench.study.pictures._pareto", _fail)
+    monkeypatch.setattr("bench.study.report.pictures._pareto", _fail)
     answer = said(tmp_path, "report", "runs_dir=runs")
     assert answer.code == 0
     assert "not drawn: results/pareto.png: KeyError: 'a new kind of time'" in answer.err.splitlines()
     assert (tmp_path / "results" / "curves.png").exists()
     assert "pareto.png" not in (tmp_path / "results" / "report.html").read_text()
-    monkeypatch.setattr("bench.study.report.write_page", _fail)
+    monkeypatch.setattr("bench.study.verbs.report.write_page", _fail)
     answer = said(tmp_path, "report", "runs_dir=runs")
     assert (answer.code, "| decoupled |" in answer.out) == (0, True)
     assert "not drawn: results/report.html: KeyError: 'a new kind of time'" in answer.err.splitlines()

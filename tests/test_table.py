@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from bench.study.runs import Run, read_run
-from bench.study.table import FOOTNOTE, summary
-from bench.study.tables import throughput_table
+from bench.study.report.result import Run, read_run
+from bench.study.report.terminal import FOOTNOTE, summary
+from bench.study.report.throughput import throughput_table
 from tests.records import record_of
 from tests.tiny import config
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan.costs import LOCKS, METHODS, Link, Method, Setup, StageCost, Times
-from bench.plan.placement import held
-from bench.plan.throughput import overlap, predict, predict_sharing, stretches
+from bench.plan.forecast.costs import LOCKS, METHODS, Link, Method, Setup, StageCost, Times
+from bench.plan.forecast.placement import held
+from bench.plan.forecast.throughput import overlap, predict, predict_sharing, stretches
 
 EVEN = StageCost(forward=1, backward=2)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench.study.timeline import TICKS_DRAWN, chrome_trace, draw
+from bench.record.trace import chrome_trace
+from bench.study.report.timeline import TICKS_DRAWN, draw
 
 SPANS: list[list[Any]] = [
     ["backward_lock", -1, 7, 3.0, 3.001],

@@ -23,15 +23,18 @@ import pytest
 import sqlalchemy
 
 from bench.__main__ import main
-from bench.config import ConfigError, MLflow, NoTracking, RunConfig
-from bench.study import mirror
-from bench.study.check import make_folder
-from bench.study.compose import compose
-from bench.study.process import BEAT_SECONDS, is_alive, is_here, machine, own_name
-from bench.study.record import RecordError, RunFolder, WithoutResult
-from bench.study.runner import Runner
-from bench.study.shelf import Sweep
-from bench.study.tracking import MLflowTracker, TrackingError, tracker
+from bench.choice import ConfigError
+from bench.config import MLflow, NoTracking, RunConfig
+from bench.record.folder import RecordError, RunFolder, WithoutResult
+from bench.record.runs_dir import Sweep
+from bench.study.launcher.check import make_folder
+from bench.study.sweep.compose import compose
+from bench.study.sweep.runner import Runner
+from bench.study.tracking import mirror
+from bench.study.tracking.mlflow import MLflowTracker
+from bench.study.tracking.registry import tracker
+from bench.study.tracking.tracker import TrackingError
+from bench.system.process import BEAT_SECONDS, is_alive, is_here, machine, own_name
 from tests.commands import TINY, await_that, read_json
 from tests.records import record_of
 from tests.tiny import config
@@ -358,7 +361,7 @@ def test_two_machines_at_one_sweep_have_each_its_runs(
     first = begun(uri, *points)
     first.start(points[0])
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("bench.study.process.machine", lambda: "other/boot/1")
+        elsewhere.setattr("bench.system.process.machine", lambda: "other/boot/1")
         second = begun(uri, *points)
         second.start(points[0])
         assert second.deliver(write_run(tmp_path / "second", points[0], finished="2026-01-01T00:02:00+00:00"))
@@ -381,7 +384,7 @@ def test_what_another_machine_left_running_is_ended_when_its_heart_has_stopped(
     alive, dead = points = [config(seed=next(SEEDS)) for _ in range(2)]
     opened = begun(uri)
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("bench.study.process.machine", lambda: "other/boot/1")
+        elsewhere.setattr("bench.system.process.machine", lambda: "other/boot/1")
         for point in points:
             opened.start(point)
     client = client_of(uri)
@@ -400,7 +403,7 @@ def _has_beaten(client: Any, run_id: str) -> bool:
 
 def test_the_heart_beats_while_anything_runs(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The heart beats of a sweep's own run too; it stops at the end, and starts again."""
-    monkeypatch.setattr("bench.study.process.BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("bench.system.process.BEAT_SECONDS", 0.01)
     points = [config(seed=next(SEEDS)) for _ in range(2)]
     opened, client = begun(uri, *points), client_of(uri)
     for point in points:
@@ -426,7 +429,7 @@ def test_of_an_outage_one_line_tells(
     uri: str, point: RunConfig, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Another program locks the database, lets go of it, and locks it again."""
-    monkeypatch.setattr("bench.study.store.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("bench.study.tracking.store.LOCK_SECONDS", 0.05)
     opened = begun(uri, point)
     runner = Runner(opened)
     for _ in range(2):
@@ -631,8 +634,8 @@ def test_two_processes_may_open_one_fresh_database(tmp_path: Path) -> None:
     code = (
         "import json, logging, sys, warnings\n"
         "from bench.config import parse\n"
-        "from bench.study.shelf import Sweep\n"
-        "from bench.study.tracking import tracker\n"
+        "from bench.record.runs_dir import Sweep\n"
+        "from bench.study.tracking.registry import tracker\n"
         "logging.basicConfig(level=logging.INFO)\n"
         "warnings.simplefilter('error')\n"
         "run_config = parse(json.loads(sys.argv[1]))\n"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import ConfigError
-from bench.study.compose import single
-from bench.study.process import machine
-from bench.study.space import space_of
-from bench.study.trials import Trials
-from bench.study.tuning import TUNE, study_of
+from bench.choice import ConfigError
+from bench.study.sweep.compose import single
+from bench.study.tune.settings import TUNE, study_of
+from bench.study.tune.space import space_of
+from bench.study.tune.trials import Trials
+from bench.system.process import machine
 from tests.commands import await_that
 
 DEAD = f"{2**22 + 1}:7@{machine()}"
@@ -102,7 +102,7 @@ def test_a_trial_of_another_machine_is_its_own_while_its_heart_beats(
     """Its process id means nothing here."""
     trials = opened(database, "trials=1")
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("bench.study.process.machine", lambda: "other/boot/1")
+        elsewhere.setattr("bench.system.process.machine", lambda: "other/boot/1")
         there = opened(database, "trials=1").claim()
     assert there is not None
     assert trials.claim() is None
@@ -115,7 +115,7 @@ def test_a_trial_of_another_machine_is_its_own_while_its_heart_beats(
 
 
 def test_the_heart_beats_while_a_trial_runs(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.study.process.BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("bench.system.process.BEAT_SECONDS", 0.01)
     trials = opened(database, "trials=1")
     claim = trials.claim()
     assert claim is not None
@@ -215,7 +215,7 @@ ALLOWED = "allowed is an SQLite file that can be written and that no other progr
 
 
 def test_a_database_that_is_locked_is_told(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.study.database.FILE_SECONDS", 0.2)
+    monkeypatch.setattr("bench.study.tune.database.FILE_SECONDS", 0.2)
     opened(database)
     other = sqlite3.connect(database)
     other.execute("BEGIN EXCLUSIVE")

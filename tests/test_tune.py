@@ -15,14 +15,15 @@ import pandas
 import pytest
 
 from bench.__main__ import main
-from bench.study.compose import compose, single
-from bench.study.elsewhere import Call
-from bench.study.library import RUN
-from bench.study.record import RunFolder, WithoutResult, write_json_atomic
-from bench.study.search import Judge
-from bench.study.space import space_of
-from bench.study.trials import Trials
-from bench.study.tuning import TUNE, study_of
+from bench.record.folder import RunFolder, WithoutResult
+from bench.study.sweep.compose import compose, single
+from bench.study.sweep.library import RUN
+from bench.study.tune.search import Judge
+from bench.study.tune.settings import TUNE, study_of
+from bench.study.tune.space import space_of
+from bench.study.tune.trials import Trials
+from bench.system.call import Call
+from bench.system.file import write_json_atomic
 from tests.commands import BENCH, TINY, await_event, command, processes, read_json
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("without_pictures")]
@@ -303,7 +304,7 @@ def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
             assert self._process.pid is not None
             started.append(self._process.pid)
 
-    monkeypatch.setattr("bench.study.launch.Call", Noted)
+    monkeypatch.setattr("bench.study.launcher.agents.Call", Noted)
     return started
 
 

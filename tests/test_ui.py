@@ -24,12 +24,13 @@ import pytest
 
 from bench.__main__ import main
 from bench.config import RunConfig
-from bench.study import ui, view
-from bench.study.compose import compose
-from bench.study.family import Family, family_of, last_family
-from bench.study.shelf import SWEEPS, Sweep, read_sweeps
-from bench.study.ui import ui_command, where
-from bench.study.webserver import ServerError, serving
+from bench.record.runs_dir import SWEEPS, Sweep, read_sweeps
+from bench.study.sweep.compose import compose
+from bench.study.sweep.where import ui_command, where
+from bench.study.tracking import view
+from bench.study.tracking.family import Family, family_of, last_family
+from bench.study.tracking.webserver import ServerError, serving
+from bench.study.verbs import ui
 from tests.commands import BENCH, Command, await_that, command, processes
 from tests.test_tracking import begun, client_of, write_run
 from tests.tiny import config

@@ -64,7 +64,7 @@ def test_a_wheel_is_one_package_with_everything_in_it(wheel: Path) -> None:
 
 def test_a_wheel_works_in_an_empty_folder(programs: Path, tmp_path: Path) -> None:
     """A run by the module, and the same by the script, which finds its record."""
-    where = "import bench.study.library as c; print(c.__file__, c.CONF)"
+    where = "import bench.study.sweep.library as c; print(c.__file__, c.CONF)"
     code, conf = done(programs / "python", "-c", where, folder=tmp_path).split()
     assert {Path(code).is_relative_to(programs.parent), Path(conf).is_relative_to(programs.parent)} == {True}
     assert "accuracy" in done(programs / "python", "-m", "bench", *RUN, folder=tmp_path)

@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.config import ResNet
-from bench.engine.message import Layout, Message, flat
 from bench.engine.meter import Meter
+from bench.engine.method.decoupled import Stage
 from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.profile import profile
-from bench.engine.stage import Stage
-from bench.engine.weights import Weights
+from bench.engine.transport.message import Layout, Message, flat
+from bench.engine.weights.versions import Weights
 from bench.engine.world import World
+from bench.plan.clock import Clock
+from bench.plan.footprint import LayerBytes
 from bench.plan.grid import Grid
-from bench.plan.memory import LayerBytes
 from bench.plan.partition import cut
-from bench.plan.pipeline import Clock
-from bench.task.models import build
+from bench.task.model.resnet import ResNet
+from bench.task.network import build
 from tests.both import Ran, both
 from tests.pool import Pool
 from tests.test_equality import configured, plain_batches, small_network
@@ -281,7 +281,7 @@ def test_measured_staleness_is_what_the_clock_says(pool: Pool, replicas: int, we
 # ----------------------------------------------------------------------------------------------------------- the clock
 ON_THE_CLOCK = """
 import sys
-import bench.engine.stage
+import bench.engine.method.decoupled
 import torch
 
 before = set(sys.modules)

@@ -13,7 +13,7 @@ from bench.config import RunConfig, parse
 from bench.engine.train import Outcome, train
 from bench.engine.world import World
 from bench.plan.grid import Grid
-from bench.task.data import Dataset
+from bench.task.dataset import Dataset
 from bench.task.sources import load
 from tests.pool import joined
 

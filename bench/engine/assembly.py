@@ -9,20 +9,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bench.config import CIFAR, ImageFolder, RunConfig
-from bench.engine.message import Message
+from bench.config import RunConfig
 from bench.engine.meter import Meter
-from bench.engine.method import Method
+from bench.engine.method.decoupled import Stage
+from bench.engine.method.reference import Reference
 from bench.engine.numerics import Numerics
 from bench.engine.profile import Layer, profile
-from bench.engine.reference import Reference
-from bench.engine.stage import Stage
+from bench.engine.transport.message import Message
+from bench.engine.worker import Method
 from bench.engine.world import World
-from bench.plan.memory import Footprint, LayerBytes
+from bench.plan.footprint import Footprint, LayerBytes
+from bench.plan.forecast.placement import holder
 from bench.plan.partition import bounds, cut
-from bench.plan.placement import holder
-from bench.task.data import Batches, Dataset
-from bench.task.models import build
+from bench.task.batches import Batches
+from bench.task.data.cifar import CIFAR
+from bench.task.data.imagefolder import ImageFolder
+from bench.task.dataset import Dataset
+from bench.task.network import build
 
 
 class Plan(NamedTuple):
@@ -88,7 +91,7 @@ def assemble(config: RunConfig, dataset: Dataset, world: World, meter: Meter) ->
         footprint = stage.footprint(plan.layers[slice(*spans[world.stage])], images.bytes)
         on_host = world.device.type == "cpu"
         return Assembled(stage, batches, plan.record(config, unit), footprint if on_host else None)
-    from bench.engine.baselines import baseline  # torch's pipelining takes a second, which is for these alone
+    from bench.engine.baselines import baseline
 
     messages = [images, *(plan.messages[last - 1] for _, last in spans)]
     method = baseline(config, world, numerics, network, spans, messages, mine, meter)

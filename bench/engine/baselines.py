@@ -17,15 +17,15 @@ from collections.abc import Sequence
 from torch import nn
 
 from bench.config import RunConfig
-from bench.engine.message import Message
 from bench.engine.meter import Meter
-from bench.engine.method import Method
+from bench.engine.method.ddp import DataParallel
+from bench.engine.method.pipelined import Pipelined
 from bench.engine.numerics import Numerics
-from bench.engine.parallel import DataParallel
-from bench.engine.pipelined import Pipelined
+from bench.engine.transport.message import Message
+from bench.engine.worker import Method
 from bench.engine.world import World
-from bench.plan.placement import held
-from bench.task.data import Batches
+from bench.plan.forecast.placement import held
+from bench.task.batches import Batches
 
 
 def baseline(

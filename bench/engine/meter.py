@@ -14,9 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-COMPUTE = ("forward", "backward", "update")
-LOCKS = ("forward_lock", "backward_lock", "update_lock")
-KINDS = (*COMPUTE, *LOCKS, "averaging", "sending", "data", "other")
+from bench.plan.sections import KINDS
 
 
 class Span(NamedTuple):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import RunConfig
-from bench.engine.method import Evaluation
-from bench.task.data import Batches
+from bench.engine.worker import Evaluation
+from bench.task.batches import Batches
 from bench.task.tensors import Tensors
 
 Module = TypeVar("Module", bound=nn.Module)

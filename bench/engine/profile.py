@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.engine.message import Message
 from bench.engine.numerics import Numerics
-from bench.plan.memory import LayerBytes
+from bench.engine.transport.message import Message
+from bench.plan.footprint import LayerBytes
 from bench.task.tensors import Tensors, detached, every, together
 
 REPEATS = 6

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.engine.meter import COMPUTE, LOCKS, Meter
-from bench.engine.method import Ages, Evaluation
-from bench.engine.resident import peak_memory
+from bench.engine.meter import Meter
+from bench.engine.worker import Ages, Evaluation
+from bench.plan.sections import COMPUTE, LOCKS
+from bench.system.resident import peak_memory
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.config import Gossip, RunConfig
+from bench.config import RunConfig
 from bench.engine.assembly import assemble
-from bench.engine.heap import give_back_freed_memory, keep_freed_memory
 from bench.engine.meter import Meter
-from bench.engine.method import Evaluation, Stretch
-from bench.engine.resident import forget_peak, resident
 from bench.engine.summary import AgentReport, EpochReport, metrics
+from bench.engine.worker import Evaluation, Stretch
 from bench.engine.world import World
-from bench.plan.correction import discount
-from bench.plan.grid import mixing_matrix, spectral_gap
-from bench.plan.pipeline import Clock
-from bench.plan.rates import rate, share, updates
-from bench.task.data import Dataset
+from bench.plan.clock import Clock
+from bench.rule.averaging.gossip import Gossip, mixing_matrix, spectral_gap
+from bench.rule.correction.effect import discount
+from bench.rule.lr.rates import rate, share, updates
+from bench.system.heap import give_back_freed_memory, keep_freed_memory
+from bench.system.resident import forget_peak, resident
+from bench.task.dataset import Dataset
 
 Emit = Callable[[Mapping[str, Any]], None]
 PROGRESS_SECONDS = 1.0

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from bench.config import ConfigError
-from bench.task.data import Dataset, assemble
+from bench.choice import ConfigError
+from bench.task.dataset import Dataset, assemble
 
 FORMAT = 2
-"""Part of a file's name: raise it when :class:`~bench.task.data.Dataset` changes, or how an image is decoded."""
+"""Part of a file's name: raise it when :class:`~bench.task.dataset.Dataset` changes, or how an image is decoded."""
 
 Stamp = tuple[int, ...]
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.config import ConfigError, ImageFolder
-from bench.task.data import Dataset, assemble
+from bench.choice import ConfigError
+from bench.task.data.imagefolder import ImageFolder
+from bench.task.dataset import Dataset, assemble
 from bench.task.memory import require
 
 SUFFIXES = (

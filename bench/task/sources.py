@@ -17,9 +17,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.config import CIFAR, ConfigError, Data, Digits, ImageFolder, Synthetic
+from bench.choice import ConfigError
 from bench.task.cache import Damaged, kept, opened
-from bench.task.data import Dataset, assemble
+from bench.task.choices import Data
+from bench.task.data.cifar import CIFAR
+from bench.task.data.digits import Digits
+from bench.task.data.imagefolder import ImageFolder
+from bench.task.data.synthetic import Synthetic
+from bench.task.dataset import Dataset, assemble
 from bench.task.images import left_out, list_images, read_images
 from bench.task.memory import require
 

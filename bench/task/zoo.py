@@ -8,7 +8,7 @@ from itertools import chain
 import torch
 from torch import nn
 
-from bench.config import ConfigError
+from bench.choice import ConfigError
 
 # What each torchvision family's forward does, in order: its children, and the functions that it calls between them.
 CLASSIFIER = ("features", "avgpool", "flatten", "classifier")

@@ -1,0 +1,114 @@
+"""What torch's pipeline schedules take for themselves."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from bench.config import LOOPED
+from bench.engine.meter import Meter
+from bench.engine.method.agent import Piece
+from bench.engine.method.metered import MeteredStage
+from bench.engine.method.pipelined import SCHEDULES
+from bench.engine.numerics import Numerics
+from bench.engine.transport.message import Message
+
+MICROBATCHES = 8
+REPEATS = 20
+EMPTYING = 1 << 20
+"""Numbers to write that fill four megabytes, more than a core's own caches."""
+
+
+def seconds_a_pass(method: str) -> float:
+    """Measure the seconds that a schedule and its stages take for each pass of a microbatch, beside the arithmetic.
+
+    The network is next to nothing, and this process holds all its pieces; what it takes in a loop is taken off. Its
+    layers write as much as empties the caches, as layers do. It makes this process a group of its own.
+    """
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        pieces = 2 if method in LOOPED else 1
+        layers: list[nn.Module] = [nn.Sequential(nn.Linear(1, 1), _Emptying()) for _ in range(pieces)]
+        images = torch.zeros(MICROBATCHES, 1)
+        schedule = _schedule(method, layers, images)
+        # By turns, as a machine's speed drifts; the first calls apart.
+        more = [
+            _seconds(lambda: schedule.step(images, target=images, losses=[], return_outputs=False))
+            - _seconds(lambda: _bare(layers, images))
+            for _ in range(REPEATS + 1)
+        ][1:]
+    finally:
+        dist.destroy_process_group()
+    passes = (3 if method == "zero_bubble" else 2) * pieces * MICROBATCHES
+    return max(statistics.median(more), 0.0) / passes
+
+
+def _schedule(method: str, layers: list[nn.Module], images: Tensor) -> Any:
+    device = torch.device("cpu")
+    numerics, message = Numerics(device, images.dtype, False, False), Message.like(images[:1])
+    stages = [
+        MeteredStage(
+            Piece(layer, None, None),
+            (None, None),
+            number,
+            len(layers),
+            (message, message),
+            dist.group.WORLD,
+            numerics,
+            Meter(device),
+            lambda *_: None,
+        )
+        for number, layer in enumerate(layers)
+    ]
+    return SCHEDULES[method](
+        stages if method in LOOPED else stages[0],
+        MICROBATCHES,
+        loss_fn=lambda output, target: (output - target).sum(),
+        scale_grads=False,
+    )
+
+
+def _bare(layers: list[nn.Module], images: Tensor) -> None:
+    """Do the same arithmetic in a loop."""
+    for part in images.chunk(MICROBATCHES):
+        x, target = part, part
+        for layer in layers:
+            x = layer(x)
+        (x - target).sum().backward()  # type: ignore[no-untyped-call]
+
+
+class _Emptying(nn.Module):
+    """Hands on what comes, forward and backward, when the caches hold nothing of before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = torch.zeros(EMPTYING)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = _Empty.apply(x, self._written)
+        return output
+
+
+class _Empty(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, written: Tensor) -> Tensor:
+        ctx.written = written.fill_(1)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        ctx.written.fill_(0)
+        return gradient, None
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started

@@ -1,0 +1,100 @@
+"""Stage k of one replica, for the oracle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bench.engine.weights import optimizer
+from bench.rule.optimizer.choices import Optimizer
+from bench.task.tensors import Tensors
+
+Weights = dict[str, Tensor]
+Gradients = list[Tensor]
+Pullback = Callable[[Gradients | None], tuple[Gradients, Gradients]]
+"""Maps the gradient of a stage's output (None: of the loss) to those of its weights and its input."""
+
+
+class Part:
+    """Stage k of one replica: its weights, and the gradients that wait for their tick."""
+
+    def __init__(self, module: nn.Module, choice: Optimizer) -> None:
+        self.module = module.train()
+        self.parameters: dict[str, nn.Parameter] = dict(module.named_parameters())
+        self.optimizer = optimizer.build(choice, list(self.parameters.values()))
+        self.updates = 0
+        self.before: dict[int, Weights] = {}
+        """Weights of each batch's forward, until its loss is there."""
+        self.gradients: dict[int, Gradients] = {}
+        """Gradient of each batch's loss by this stage's weights."""
+        self.seen: dict[int, int] = {}
+        """Updates that the weights of each batch's forward had seen."""
+        self.outputs: dict[int, Tensors] = {}
+        self.pullbacks: dict[int, Pullback] = {}
+        self.returned: dict[int, Gradients] = {}
+        """Gradient of each batch's loss by this stage's input."""
+        self.staleness: Counter[int] = Counter()
+
+    def weights(self, extrapolation: float = 0.0) -> Weights:
+        """The current weights, as leaves of a new graph; or those so far along the velocity from them."""
+        weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
+        if extrapolation:
+            state = self.optimizer.state
+            velocities = {name: state[p].get("momentum_buffer") for name, p in self.parameters.items()}
+            weights |= {
+                name: torch.add(weights[name], velocity, alpha=-extrapolation)
+                for name, velocity in velocities.items()
+                if velocity is not None
+            }
+        return {name: weight.requires_grad_() for name, weight in weights.items()}
+
+    def remember(self, batch: int, extrapolation: float, updated: bool) -> None:
+        """Keep the weights of the forward of ``batch``; ``updated`` says whether the stage's own change meanwhile."""
+        weights = self.weights(extrapolation)
+        if updated:
+            weights = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+        self.before[batch] = weights
+
+    def step(self, batch: int, gradients: Gradients, rate: float) -> None:
+        for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.set_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.staleness[self.updates - self.seen.pop(batch)] += 1
+        self.updates += 1
+
+
+def bound(module: nn.Module, tensors: Weights) -> Callable[[Tensors], Tensors]:
+    """The module as a function of its input, with other tensors in the place of its own."""
+
+    def call(x: Tensors) -> Tensors:
+        output: Tensors = functional_call(module, tensors, (x,))
+        return output
+
+    return call
+
+
+def by_name(part: Part, weights: Weights) -> tuple[Callable[[Tensor], object], Callable[[object], Tensor]]:
+    """Make hooks that save a weight by its name, and load what the stage's weights are by then."""
+    names = {weight.untyped_storage().data_ptr(): name for name, weight in weights.items()}
+
+    def save(tensor: Tensor) -> object:
+        name = names.get(tensor.untyped_storage().data_ptr())
+        return tensor if name is None else (name, tensor.shape, tensor.stride(), tensor.storage_offset())
+
+    def load(saved: object) -> Tensor:
+        if isinstance(saved, Tensor):
+            return saved
+        assert isinstance(saved, tuple)
+        name, shape, stride, offset = saved
+        return part.parameters[name].detach().as_strided(shape, stride, offset)
+
+    return save, load
+
+
+def split(gradients: tuple[Tensor, ...], weights: int) -> tuple[Gradients, Gradients]:
+    return list(gradients[:weights]), list(gradients[weights:])

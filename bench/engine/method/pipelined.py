@@ -1,0 +1,170 @@
+"""Pipeline parallelism: microbatches through the stages, in the order of torch.distributed.pipelining."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.pipelining import Schedule1F1B, ScheduleGPipe, ScheduleInterleaved1F1B, ScheduleZBVZeroBubble
+
+from bench.config import LOOPED, RunConfig
+from bench.engine.meter import Meter
+from bench.engine.method.agent import Agent, Inlet, Outlet, Piece
+from bench.engine.method.metered import MeteredStage
+from bench.engine.numerics import Numerics, seed_stage
+from bench.engine.transport.channels import Route
+from bench.engine.transport.message import Message
+from bench.engine.transport.shared import Exchange
+from bench.engine.worker import Stretch
+from bench.engine.world import World
+from bench.plan.forecast.placement import held, holder
+from bench.task.batches import Batches
+
+# Of torch's zero-bubble schedules the V: on two cores it took 6 to 10% less time than ScheduleInterleavedZeroBubble.
+SCHEDULES: dict[str, Any] = {
+    "gpipe": ScheduleGPipe,
+    "1f1b": Schedule1F1B,
+    "interleaved_1f1b": ScheduleInterleaved1F1B,
+    "zero_bubble": ScheduleZBVZeroBubble,
+}
+TAGS = 2
+"""Tags that messages across one boundary of two pieces need: one each way."""
+
+
+class Pipelined(Agent):
+    """``gpipe``, ``1f1b``, ``interleaved_1f1b`` or ``zero_bubble``: one stage of one replica in torch's schedule.
+
+    The bubbles of a schedule are its forward and backward locking: a stage that has nothing to do is waiting for the
+    activation or the gradient that its schedule wants next.
+
+    Args:
+        module: the layers of all the stage's pieces, placed, under the names that they have in the network.
+        spans: (first layer, last layer + 1) of every piece of the network.
+        messages: into and out of every piece in turn, one more than there are pieces; of one microbatch.
+        batches: this replica's; the network's first piece takes images from it, its last one targets.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        world: World,
+        numerics: Numerics,
+        module: nn.Module,
+        spans: Sequence[tuple[int, int]],
+        messages: Sequence[Message],
+        batches: Batches,
+        meter: Meter,
+    ) -> None:
+        assert world.line is not None
+        super().__init__(config, world, numerics, module, 1, batches, meter)
+        for parameter, view in zip(self.weights.parameters, self.weights.views(self.weights.gradient), strict=True):
+            parameter.grad = view
+        exchange = Exchange(world)
+        mine = held(config.method, config.stages, len(spans), world.stage)
+        self._stages = [self._stage(number, spans, messages, exchange) for number in mine]
+        exchange.close()
+        # The gradients of the loss are those of the batch's mean already, and want no scaling.
+        self._schedule = SCHEDULES[config.method](
+            self._stages if config.method in LOOPED else self._stages[0],
+            config.microbatches,
+            loss_fn=self._loss,
+            scale_grads=False,
+        )
+
+    def _stage(
+        self, number: int, spans: Sequence[tuple[int, int]], messages: Sequence[Message], exchange: Exchange
+    ) -> MeteredStage:
+        """Make a piece and its channels, with tags of its own: two boundaries may lie between the same ranks."""
+        world, depth, last = self._world, self._config.microbatches, len(spans) - 1
+        me = world.rank
+        before, after = self._neighbour(number - 1, last), self._neighbour(number + 1, last)
+        inputs = outputs = input_gradients = output_gradients = None
+        if before is not None:
+            into, tag = messages[number], TAGS * (number - 1)
+            inputs = exchange.receiver(Route.activations(world, before, before).tagged(tag), into, depth)
+            input_gradients = exchange.sender(Route.gradients(world, me, before).tagged(tag), into, depth)
+        if after is not None:
+            out, tag = messages[number + 1], TAGS * number
+            outputs = exchange.sender(Route.activations(world, me, after).tagged(tag), out, depth)
+            output_gradients = exchange.receiver(Route.gradients(world, after, after).tagged(tag), out, depth)
+        layers = [(str(layer), self.weights.module.get_submodule(str(layer))) for layer in range(*spans[number])]
+        return MeteredStage(
+            Piece(nn.Sequential(OrderedDict(layers)), inputs, outputs),
+            (output_gradients, input_gradients),
+            number,
+            len(spans),
+            (messages[number], messages[number + 1]),
+            world.line,
+            self._numerics,
+            self.meter,
+            self._seed,
+        )
+
+    def _neighbour(self, piece: int, last: int) -> int | None:
+        """The rank that holds a piece, if there is such a piece and another rank holds it."""
+        world = self._world
+        if not 0 <= piece <= last:
+            return None
+        rank = world.grid.rank(world.replica, holder(self._config.method, self._config.stages, piece))
+        return rank if rank != world.rank else None
+
+    def begin(self, stretch: Stretch) -> Sequence[int]:
+        """Get ready for a stretch of training; return its ticks."""
+        self._stretch = stretch
+        for channel in self._channels():
+            channel.open(stretch.batches * self._config.microbatches)
+        return range(stretch.batches)
+
+    def step(self, tick: int) -> None:
+        """Make one update."""
+        epoch = self._stretch.epoch
+        images: tuple[Tensor, ...] = ()
+        targets: Tensor | None = None
+        losses: list[Tensor] = []
+        for stage in self._stages:
+            stage.batch = tick
+        if self._stages[0].is_first:
+            self.meter.enter("data", tick)
+            images = (self._batches.inputs(epoch, tick),)
+        if self._stages[-1].is_last:
+            targets = self._batches.targets(epoch, tick)
+        self.meter.enter("other", tick)
+        self._schedule.step(*images, target=targets, losses=losses, return_outputs=False)
+        for channel in self._channels():
+            if isinstance(channel, Inlet):
+                channel.release(self._config.microbatches)
+        if losses:
+            self._losses.append(torch.stack(losses).detach().sum())
+        self._averaging.begin(self._stretch.rates[self._world.stage][tick])
+        self._averaging.finish()
+        self.weights.gradient.zero_()
+        self._staleness[0] += 1
+        self.meter.enter("other")
+
+    def flush(self) -> None:
+        """Let the messages leave, as the stretch's last update is over."""
+        self.meter.enter("sending")
+        for channel in self._channels():
+            if isinstance(channel, Outlet):
+                channel.flush()
+        self.meter.enter("other")
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """A microbatch's share of the batch's mean loss."""
+        loss = self._numerics.loss(logits, targets) / self._config.microbatches
+        self.meter.enter("other")
+        return loss
+
+    def _seed(self, part: int, piece: int) -> None:
+        update = self._stretch.first_step + self._stages[0].batch
+        seed_stage(self._config.seed, update * self._config.microbatches + part, self._world.replica, piece)
+
+    def _pieces(self) -> list[Piece]:
+        return [stage.piece for stage in self._stages]
+
+    def _channels(self) -> Iterator[Inlet | Outlet]:
+        for stage in self._stages:
+            yield from (channel for channel in stage.channels if channel is not None)

@@ -1,0 +1,125 @@
+"""One rank: trains as one agent, and the first of them writes what the run leaves."""
+
+from __future__ import annotations
+
+import io
+import time
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.choice import ConfigError
+from bench.config import RunConfig
+from bench.engine.seat import Seat
+from bench.record.folder import SCHEMA, RunFolder, describe_data
+from bench.system.file import WriteError, write_atomic, write_json_atomic
+from bench.system.text import in_a_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.task.cache import Stamp
+
+
+GRACE_SECONDS = 5.0
+"""Seconds for which a rank that lost a peer waits to be ended, so that the peer's own failure is seen first."""
+
+
+class RunFailed(RuntimeError):
+    """A rank raised or was killed: the message names the first one, and holds its traceback."""
+
+
+class Job(NamedTuple):
+    """A run, as :func:`launch` takes it."""
+
+    config: RunConfig
+    prepared: Path | None
+    folder: RunFolder
+    known: dict[str, Any]
+
+
+class Start(NamedTuple):
+    """What a rank is told by who starts it."""
+
+    seat: Seat
+    store: Path | None = None
+    """A file by which the ranks find each other."""
+    stamp: Stamp | None = None
+    """The stamp of the data's file, where that was checked for the ranks."""
+
+
+def run_rank(job: Job, start: Start) -> str | None:
+    """Train as one rank.
+
+    Raises:
+        RunFailed: it failed.
+    """
+    from bench.engine.world import PeerLost
+
+    try:
+        return _trained(job, start)
+    except (WriteError, ConfigError) as error:
+        raise RunFailed(f"rank {start.seat.rank} failed: {error}") from None
+    except Exception as error:
+        message = f"rank {start.seat.rank} failed:\n{traceback.format_exc().rstrip()}"
+        if isinstance(error, PeerLost):
+            time.sleep(GRACE_SECONDS)
+        raise RunFailed(message) from None
+
+
+def _trained(job: Job, start: Start) -> str | None:
+    """Train; rank 0 writes what the run leaves, the record last, and then what only illustrates it."""
+    import torch
+    from torch.distributed import FileStore
+
+    from bench.engine.train import train
+    from bench.engine.world import joined
+    from bench.record.trace import chrome_trace
+    from bench.task.cache import believe
+    from bench.task.sources import load
+
+    config, prepared, folder, known = job
+    seat, started = start.seat, datetime.now(UTC)
+    if prepared and start.stamp:
+        believe(prepared, start.stamp)
+    dataset = load(config.data, prepared)
+    store = FileStore(str(start.store), seat.size) if start.store else None
+    with joined(config, seat, store) as world:
+        outcome = train(config, dataset, world, folder.append)
+        if world.rank > 0:
+            return None
+        gpu = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else None
+        write_atomic(folder.model, _file_of(outcome.state))
+        folder.append({"event": "finished", "status": outcome.status})
+        folder.write_record(
+            {
+                "schema": SCHEMA,
+                "status": outcome.status,
+                "config": config.resolved(),
+                "config_hash": config.hash(),
+                "started": started.isoformat(timespec="seconds"),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                **known,
+                "environment": known.get("environment", {}) | {"gpu": gpu},
+                "data": describe_data(config.data.name, dataset),
+                "partition": outcome.partition,
+                "metrics": outcome.metrics | known.get("metrics", {}),
+                "epochs": outcome.epochs,
+                "agents": outcome.agents,
+            }
+        )
+    try:
+        write_json_atomic(folder.timeline, chrome_trace(outcome.timelines))
+    except Exception as error:  # whatever it is, the run has its result
+        return f"no trace of it: {in_a_line(error)}"
+    return None
+
+
+def _file_of(state: dict[str, Tensor]) -> bytes:
+    """The bytes that ``torch.load`` reads; torch itself would tell a full disk in words of its own."""
+    import torch
+
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()

@@ -1,0 +1,231 @@
+"""What a record and an event have to be: a model of each, by which they are checked where they are read, as a whole.
+
+Keys that are not named here are kept as they are: other versions write them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from bench.choice import Cardinal, Count, NonNegative, Positive, Text
+from bench.config import PIPELINED, hash_of
+from bench.system.file import read_json
+
+SHOWN = 60
+"""The most characters of a value that a message shows."""
+
+Accuracy = Annotated[float, Field(ge=0, le=1)]
+
+
+def _moment(text: str) -> str:
+    try:
+        zone = datetime.fromisoformat(text).tzinfo
+    except ValueError:
+        zone = None
+    if zone is None:
+        raise ValueError("must be a time in ISO 8601 with its zone")
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_moment)]
+
+
+class _Model(pydantic.BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class _Numbers(_Model):
+    """A model all of whose other keys are numbers, or null where they were not finite."""
+
+    __pydantic_extra__: dict[str, float | None] = Field(init=False)
+
+
+class Choice(_Model):
+    name: Text
+
+
+class Config(_Model):
+    """The keys that are read of a configuration, which has been checked when the run was made."""
+
+    stages: Count
+    replicas: Count
+    staleness: Cardinal
+    batch_size: Count
+    seed: Cardinal
+    method: Text
+    engine: Text
+    weights: Text
+    averaging: Choice
+    lr: Choice
+    microbatches: Count | None = None
+
+    @model_validator(mode="after")
+    def _has_microbatches(self) -> Config:
+        if self.method in PIPELINED and self.microbatches is None:
+            raise ValueError(f"method={self.method} has no microbatches")
+        return self
+
+
+class Data(_Model):
+    name: Text
+    digest: Text
+    train_images: Cardinal
+    test_images: Cardinal
+    image_shape: list[Count]
+    classes: Count
+
+
+class Environment(_Model):
+    oversubscribed: bool = False
+    """Whether agents shared cores; the record of a run that the benchmark measures does not say."""
+
+
+class Piece(_Model):
+    stage: Cardinal
+    first_layer: Cardinal
+    last_layer: Cardinal
+    message_bytes: Cardinal
+
+
+class Epoch(_Numbers):
+    epoch: Cardinal
+    step: Count
+    seconds: Positive = Field(alias="time/train_seconds")
+    accuracy: Accuracy | None = Field(alias="accuracy/test")
+
+
+class Metrics(_Numbers):
+    accuracy: Accuracy | None = Field(alias="accuracy/test")
+    loss_test: float | None = Field(alias="loss/test")
+    loss_train: float | None = Field(alias="loss/train")
+    speed: Positive = Field(alias="throughput/images_per_second")
+    efficiency: NonNegative = Field(alias="throughput/efficiency")
+    total: NonNegative = Field(alias="locking/total_fraction")
+    forward: NonNegative = Field(alias="locking/forward_fraction")
+    backward: NonNegative = Field(alias="locking/backward_fraction")
+    update: NonNegative = Field(alias="locking/update_fraction")
+    seconds: Positive = Field(alias="time/train_seconds")
+
+
+class Agent(_Model):
+    stage: Cardinal
+    replica: Cardinal
+    wall_seconds: Positive
+    seconds: dict[str, NonNegative]
+
+
+class Condition(_Model):
+    name: Text
+    holds: bool
+    why: Text
+
+
+class Rates(_Model):
+    verdict: Text
+    conditions: list[Condition]
+
+
+UNKNOWN = Rates(verdict="unknown", conditions=[])
+
+
+class Record(_Model):
+    """The content of ``record.json``."""
+
+    status: Literal["done", "diverged"]
+    config: Config
+    config_hash: Text
+    started: Moment
+    finished: Moment
+    environment: Environment
+    data: Data
+    partition: Annotated[list[Piece], Field(min_length=1)]
+    metrics: Metrics
+    epochs: Annotated[list[Epoch], Field(min_length=1)]
+    agents: list[Agent]
+    rates: Rates = UNKNOWN
+
+    @model_validator(mode="after")
+    def _is_of_its_grid(self) -> Record:
+        stages = range(self.config.stages)
+        grid = [(stage, replica) for replica in range(self.config.replicas) for stage in stages]
+        if sorted((agent.stage, agent.replica) for agent in self.agents) != sorted(grid):
+            raise ValueError(f"agents: must be one of each of {len(grid)}")
+        if not {piece.stage for piece in self.partition} <= {*stages}:
+            raise ValueError(f"partition: must be of stages below {len(stages)}")
+        return self
+
+
+class Event(_Model):
+    """A line of ``events.jsonl``."""
+
+    event: Text
+    time: float
+
+
+class Started(Event):
+    steps: Count
+    epochs: Count
+
+
+class Progress(Event):
+    epoch: Cardinal
+    step: Count
+    images_per_second: float | None
+
+
+class EpochEvent(Event, Epoch):
+    pass
+
+
+EVENTS: dict[object, type[Event]] = {"started": Started, "progress": Progress, "epoch": EpochEvent}
+
+
+def check_record(record: Mapping[str, Any]) -> None:
+    """Check a record as a whole.
+
+    Raises:
+        ValueError: it is no record, or its configuration is not the one that its hash names.
+    """
+    _check(Record, record)
+    name = hash_of(record["config"])
+    if name != record["config_hash"]:
+        raise ValueError(f"config: is not that of the run {record['config_hash']}, but of {name}")
+
+
+def event_of(line: bytes) -> dict[str, Any]:
+    """Parse a line of ``events.jsonl``.
+
+    Raises:
+        ValueError: a line of ``events.jsonl`` is not JSON, or not an event.
+    """
+    event = read_json(line)
+    kind = event.get("event") if isinstance(event, dict) else None
+    _check(EVENTS.get(kind, Event) if isinstance(kind, str) else Event, event)
+    return dict(event)
+
+
+def _check(model: type[_Model], value: object) -> None:
+    try:
+        model.model_validate(value)
+    except pydantic.ValidationError as error:
+        raise ValueError("; ".join([_message(dict(detail)) for detail in error.errors()][:3])) from None
+
+
+def _message(detail: dict[str, Any]) -> str:
+    key = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "missing":
+        return f"has no {key}"
+    if detail["type"] == "value_error":
+        allowed = str(detail["ctx"]["error"])
+        if isinstance(detail["input"], dict):
+            return allowed
+    else:
+        allowed = re.sub("^(Input|List|String) should", "must", detail["msg"]).partition(" or instance of ")[0]
+    value = repr(detail["input"])
+    return f"{key}={value if len(value) <= SHOWN else value[:SHOWN] + '...'}: {allowed}".removeprefix("=")

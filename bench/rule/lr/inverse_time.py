@@ -1,0 +1,19 @@
+"""``lr=inverse_time``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.choice import STRICT, Positive
+from bench.rule.lr.contract import Schedule
+
+
+@dataclass(frozen=True)
+class InverseTime(Schedule):
+    """The rate is gamma0 / (1 + t/t0)."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["inverse_time"]
+    t0: Positive
+    """The time scale of the fall, in updates."""

@@ -1,0 +1,96 @@
+"""How the processes of a run start, and how they end.
+
+Three ways behind one call: on this machine a process an agent, forked from the server that has torch; the oracle runs
+in this process, where a debugger works; under ``torchrun`` this process already is an agent.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.choice import ConfigError
+from bench.config import RunConfig
+from bench.engine.rank import Job, RunFailed, Start, run_rank
+from bench.engine.seat import Seat, seats, torchrun_seat
+from bench.record.folder import RunFolder
+from bench.system.call import Call, Killed, results, temporary
+from bench.system.leftovers import clear_left_behind
+from bench.task.choices import Data
+
+if TYPE_CHECKING:
+    from bench.task.cache import Stamp
+
+
+class Pruned(RuntimeError):
+    """Whoever watches a run has ended it: the message says why."""
+
+
+def under_torchrun() -> bool:
+    return torchrun_seat() is not None
+
+
+def imports(configs: Iterable[RunConfig]) -> list[str]:
+    """Modules that take a second to import, and that the ranks of these runs alone need."""
+    found = set()
+    for config in configs:
+        if config.method != "decoupled":
+            found.add("bench.engine.baselines")
+        if config.partition == "counted":
+            found.add("torch._dynamo")  # torch's counter of operations imports it when it sees the first one
+    return sorted(found)
+
+
+def vouch(data: Data, prepared: Path) -> Stamp:
+    """Check the data's file for the ranks, who believe what has this stamp.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    from bench.task.cache import stamp_of
+    from bench.task.sources import load
+
+    stamp = stamp_of(prepared)
+    load(data, prepared)
+    return stamp
+
+
+def launch(
+    config: RunConfig,
+    prepared: Path | None,
+    folder: RunFolder,
+    known: dict[str, Any],
+    watch: Callable[[], None] | None = None,
+) -> str | None:
+    """Run the agents to the end; the run's folder holds the record then.
+
+    Args:
+        known: what the record holds beside what the agents find out.
+        watch: called some times a second while they train. What it raises ends them, and is raised here. The oracle
+            runs in a process of its own then.
+
+    Returns:
+        What could not be written beside the record, if there is such a thing.
+
+    Raises:
+        RunFailed: a rank failed.
+        Interrupted: the end is wanted; no process is left.
+    """
+    job, oracle, seat = Job(config, prepared, folder, known), config.engine == "reference", torchrun_seat()
+    if seat is not None or (oracle and watch is None):
+        return run_rank(job, Start(seat or Seat()))
+    with tempfile.TemporaryDirectory(dir=temporary()) as place:
+        try:
+            # The data's file may have been overwritten since the command began: looked at once for all ranks.
+            stamp = Call(vouch, config.data, prepared).result() if prepared else None
+            # They find each other by a file, and no port.
+            starts = [Start(seat, Path(place, "store"), stamp) for seat in seats(1 if oracle else config.agents)]
+            ranks = (Call(run_rank, job, start, name=f"rank {start.seat.rank}") for start in starts)
+            problem: str | None = results(ranks, watch)[0]
+        except (Killed, ConfigError) as error:
+            raise RunFailed(str(error)) from None
+        finally:
+            clear_left_behind()
+    return problem

@@ -1,0 +1,116 @@
+"""One run in its folder: alone there, from a clean start, and never without a word on how it ended."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+from bench.config import RunConfig, grid_label
+from bench.engine.rank import RunFailed
+from bench.record.environment import environment
+from bench.record.folder import RunFolder
+from bench.study.launcher.agents import Pruned, launch, under_torchrun
+from bench.study.launcher.convergence import Standing
+from bench.study.launcher.devices import oversubscribed
+from bench.study.report.figure import drawn
+
+
+class Busy(RuntimeError):
+    """Another process is at the same run."""
+
+
+def folder_of(config: RunConfig) -> RunFolder:
+    """The folder that a run is kept in."""
+    return RunFolder(Path(config.runs_dir, config.hash()))
+
+
+def label(config: RunConfig) -> str:
+    """A run's short name for people."""
+    return f"{grid_label(config.canonical())} {config.hash()}"
+
+
+def runs_again(config: RunConfig) -> bool:
+    """Whether a run is made although it has a record: nodes without a shared disk cannot agree to skip it."""
+    return config.force or under_torchrun()
+
+
+def attempt(
+    config: RunConfig,
+    prepared: Path | None,
+    standing: Standing,
+    following: AbstractContextManager[object],
+    watch: Callable[[], None] | None = None,
+) -> None:
+    """Run a point, unless another process has given it a record meanwhile.
+
+    Args:
+        prepared: the prepared data's file.
+        standing: how it stands to the conditions of convergence, for the record.
+        following: entered once the run's folder is this process's alone, and empty; left when the training has ended.
+        watch: called while the run trains, as :func:`launch` does.
+
+    Raises:
+        RunFailed: a rank failed.
+        Pruned: ``watch`` has ended it.
+        Busy: another process is at it.
+        Interrupted: the user wants the end.
+    """
+    folder = folder_of(config)
+    try:
+        with alone(folder):
+            if folder.record.exists() and not runs_again(config):
+                return
+            folder.clear()
+            problem: str | None = None
+            with _one_ending(config, folder), following:
+                known = {"environment": environment(oversubscribed(config)), "rates": standing.record()}
+                problem = launch(config, prepared, folder, known | {"metrics": standing.metrics()}, watch)
+            if problem is not None:
+                print(f"{label(config)}: {problem}", file=sys.stderr)
+            elif folder.timeline.exists():
+                drawn(folder.picture, lambda: _draw(folder))
+    except OSError as error:
+        raise RunFailed(str(error)) from None
+
+
+@contextmanager
+def _one_ending(config: RunConfig, folder: RunFolder) -> Iterator[None]:
+    """Leave the run's folder with its result, or with why there is none where that can be written; never with both."""
+    try:
+        yield
+    except (RunFailed, Pruned, OSError, KeyboardInterrupt) as error:
+        pruned, interrupted = isinstance(error, Pruned), isinstance(error, KeyboardInterrupt)
+        if not folder.record.exists():
+            message = "interrupted" if interrupted else str(error)
+            with suppress(OSError):
+                folder.write_failure(message, "killed" if interrupted else "pruned" if pruned else "failed")
+        elif isinstance(error, RunFailed | OSError):
+            print(f"{label(config)}: has its record, and then {str(error).splitlines()[0]}", file=sys.stderr)
+            return
+        raise
+
+
+@contextmanager
+def alone(folder: RunFolder, wait: bool = False) -> Iterator[None]:
+    """Hold a run's folder; the system lets go of it when this process ends, however it ends.
+
+    Raises:
+        Busy: another process holds it, and this one is not to wait.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with (folder.path / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise Busy(f"another process is running it, in {folder.path}") from None
+        yield
+
+
+def _draw(folder: RunFolder) -> None:
+    from bench.study.report.timeline import draw
+
+    draw(json.loads(folder.timeline.read_text()), folder.picture)

@@ -1,0 +1,138 @@
+"""What a configuration asks of the world: data that is there, layers to cut, devices to run on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.choice import ConfigError
+from bench.config import LOOPED, RunConfig
+from bench.engine.seat import torchrun_seat
+from bench.rule.convergence import verdict
+from bench.study.launcher.convergence import require
+from bench.study.launcher.devices import check_devices
+from bench.study.launcher.size import outline
+
+if TYPE_CHECKING:
+    from bench.task.dataset import Dataset
+
+
+def check(config: RunConfig) -> Path | None:
+    """Hold a configuration against this machine and its data, before anything is written or started.
+
+    Returns:
+        The prepared data's file, None where the data needs none.
+
+    Raises:
+        ConfigError: something that it asks for is not there.
+    """
+    return check_all([config])[0]
+
+
+def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
+    """Hold each configuration against this machine as :func:`check` does; shared data is loaded once."""
+    from bench.task import sources
+
+    known: dict[str, tuple[Path | None, Dataset]] = {}
+    files = []
+    for config in configs:
+        require(verdict(config.lr), config)
+        check_devices(config)
+        data = repr(config.data)
+        if data not in known:
+            prepared = sources.prepare(config.data)
+            known[data] = prepared, sources.load(config.data, prepared)
+        file, dataset = known[data]
+        _check_cuts(config, dataset)
+        files.append(file)
+    return files
+
+
+def _check_cuts(config: RunConfig, dataset: Dataset) -> None:
+    """Check that the images fill a batch, and that the network has layers for all stages and cuts.
+
+    Raises:
+        ConfigError: there are too few of them.
+    """
+    from bench.plan.partition import bounds
+    from bench.task.batches import check_batch_size
+
+    check_batch_size(len(dataset.train_labels), config.batch_size, config.replicas)
+    layers = len(outline(config, dataset))
+    if config.pieces > layers:
+        most = layers * config.stages // config.pieces
+        reason = f"the layers of model={config.model.name}"
+        if config.method in LOOPED:
+            reason = f"half the layers of model={config.model.name}: method={config.method} cuts every stage in two"
+        raise ConfigError(f"stages={config.stages}: may be at most {most}, {reason}")
+    if isinstance(config.partition, list):
+        try:
+            bounds(config.partition, layers)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+
+
+def check_seat(config: RunConfig) -> None:
+    """Hold a configuration against what torchrun has started, if it has.
+
+    Raises:
+        ConfigError: these are more processes than agents, or fewer.
+    """
+    seat, agents = torchrun_seat(), 1 if config.engine == "reference" else config.agents
+    if seat is not None and seat.size != agents:
+        raise ConfigError(
+            f"torchrun: stages={config.stages} replicas={config.replicas} need {agents} processes, and it has started "
+            f"{seat.size}; allowed is nnodes times nproc-per-node = {agents}"
+        )
+
+
+@contextmanager
+def made(*folders: tuple[str, str]) -> Iterator[list[Path]]:
+    """Make several folders as :func:`make_folder` does; none stays if the configuration is found wrong.
+
+    Raises:
+        ConfigError: one cannot be made, or not be written.
+    """
+    missing = [path for _, name in folders for path in (Path(name), *Path(name).parents) if not path.exists()]
+    try:
+        yield [make_folder(key, name) for key, name in folders]
+    except ConfigError:
+        for path in sorted(missing, key=lambda path: len(path.parts), reverse=True):
+            # What something was put into meanwhile stays.
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def make_folder(key: str, path: str) -> Path:
+    """Make a folder that something will be written to.
+
+    Args:
+        key: the key that the user gave the path by.
+
+    Raises:
+        ConfigError: it cannot be made, or not be written.
+    """
+    if "://" in path:
+        raise ConfigError(f"{key}={path!r}: must be a folder of this machine, not a URL")
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(path, os.W_OK | os.X_OK) else "Permission denied"
+    except OSError as error:
+        reason = error.strerror
+    if reason is not None:
+        raise ConfigError(f"{key}={path!r}: must be a folder that can be written ({reason})")
+    return Path(path)
+
+
+def check_rounds(rounds: int) -> None:
+    """Check the number of rounds that a benchmark is to make.
+
+    Raises:
+        ConfigError: there would be none.
+    """
+    if rounds < 1:
+        raise ConfigError(f"--rounds={rounds}: must be at least 1")

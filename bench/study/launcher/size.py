@@ -1,0 +1,105 @@
+"""Whether one process can hold what a run asks for, found out before any of it is allocated.
+
+The bounds are what no run stays below; its peak (:mod:`bench.plan.footprint`) is higher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from bench.config import RunConfig
+from bench.task.data.imagefolder import ImageFolder
+from bench.task.data.synthetic import Synthetic
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.task.dataset import Dataset
+
+BYTES = {"float32": 4, "float64": 8, "bfloat16": 2}
+"""Bytes of a number that a layer hands on, by precision."""
+VECTOR_BYTES = 8
+"""Bytes of a weight in a vector that the smoothness is estimated with."""
+LAYER_BYTES = 4096
+"""Bytes that a layer's objects take at least, without its weights; 8,000 were measured."""
+TOO_LARGE = 2**63
+"""Bytes of a size that torch cannot count any more."""
+
+
+def outline(config: RunConfig, dataset: Dataset) -> list[nn.Module]:
+    """The network's layers without their weights, when there is memory for these, and for a batch on its way.
+
+    Raises:
+        ConfigError: a key asks for more than there is, or the model cannot take the images.
+    """
+    from bench.task.memory import require
+
+    keys = _keys(config)
+    count = max(getattr(config.model, key, 1) for key in ("depth", "layers"))
+    require(keys, LAYER_BYTES * count, f"a network of {count} layers")
+    try:
+        layers = list(_within_memory(config, dataset, keys))
+    except (RuntimeError, TypeError) as error:
+        if "overflow" in str(error).lower():
+            require(keys, TOO_LARGE, "the network")
+        raise
+    batch = config.batch_size // config.microbatches
+    needed = batch * _handed_on(layers, dataset) * BYTES[config.precision] // config.stages
+    require({**keys, "batch_size": config.batch_size}, needed, f"a stage's part of a batch of {batch} images")
+    return layers
+
+
+def _within_memory(config: RunConfig, dataset: Dataset, keys: Mapping[str, object]) -> Iterator[nn.Module]:
+    """Yield the layers as long as there is memory for their weights.
+
+    Raises:
+        ConfigError: there is not.
+    """
+    from bench.engine.measure.curvature import VECTORS
+    from bench.task.memory import require
+
+    weights = 0
+    for layer in _without_weights(config, dataset):
+        weights += sum(parameter.numel() for parameter in layer.parameters())
+        what = f"{weights:,} weights or more, with the {VECTORS} vectors that the smoothness is estimated with,"
+        require(keys, VECTOR_BYTES * VECTORS * weights, what)
+        yield layer
+
+
+def _keys(config: RunConfig) -> dict[str, object]:
+    """The keys that a network's size follows from, with their values."""
+    keys: dict[str, object] = {f"model.{key}": value for key, value in asdict(config.model).items()}
+    match config.data:
+        case Synthetic():
+            keys |= {"data.classes": config.data.classes, "data.shape": config.data.shape}
+        case ImageFolder():
+            keys |= {"data.image_size": config.data.image_size}
+    return keys
+
+
+def _without_weights(config: RunConfig, dataset: Dataset) -> Iterator[nn.Module]:
+    import torch
+
+    from bench.task.network import build, entries
+
+    try:
+        with torch.device("meta"):
+            yield from entries(config.model, dataset.image_shape, dataset.classes)
+    except NotImplementedError:  # a RegNet computes its widths with tensors, before its first layer
+        yield from build(config.model, dataset.image_shape, dataset.classes).to("meta")
+
+
+def _handed_on(layers: Sequence[nn.Module], dataset: Dataset) -> int:
+    """Count the numbers that the layers take and give for one image."""
+    import torch
+
+    from bench.task.tensors import every, together
+
+    given = every(torch.empty(1, *dataset.image_shape, device="meta"))
+    count = given[0].numel()
+    for layer in layers:
+        taken, given = given, every(layer.eval()(together(given)))
+        count += sum(part.numel() for part in given if not any(part is old for old in taken))
+    return count

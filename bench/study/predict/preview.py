@@ -1,0 +1,39 @@
+"""``dry_run=true``: what a command would run, and how long that would take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from bench.record.runs_dir import known_record
+from bench.study.launcher.attempt import folder_of, label
+from bench.study.launcher.check import check_all
+from bench.study.launcher.registry import check_launcher
+from bench.study.predict.estimate import estimate
+from bench.study.sweep.compose import Point
+from bench.system.call import Call, warm_up
+
+
+def preview(points: Sequence[Point]) -> int:
+    """Print the points, the equivalent ones, and an estimate of the time of those that are to run; nothing is written.
+
+    Raises:
+        ConfigError: a configuration is wrong.
+    """
+    check_launcher(points[0].config.launcher)
+    warm_up()
+    configs = [point.config for point in points]
+    seconds: list[float] = Call(estimate, configs, Call(check_all, configs).result()).result()
+    due = [point.config.force or known_record(folder_of(point.config)) is None for point in points]
+    for number, (point, wanted, duration) in enumerate(zip(points, due, seconds, strict=True), start=1):
+        words = f"about {_duration(duration)}" if wanted else "has a record"
+        print(" ".join([f"{number}/{len(points)}", f"{label(point.config)}:", words, *point.overrides]))
+        for equivalent in point.equivalents:
+            print(f"    the same as {' '.join(equivalent)}")
+    total = sum(duration for wanted, duration in zip(due, seconds, strict=True) if wanted)
+    print(f"{len(points)} points, {sum(due)} to run, about {_duration(total)}")
+    return 0
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

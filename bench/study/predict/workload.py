@@ -1,0 +1,213 @@
+"""A configuration's costs on this machine, and what they make of any way to train it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.config import LOOPED, PIPELINED, RunConfig
+from bench.plan.clock import Clock
+from bench.plan.forecast.costs import Method, Setup, StageCost, Times
+from bench.plan.forecast.throughput import predict_sharing, stretches
+from bench.plan.partition import bounds, cut
+from bench.rule.lr.rates import updates
+from bench.study.predict.links import Links
+from bench.study.predict.processes import layers_of, measure
+from bench.system.call import Call
+
+if TYPE_CHECKING:
+    from bench.engine.measure.speed import Halves, Speed
+    from bench.engine.profile import Layer
+
+BUCKET_BYTES = (1 << 20, 25 << 20)
+"""Bytes of DistributedDataParallel's buckets of gradients: of the first one, and of every other one."""
+MICROBATCHES = (2, 4, 8)
+"""Numbers of microbatches that the pipelines with a flush are compared with."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to train a workload."""
+
+    method: Method
+    stages: int
+    replicas: int
+    batch_size: int
+    """Images of a replica's batch for one update."""
+    staleness: int = 0
+    microbatches: int = 1
+
+    @property
+    def chunks(self) -> int:
+        """Pieces of the network that an agent holds."""
+        return 2 if self.method in LOOPED else 1
+
+    @property
+    def agents(self) -> int:
+        return self.stages * self.replicas
+
+
+def way_of(config: RunConfig) -> Way:
+    """The way to train that a configuration asks for."""
+    grid = (config.stages, config.replicas, config.batch_size)
+    return Way(config.method, *grid, config.canonical()["staleness"], config.microbatches)
+
+
+@dataclass
+class Workload:
+    """What trains on what, without how; measured once for each batch size, number of agents, and share of the network
+    that each of them holds."""
+
+    config: RunConfig
+    prepared: Path | None
+    links: Links
+    jitter: float | None = None
+    """The jitter of every agent, as :class:`~bench.plan.forecast.costs.Setup` has it; None: as measured."""
+    _layers: dict[tuple[int, str], list[Layer]] = field(default_factory=dict)
+    _speeds: dict[tuple[int, int, int], Speed] = field(default_factory=dict)
+    _schedules: dict[str, float] = field(default_factory=dict)
+
+    def predict(self, way: Way) -> Times:
+        """Predict the times of a way to train.
+
+        Raises:
+            ConfigError, ValueError: there are not enough images or layers for it.
+        """
+        stretches, together = self.stretches(way), self.setup(way)
+        return predict_sharing(self.setup(way, 1), together, stretches)
+
+    def stretches(self, way: Way) -> list[int]:
+        """Count the updates between flush points.
+
+        Raises:
+            ConfigError: there are not enough images for one update.
+        """
+        from bench.task import sources
+        from bench.task.batches import batches_per_epoch, check_batch_size
+
+        images, config = len(sources.load(self.config.data, self.prepared).train_labels), self.config
+        check_batch_size(images, way.batch_size, way.replicas)
+        per_epoch = batches_per_epoch(images, way.batch_size, way.replicas)
+        return stretches(updates(config.epochs, config.max_steps, per_epoch), per_epoch)
+
+    def setup(self, way: Way, together: int | None = None) -> Setup:
+        """The costs of a way where ``together`` agents compute at the same time; None: all of them, or one a core."""
+        cores = len(os.sched_getaffinity(0))
+        together = together or min(way.agents, cores)
+        # Each core with as much of the network as an agent has: what it keeps in its caches depends on that.
+        pieces = min(way.stages, cores)
+        speed = self.speed(way.batch_size // way.microbatches, together, pieces)
+        # A batch's images are prepared at once.
+        whole = self.speed(way.batch_size, together, pieces)
+        spans = bounds(self._cuts(way), len(speed.layers))
+        clock = Clock(way.stages, way.staleness, 0)
+        recomputes = way.method == "decoupled" and self.config.weights == "recomputed"
+        stages = [
+            replace(self._stage(speed, way, span, clock.lag(number) > 0, recomputes), data=whole.data)
+            for number, span in enumerate(spans)
+        ]
+        if way.method == "ddp":
+            bundles = buckets(speed)
+            averaging = sum(self.links.averaging.seconds(size) for _, size in bundles)
+            stages = [replace(stages[0], buckets=bundles, averaging=averaging)]
+        if way.method == "zero_bubble":
+            later = [_in_two(stage, speed.halves[slice(*span)]) for stage, span in zip(stages, spans, strict=True)][1:]
+            # Where the images come in, nobody wants their gradient, and the second pass is all.
+            stages = [replace(stages[0], backward=0.0, weights=stages[0].backward), *later]
+        return Setup(
+            way.method,
+            stages,
+            way.replicas,
+            way.staleness,
+            way.microbatches,
+            way.chunks,
+            self._a_pass(way),
+            self.links.stages,
+            self.links.replicas,
+            whole.jitter if self.jitter is None else self.jitter,
+            self.config.seed,
+        )
+
+    def speed(self, batch_size: int, together: int, pieces: int) -> Speed:
+        """The speed of the layers where ``together`` agents compute at once, each with one of ``pieces`` even pieces;
+        measured when it is first asked for."""
+        if (batch_size, together, pieces) not in self._speeds:
+            layers = self.layers(batch_size, "measured")
+            spans = bounds(self._even_cuts([layer.cost for layer in layers], pieces), len(layers))
+            config = replace(self.config, batch_size=batch_size)
+            found = measure(config, self.prepared, layers, spans, max(together, pieces))
+            self._speeds |= {(batch_size, count, pieces): speed for count, speed in found.items()}
+        return self._speeds[batch_size, together, pieces]
+
+    def layers(self, batch_size: int, how: str) -> list[Layer]:
+        """The layers of the whole network, with ``measured`` or ``counted`` costs, as a run would cut it by; found out
+        when they are first asked for."""
+        if (batch_size, how) not in self._layers:
+            config = replace(self.config, batch_size=batch_size)
+            self._layers[batch_size, how] = layers_of(config, self.prepared, how)
+        return self._layers[batch_size, how]
+
+    def parameter_bytes(self) -> list[int]:
+        """Bytes of each layer's parameters."""
+        return [layer.held.parameters for layer in self.layers(self.config.batch_size, "measured")]
+
+    def _a_pass(self, way: Way) -> float:
+        """Seconds that torch's schedule takes for each pass; measured when it is first asked for."""
+        if way.method not in PIPELINED:
+            return 0.0
+        if way.method not in self._schedules:
+            from bench.engine.measure.overhead import seconds_a_pass
+
+            self._schedules[way.method] = Call(seconds_a_pass, way.method).result()
+        return self._schedules[way.method]
+
+    def _cuts(self, way: Way) -> list[int]:
+        """The cuts that the run would make."""
+        how = "counted" if self.config.partition == "counted" else "measured"
+        layers = self.layers(way.batch_size // way.microbatches, how)
+        return self._even_cuts([layer.cost for layer in layers], way.stages * way.chunks)
+
+    def _even_cuts(self, costs: Sequence[float], pieces: int) -> list[int]:
+        """The configuration's own cuts, or as even ones as can be where it has none for so many pieces."""
+        partition = self.config.partition
+        return partition if isinstance(partition, list) and len(partition) == pieces - 1 else cut(costs, pieces)
+
+    def _stage(self, speed: Speed, way: Way, span: tuple[int, int], delayed: bool, recomputes: bool) -> StageCost:
+        # A pipeline's microbatches are in flight together, as batches are where gradients are delayed.
+        known = speed.held if delayed or way.method in PIPELINED else speed.passes
+        first, end = span
+        passes, parameters = known[first:end], sum(speed.parameter_bytes[first:end])
+        size = speed.layers[end - 1].output.bytes if end < len(speed.layers) else 0
+        forward = sum(layer.forward for layer in passes)
+        backward = sum(layer.backward for layer in passes) + speed.collect * parameters
+        larger = max(size, speed.layers[first - 1].output.bytes if first else 0)
+        return StageCost(
+            forward,
+            backward + (forward if delayed and recomputes else 0.0),
+            speed.update * parameters,
+            message_bytes=size,
+            parameter_bytes=parameters,
+            send=self.links.send.seconds(larger),
+            receive=self.links.receive.seconds(larger),
+            averaging=self.links.averaging.seconds(parameters),
+        )
+
+
+def _in_two(stage: StageCost, halves: Sequence[Halves]) -> StageCost:
+    """A stage's costs with the backward in two passes."""
+    return replace(stage, backward=sum(layer.input for layer in halves), weights=sum(layer.weights for layer in halves))
+
+
+def buckets(speed: Speed) -> tuple[tuple[float, float], ...]:
+    """The buckets that DistributedDataParallel bundles gradients in, as they come: (share when ready, bytes)."""
+    total, done, held = sum(layer.backward for layer in speed.passes), 0.0, 0
+    found: list[tuple[float, float]] = []
+    for layer, size in zip(reversed(speed.passes), reversed(speed.parameter_bytes), strict=True):
+        done, held = done + layer.backward, held + size
+        if held >= BUCKET_BYTES[min(len(found), 1)]:
+            found.append((done / total, held))
+            held = 0
+    return (*found, (1.0, held)) if held or not found else tuple(found)

@@ -1,0 +1,72 @@
+"""The table of accuracies: means over seeds, and differences from back-propagation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.plan.interval import difference, mean
+from bench.study.report.baseline import alike, backpropagation, grouped
+from bench.study.report.cells import NOTHING, axes, columns, shown_names, significant, varied
+from bench.study.report.result import Run, order, varying
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+TARGET_SHARE = 0.99
+"""The share of back-propagation's mean accuracy that is to be reached."""
+
+
+def accuracy_table(runs: Sequence[Run], target: float | None = None) -> DataFrame:
+    """The table of test accuracies over seeds, one row a group, against back-propagation of its workload and replicas.
+
+    Intervals are of 95%: Student's t for a mean, Welch's for a difference. A diverged run is one of
+    the n, and has no accuracy. Seconds to the target are the mean of the first epochs' ends at which it was reached,
+    infinite if one of the runs has missed it, and left out where agents shared cores, and of the oracle, whose time
+    says nothing.
+
+    Args:
+        target: accuracy to reach; where it is None, 99% of back-propagation's mean.
+    """
+    import pandas
+
+    groups = grouped(sorted(runs, key=order), lambda run: run.group)
+    keys = varying(runs)
+    workloads = alike(groups, lambda run: run.workload)
+    rows = ((group, backpropagation(group[0], workloads[group[0].workload])) for group in groups)
+    return pandas.DataFrame([_accuracy_row(group, baseline, keys, target) for group, baseline in rows])
+
+
+def _accuracy_row(
+    group: Sequence[Run], baseline: Sequence[Run], keys: Sequence[str], target: float | None
+) -> dict[str, Any]:
+    own, other = _accuracies(group), _accuracies(baseline)
+    if target is None and other:
+        target = TARGET_SHARE * mean(other).mean
+    seconds = [_seconds_to(run, target) for run in group] if target is not None else []
+    compared = list(baseline) if baseline is not group else []
+    row = {**axes(group[0]), **varied(group[0], keys), "n": len(group)}
+    row |= {"diverged": sum(run.diverged for run in group)}
+    row |= columns("accuracy", mean(own) if own else None)
+    row |= columns("difference", difference(own, other) if compared and own and other else None)
+    row |= {"target_accuracy": NOTHING if target is None else target}
+    misses = sum(map(math.isinf, seconds))
+    told = seconds and (misses or all(run.timed for run in group))
+    row |= {"time_to_target_seconds": significant(sum(seconds) / len(seconds)) if told else NOTHING}
+    row |= {"misses": misses}
+    # Where runs were asked for different numbers of epochs, that is a column already.
+    row.setdefault("epochs", len(group[0].epochs))
+    row |= {"updates": group[0].epochs[-1].updates if group[0].epochs else 0}
+    return row | {"runs": shown_names(group), "backpropagation_runs": shown_names(compared)}
+
+
+def _accuracies(group: Sequence[Run]) -> list[float]:
+    numbers = [run.number("accuracy/test") for run in group]
+    return [number for number in numbers if number is not None]
+
+
+def _seconds_to(run: Run, target: float) -> float:
+    reached = (epoch.seconds for epoch in run.epochs if epoch.accuracy is not None and epoch.accuracy >= target)
+    return next(reached, math.inf)

@@ -1,0 +1,49 @@
+"""Pictures as files, by Agg whatever the environment says; one that cannot be drawn costs nothing but itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.system.text import in_a_line
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def new_figure(width: float, height: float, dpi: float, **settings: Any) -> Figure:
+    """An empty figure, inches wide and high."""
+    # Matplotlib reads the variable when it is imported, and a notebook's processes inherit one that is the notebook's.
+    with _by_agg():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    figure = Figure(figsize=(width, height), dpi=dpi, **settings)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def drawn(path: Path, draw: Callable[[], object]) -> bool:
+    """Draw a picture into a file; where that fails say so in one line, and return False."""
+    try:
+        draw()
+    except Exception as error:  # whatever a library raises, what it was to show is there
+        print(f"not drawn: {path}: {in_a_line(error)}", file=sys.stderr)
+        return False
+    return True
+
+
+@contextmanager
+def _by_agg() -> Iterator[None]:
+    before = os.environ.get("MPLBACKEND")
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MPLBACKEND"]
+        else:
+            os.environ["MPLBACKEND"] = before

@@ -1,0 +1,159 @@
+"""What a report keeps of a record: one run, small, with what it can be compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from bench.config import canonical, grid_label
+from bench.record.folder import flatten
+from bench.study.report.comparison import LENGTH, NEUTRAL, REPEAT, WAYS, shared
+
+QUALITY = ("accuracy/test", "loss/test")
+"""Metrics that a run is judged by. Records of older versions have them of a diverged run too."""
+TITLES = {"stages": "K", "replicas": "S"}
+AXES = ("stages", "replicas", "staleness", "method")
+"""Keys that every table has as its first columns."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a run measured at a flush point."""
+
+    number: int
+    """The number of the epoch that has ended, from 1."""
+    updates: int
+    seconds: float
+    """Seconds on the training clock."""
+    accuracy: float | None
+    """The share of the test images that are told right; None if the run has diverged."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a report keeps of one record."""
+
+    name: str
+    """The run's hash."""
+    status: str
+    keys: dict[str, Any]
+    """The canonical configuration, flat."""
+    metrics: dict[str, float | None]
+    epochs: list[Epoch]
+    agents: list[tuple[int, int, dict[str, float]]]
+    """Each agent's stage, replica, and fractions of its wall time by kind."""
+    environment: dict[str, Any]
+    data: dict[str, Any]
+    started: str
+    finished: str
+
+    @property
+    def seed(self) -> int:
+        return int(self.keys["seed"])
+
+    @cached_property
+    def group(self) -> str:
+        """A text that runs have in common which differ in their seed alone."""
+        return shared(self.keys, REPEAT)
+
+    @cached_property
+    def workload(self) -> str:
+        """A text that runs have in common which learn the same thing, however."""
+        return shared(self.keys, REPEAT, *WAYS)
+
+    @cached_property
+    def network(self) -> str:
+        """A text that runs have in common which compute the same for an image, whatever their batches and length."""
+        return shared(self.keys, REPEAT, *WAYS, *LENGTH, "batch_size")
+
+    @property
+    def host(self) -> dict[str, str]:
+        """The machine, for a table: its name and its kind, since containers on different machines share a name."""
+        known = self.environment
+        kind = f"{known.get('cores')} x {known.get('gpu') or known.get('cpu')}"
+        return {"host": str(known.get("host")), "machine": kind}
+
+    @property
+    def diverged(self) -> bool:
+        return self.status == "diverged"
+
+    @property
+    def oversubscribed(self) -> bool:
+        """Whether there were more agents than cores (or GPUs)."""
+        return bool(self.environment.get("oversubscribed"))
+
+    @property
+    def timed(self) -> bool:
+        """Whether its throughput can be compared: its agents were as many processes, each with a core or GPU."""
+        return not self.oversubscribed and self.keys["engine"] == "distributed"
+
+    @property
+    def label(self) -> str:
+        return grid_label(self.keys)
+
+    def number(self, metric: str) -> float | None:
+        return self.metrics.get(metric)
+
+
+def read_run(record: dict[str, Any]) -> Run:
+    """Make a :class:`Run` of a record. One that has diverged has no quality, whatever is written."""
+    diverged = record["status"] == "diverged"
+    epochs = [_epoch(epoch) for epoch in record["epochs"]]
+    if diverged:
+        epochs[-1] = replace(epochs[-1], accuracy=None)
+    return Run(
+        name=record["config_hash"],
+        status=record["status"],
+        keys=flatten(canonical(record["config"])),
+        metrics={key: _float(value) for key, value in record["metrics"].items()}
+        | (dict.fromkeys(QUALITY) if diverged else {}),
+        epochs=epochs,
+        agents=[_agent(agent) for agent in record["agents"]],
+        environment=record["environment"],
+        data=record["data"],
+        started=record["started"],
+        finished=record["finished"],
+    )
+
+
+def varying(runs: Sequence[Run], left_out: Sequence[str] = ()) -> list[str]:
+    """The keys that differ between the runs, the axes and the seed apart, in the order of the configuration."""
+    keys = dict.fromkeys(key for run in runs for key in run.keys)
+    candidates = [key for key in keys if key not in (*AXES, "seed", *left_out)]
+    return [key for key in candidates if len({setting(run, key) for run in runs} - {""}) > 1]
+
+
+def setting(run: Run, key: str) -> str:
+    """A key's value in a table; nothing where it has no bearing on the run."""
+    idle = {
+        "weights": run.keys["staleness"] == 0,
+        "averaging": run.keys["replicas"] == 1,
+        "partition": run.keys["stages"] == 1,
+    }
+    if idle.get(key.partition(".")[0], False):
+        return ""
+    known = run.keys if run.keys["staleness"] == 0 else NEUTRAL | run.keys
+    value = known.get(key, "")
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def order(run: Run) -> tuple[Any, ...]:
+    """The key that runs are ordered by: workload, then K, S and staleness, then seed."""
+    axes = [run.keys[key] for key in ("stages", "replicas", "staleness")]
+    return (run.workload, *axes, run.group, run.seed, run.name)
+
+
+def _epoch(epoch: Mapping[str, Any]) -> Epoch:
+    return Epoch(epoch["epoch"] + 1, epoch["step"], float(epoch["time/train_seconds"]), _float(epoch["accuracy/test"]))
+
+
+def _agent(agent: Mapping[str, Any]) -> tuple[int, int, dict[str, float]]:
+    wall = agent["wall_seconds"]
+    return agent["stage"], agent["replica"], {kind: seconds / wall for kind, seconds in agent["seconds"].items()}
+
+
+def _float(value: float | None) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,92 @@
+"""Finished runs side by side, as one table of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.study.report.align import MARK, NOTHING, align
+from bench.study.report.baseline import SINGLE, SPEED, Speeds
+from bench.study.report.cells import short
+from bench.study.report.result import AXES, TITLES, Run, setting, varying
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+FOOTNOTE = "* more agents than cores: throughput is not comparable"
+
+
+def summary(runs: Sequence[Run]) -> str:
+    """The runs as a Markdown table, ordered by K, S and staleness.
+
+    Keys of the configuration that differ between the runs (weights, model, seed, ...) get a column each. The speed-up
+    is over the run of the same seed at K=S=1, as that of a report.
+    """
+    if not runs:
+        return "no runs"
+    speeds, keys = Speeds(runs), varying(runs)
+    keys += ["seed"] if len({run.seed for run in runs}) > 1 else []
+    ordered = sorted(runs, key=lambda run: [run.keys[key] for key in AXES[:3]])
+    rows = [_row(run, keys, speeds) for run in ordered]
+    lines = align([list(rows[0]), *(list(row.values()) for row in rows)])
+    notes = [FOOTNOTE] if any(run.oversubscribed for run in runs) else []
+    if diverged := sum(run.diverged for run in runs):
+        notes.append(f"{diverged} of {len(runs)} runs diverged: without an accuracy, and in no mean of accuracies")
+    return "\n".join([*lines, *(["", *notes] if notes else [])])
+
+
+def _row(run: Run, keys: Sequence[str], speeds: Speeds) -> dict[str, str]:
+    mark = MARK if run.oversubscribed else ""
+    over = speeds.over(SINGLE, [run]).ratio
+    row = {TITLES.get(key, key): str(run.keys[key]) for key in AXES}
+    row |= {key: setting(run, key) or NOTHING for key in keys}
+    row |= {"img/s": _number(run.number(SPEED), ".0f", mark), "speed-up": _number(over and over.mean, ".2f")}
+    row["efficiency"] = _number(run.number("throughput/efficiency"), ".2f")
+    for lock in ("forward", "backward", "update"):
+        row[f"{lock} lock %"] = _percent(run.number(f"locking/{lock}_fraction"))
+    row["test accuracy %"] = _percent(run.number("accuracy/test"))
+    return row | {"status": run.status}
+
+
+def _percent(fraction: float | None) -> str:
+    return _number(None if fraction is None else 100 * fraction, ".1f")
+
+
+def _number(value: float | None, form: str, mark: str = "") -> str:
+    return NOTHING if value is None else format(value, form) + mark
+
+
+SHOWN = {
+    "accuracy": (
+        "n",
+        "diverged",
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "difference",
+        "difference_low",
+        "difference_high",
+    ),
+    "throughput": (
+        "oversubscribed",
+        "n",
+        "images_per_second",
+        "over_single",
+        "over_single_low",
+        "over_single_high",
+        "over_locked",
+        "over_locked_low",
+        "over_locked_high",
+        "efficiency",
+        "total_locking",
+    ),
+}
+"""Columns that a terminal shows, after those that tell the rows apart."""
+
+
+def shown(name: str, table: DataFrame) -> str:
+    """A table of accuracies or throughputs in the terminal, the columns that are looked at first."""
+    axes = list(table.columns[: list(table.columns).index(SHOWN[name][0])])
+    part = table[[*axes, *SHOWN[name]]]
+    rows = ([short(cell) for cell in row] for row in part.itertuples(index=False))
+    return "\n".join([name, *align([list(part.columns), *rows])])

@@ -1,0 +1,64 @@
+"""The tables of a report: one row a run, one a group of runs that differ in their seed alone.
+
+Every row of a group names the runs that it is made of. The seed is the repeat: runs of one seed were made in one round
+of a sweep, so that ratios are taken between runs of the same seed and the machine's drift falls out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.plan.interval import mean
+from bench.study.report.baseline import LOCKED, SINGLE, SPEED, Speeds
+from bench.study.report.cells import DIGITS, NOTHING, axes, columns, shown_names, significant, varied
+from bench.study.report.result import Run, order, varying
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+LOCKS = ("forward", "backward", "update", "total")
+
+
+def throughput_table(runs: Sequence[Run], mix_hosts: bool = False) -> DataFrame:
+    """The table of images per second, one row a group and host, with geometric mean ratios to runs of the same seed.
+
+    ``over_single`` is over the run at K=S=1, ``over_locked`` over the one at staleness 0 of the same K and S; of K=S=1
+    that with as large batches as each replica has, or else as all of them have. There is no ratio where agents shared
+    cores, nor for the oracle, whose throughput says nothing.
+
+    Args:
+        mix_hosts: compare runs of different machines too.
+    """
+    import pandas
+
+    speeds, keys = Speeds(sorted(runs, key=order), mix_hosts), varying(runs)
+    return pandas.DataFrame([_throughput_row(group, speeds, keys, mix_hosts) for group in speeds.groups])
+
+
+# ------------------------------------------------------------------------------------------------------------- accuracy
+
+
+# ----------------------------------------------------------------------------------------------------------- throughput
+def _throughput_row(group: Sequence[Run], speeds: Speeds, keys: Sequence[str], mix_hosts: bool) -> dict[str, Any]:
+    run = group[0]
+    row = {**axes(run), **varied(run, keys)} | ({} if mix_hosts else run.host)
+    row |= {"oversubscribed": run.oversubscribed, "n": len(group)}
+    row |= {"images_per_second": _mean(group, SPEED)}
+    names = {}
+    for baseline in (SINGLE, LOCKED):
+        against = speeds.over(baseline, group)
+        row |= columns(f"over_{baseline}", against.ratio, DIGITS) | {f"over_{baseline}_n": len(against.others)}
+        names[f"{baseline}_runs"] = shown_names(against.others)
+    row |= {"efficiency": _mean(group, "throughput/efficiency")}
+    row |= {f"{kind}_locking": _mean(group, f"locking/{kind}_fraction") for kind in LOCKS}
+    row |= {"peak_megabytes": _mean(group, "memory/peak_bytes", 1e-6)}
+    return row | {"runs": shown_names(group), **names}
+
+
+def _mean(group: Sequence[Run], metric: str, unit: float = 1.0) -> float:
+    numbers = [number * unit for run in group if (number := run.number(metric)) is not None]
+    return significant(mean(numbers).mean) if numbers else NOTHING
+
+
+# ---------------------------------------------------------------------------------------------------------- their parts

@@ -1,0 +1,146 @@
+"""From what a user types to checked configurations: Hydra composes, sweeps are spelt out, equivalent points meet."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bench.choice import ConfigError
+from bench.config import WITHOUT_RESULT, RunConfig, parse
+from bench.record.folder import flatten
+from bench.study.sweep.composition import Base, composed
+from bench.study.sweep.grammar import parse_overrides, size, spell_out
+from bench.study.sweep.library import RUN, Primary
+
+MOST_POINTS = 100_000
+"""The most points that a sweep may have; more are a slip of the hand. To compose so many takes minutes."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a sweep."""
+
+    config: RunConfig
+    overrides: tuple[str, ...]
+    """The overrides that single the point out."""
+    equivalents: tuple[tuple[str, ...], ...] = ()
+    """The overrides of the sweep's other points that would do the very same."""
+    own: Mapping[str, Any] = field(default_factory=dict)
+    """Plain values of :attr:`Primary.own`, unchecked."""
+
+
+def compose(overrides: Sequence[str], primary: Primary = RUN) -> RunConfig:
+    """Compose one run's configuration.
+
+    Raises:
+        ConfigError: Hydra or the checks refuse it, or it is a sweep.
+    """
+    return single(overrides, primary).config
+
+
+def points(overrides: Sequence[str], multirun: bool, primary: Primary = RUN) -> list[Point]:
+    """The points of a sweep, or the single one without ``-m``. Raises as :func:`sweep` and :func:`single` do."""
+    return sweep(overrides, primary) if multirun else [single(overrides, primary)]
+
+
+def single(overrides: Sequence[str], primary: Primary = RUN) -> Point:
+    """The point that overrides compose, which are no sweep.
+
+    Raises:
+        ConfigError: Hydra or the checks refuse it, or it is a sweep.
+    """
+    given = parse_overrides(overrides, primary)
+    for override in given:
+        if override.is_sweep_override():
+            message = "several values are a sweep, which needs -m; a list is written [a,b]"
+            raise ConfigError(f"{override.input_line}: {message}")
+    values, swept = composed(overrides, primary)
+    settled = {override.key_or_group for override in given}
+    for override in parse_overrides(swept, primary):
+        if override.key_or_group not in settled:
+            raise ConfigError(f"{override.input_line}: the experiment is a sweep, which needs -m")
+    return _point(values, primary, ())
+
+
+def sweep(overrides: Sequence[str], primary: Primary = RUN) -> list[Point]:
+    """Every different point of the Cartesian product of the command line's sweep and the experiment's, in turns.
+
+    Of equivalent points (any staleness at K=1) the first one stays; of a key that is given twice, the last, and where
+    that one stands.
+
+    Raises:
+        ConfigError: Hydra or the checks refuse a point; there are too many, or none.
+    """
+    typed = parse_overrides(overrides, primary)
+    last = {override.get_key_element(): override for override in typed}
+    given = [override for override in typed if last[override.get_key_element()] is override]
+    fixed = [override.input_line for override in given if not override.is_sweep_override()]
+    swept = [override for override in given if override.is_sweep_override()]
+    settled = {override.key_or_group for override in given}
+    of_experiment = parse_overrides(composed(fixed, primary)[1], primary)
+    swept += [override for override in of_experiment if override.key_or_group not in settled]
+    _check_number(swept, primary)
+    base = Base(fixed, primary)
+    found: dict[str, Point] = {}
+    for combination in itertools.product(*(spell_out(override, primary) for override in swept)):
+        point = _point(base.compose(combination), primary, combination)
+        _check_one_sweep(next(iter(found.values()), point), point)
+        name = point.config.hash() + json.dumps(point.own)
+        if first := found.get(name):
+            found[name] = replace(first, equivalents=(*first.equivalents, combination))
+        else:
+            found[name] = point
+    return interleave(list(found.values()))
+
+
+def _check_number(swept: Sequence[Any], primary: Primary) -> None:
+    """Count a sweep's points before any is spelt out.
+
+    Raises:
+        ConfigError: there are too many.
+    """
+    number = math.prod(size(override, primary) for override in swept)
+    if number > MOST_POINTS:
+        words = " ".join(override.input_line for override in swept)
+        count = f"{number:,}" if math.isfinite(number) else "endlessly many"
+        raise ConfigError(f"{words}: {count} points; a sweep may have at most {MOST_POINTS:,}")
+
+
+def _check_one_sweep(first: Point, other: Point) -> None:
+    """Check that two points agree on how runs are started, followed and kept, which is a matter of the whole sweep.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    keys, others = (
+        flatten({key: value for key, value in point.config.resolved().items() if key in WITHOUT_RESULT})
+        for point in (first, other)
+    )
+    for key, value in others.items():
+        if value != keys.get(key, value):
+            message = f"and {key}={keys[key]!r} in another point of the sweep; allowed is one value for all"
+            raise ConfigError(f"{key}={value!r} {message}")
+
+
+def _point(values: Mapping[str, Any], primary: Primary, overrides: tuple[str, ...]) -> Point:
+    of_run = {key: value for key, value in values.items() if key not in primary.own}
+    return Point(parse(of_run), overrides, own={key: values[key] for key in primary.own})
+
+
+def interleave(points: Sequence[Point]) -> list[Point]:
+    """Order points repeat by repeat (seed), as a machine's speed drifts: methods are compared within a repeat.
+
+    Each repeat but the first has a random order of its own, drawn from its seed, so that no point always follows
+    the same other one.
+    """
+    repeats: dict[int, list[Point]] = {}
+    for point in points:
+        repeats.setdefault(point.config.seed, []).append(point)
+    for seed, repeat in list(repeats.items())[1:]:
+        random.Random(seed).shuffle(repeat)
+    return [point for repeat in repeats.values() for point in repeat]

@@ -1,0 +1,118 @@
+"""Runs tasks for a sweep or a study: skips what has a record, tells MLflow of the rest, remembers what failed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.config import Launcher, RunConfig
+from bench.record.folder import RecordError, RunFolder, WithoutResult
+from bench.record.runs_dir import Sweep
+from bench.study.launcher.attempt import Busy, alone, folder_of, label, runs_again
+from bench.study.launcher.registry import jobs
+from bench.study.launcher.task import Ending, Task
+from bench.study.tracking.tracker import Tracker, TrackingError
+from bench.system.file import WriteError
+
+
+class Runner:
+    """Runs tasks and tells MLflow of them. What MLflow does not take is in the runs' folders, and stops nothing."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.failures: dict[str, str] = {}
+        """The message of each run that failed, by its label."""
+        self.undelivered = 0
+        """Records that MLflow did not take."""
+        self._tracker = tracker
+        self._told = 0
+        """The number of the last outage of MLflow that the user has been told of."""
+
+    def is_due(self, task: Task) -> bool:
+        """Whether a point has to run; what is known of it already is said in one line."""
+        folder, config = folder_of(task.config), task.config
+        if runs_again(config):
+            return True
+        try:
+            record = folder.read_record()
+        except RecordError as error:
+            _say(task, f"{error}; it is set aside as {folder.set_aside().name}, and the run made again")
+            return True
+        if record is not None:
+            _say(task, f"has a record in {folder.path}, skipped; force=true runs it again")
+            self.deliver(folder)
+        elif folder.failure.exists():
+            _say(task, "ended without a result before, made again")
+        return record is None
+
+    def round(
+        self, tasks: Sequence[Task], launcher: Launcher, watch: Callable[[], None] | None = None
+    ) -> tuple[list[Ending], list[Task]]:
+        """Run the tasks once, each on to its end.
+
+        Returns:
+            Those without a record that have failed or were pruned; and those that another process was at, which has
+            ended since without one.
+        """
+        ended: list[Ending] = []
+        busy = []
+        for task, failure in jobs(launcher, watch).run(tasks, self._tracker):
+            if isinstance(failure, Busy):
+                _say(task, f"{failure}; waiting for it at the end")
+                busy.append(task)
+            elif failure is not None:
+                ended.append((task, failure))
+            else:
+                self.deliver(folder_of(task.config))
+        for task in busy:
+            with alone(folder_of(task.config), wait=True):
+                pass
+        return ended, [task for task in busy if self.is_due(task)]
+
+    def fail(self, config: RunConfig, message: str) -> None:
+        """Note that a run has failed by its own fault, and say so."""
+        self.failures[label(config)] = message
+        print(f"{label(config)}: {message}", file=sys.stderr)
+        self.end(config, message, "failed")
+
+    def end(self, config: RunConfig, message: str, status: WithoutResult) -> None:
+        """Tell MLflow that a run has ended without a record."""
+        self.tell(lambda: self._tracker.fail(config, message, status))
+
+    def deliver(self, folder: RunFolder) -> None:
+        """Tell MLflow of a run that has its record."""
+        self.undelivered += not self.tell(lambda: self._tracker.deliver(folder))
+
+    def tell(self, report: Callable[[], object]) -> bool:
+        """Tell MLflow; if it is gone by now, the runs' folders know all the same. Of each outage one line tells."""
+        try:
+            report()
+        except TrackingError as error:
+            if error.outage != self._told:
+                print(f"MLflow is away, training goes on: {error}", file=sys.stderr)
+            self._told = error.outage
+            return False
+        except RecordError as error:
+            print(f"not in MLflow: {error}", file=sys.stderr)
+            return False
+        return True
+
+    def remember(self, sweep: Sweep, runs_dir: str) -> None:
+        """Keep which runs belong together; they are made and compared without that as well."""
+        try:
+            sweep.write(Path(runs_dir))
+        except WriteError as error:
+            print(f"bench: {error}", file=sys.stderr)
+
+    def print_failures(self, runs_dir: str) -> None:
+        """Print, at the end, what MLflow lacks, and a line for each failure."""
+        if self.undelivered:
+            command = f"python -m bench sync runs_dir={runs_dir}"
+            print(f"not in MLflow: {self.undelivered} of the runs; {command} delivers them", file=sys.stderr)
+        for name, message in self.failures.items():
+            lines = message.splitlines()
+            print(f"failed: {name}: {' '.join([*lines[:1], *lines[1:][-1:]])}", file=sys.stderr)
+
+
+def _say(task: Task, words: str) -> None:
+    print(f"{task.title}: {words}", file=sys.stderr)

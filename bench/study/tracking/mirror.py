@@ -1,0 +1,163 @@
+"""What MLflow is told of a run: names, tags, parameters, numbers and data, chosen for its tables and charts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import platform
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.config import RunConfig, grid_label
+from bench.record.environment import git_state
+from bench.record.folder import RunFolder, flatten
+from bench.record.runs_dir import Sweep
+
+PARAMETER_LENGTH = 500
+TAG_LENGTH = 5000
+OF_AN_EPOCH = {"throughput/images_per_second": "epoch/images_per_second"}
+"""Figures that an epoch has of its own: their names in the record, where they are the whole run's, and in MLflow's
+charts. Of one name, MLflow's tables show the latest value alone."""
+
+
+def name(config: RunConfig) -> str:
+    """A run's name in MLflow's tables and legends."""
+    keys = config.canonical()
+    weights = "" if keys["weights"] == "stashed" else f" {keys['weights']}"
+    return f"{grid_label(keys)}{weights} seed{keys['seed']}"
+
+
+def parent_name(sweep: Sweep) -> str:
+    if sweep.study:
+        return f"study {sweep.study}"
+    experiment = [word.partition("=")[2] for word in sweep.overrides if word.startswith("+experiment=")]
+    return " ".join(["sweep", *(experiment or [sweep.name])])
+
+
+def host() -> str:
+    return platform.node()
+
+
+def tags(config: RunConfig) -> dict[str, str]:
+    """The tags of a point's run."""
+    keys = config.canonical()
+    names = ("method", "stages", "replicas", "staleness", "weights", "engine", "seed")
+    own = {key: str(keys[key]) for key in names}
+    return own | {"config_hash": config.hash(), "host": host()} | _commit()
+
+
+def parent_tags(sweep: Sweep) -> dict[str, str]:
+    """The tags of a sweep's run."""
+    overrides = " ".join(sweep.overrides)[:TAG_LENGTH]
+    own = {"sweep": sweep.name, "overrides": overrides}
+    own |= {"study": sweep.study} if sweep.study else {"points": str(len(sweep.points))}
+    note = {"mlflow.note.content": f"`python -m bench {'tune' if sweep.study else '-m'} {overrides}`"}
+    return own | note | {"host": host()} | _commit()
+
+
+def parameters(config: RunConfig) -> list[Any]:
+    """MLflow's parameters: all keys that decide the result, with the cuts of an uncut network as they were asked for.
+
+    MLflow's comparison begins with the first three parameters that differ, and cuts would come before staleness.
+    """
+    from mlflow.entities import Param
+
+    keys = config.canonical() | {"partition": config.partition}
+    return [Param(key, _text(value)) for key, value in flatten(keys).items()]
+
+
+class Content(NamedTuple):
+    """All that MLflow is told of a run that has ended, as its own entities."""
+
+    metrics: list[Any]
+    tags: list[Any]
+    inputs: list[Any]
+    files: list[Path]
+
+
+def content(record: dict[str, Any], folder: RunFolder) -> Content:
+    """Gather what a run's folder holds for MLflow."""
+    files = [folder.record, folder.events_file, folder.timeline, folder.picture, folder.model]
+    there = [file for file in files if file.exists()]
+    return Content(metrics(record, folder), _result_tags(record), _inputs(record), there)
+
+
+def _result_tags(record: dict[str, Any]) -> list[Any]:
+    """The tags that are known when a run has ended."""
+    from mlflow.entities import RunTag
+
+    found = {f"environment.{key}": _text(value) for key, value in record["environment"].items()}
+    found |= {"status": record["status"], "lr/verdict": _text(record.get("rates", {}).get("verdict"))}
+    return [RunTag(key, value) for key, value in found.items()]
+
+
+def metrics(record: dict[str, Any], folder: RunFolder) -> list[Any]:
+    """Every number that a run has, with its time and step (updates). The latest of each name is the record's.
+
+    A number that epochs have and the record has as null is NaN here: the run has no such number in the end.
+    """
+    from mlflow.entities import Metric
+
+    finished, times = milliseconds(record["finished"]), _times(folder)
+    found: dict[str, list[Any]] = {}
+    for epoch in record["epochs"]:
+        time, step = times.get(epoch["epoch"], finished), epoch["step"]
+        for key, value in epoch.items():
+            if key not in ("epoch", "step") and value is not None:
+                name = OF_AN_EPOCH.get(key, key)
+                found.setdefault(name, []).append(Metric(name, float(value), time, step))
+    # MLflow's latest is that of the highest step and then of the latest time, and ``finished`` is cut to seconds.
+    after, last_step = (
+        max([finished, *times.values()]) + 1,
+        max((epoch["step"] for epoch in record["epochs"]), default=0),
+    )
+    for key, value in record["metrics"].items():
+        last = found.setdefault(key, [])[-1:]
+        # Where the last epoch has said the same already, a second point would only draw a second dot.
+        said = [(metric.value, metric.step) for metric in last] == [(value, last_step)]
+        if not said and (last or value is not None):
+            found[key].append(Metric(key, math.nan if value is None else float(value), after, last_step))
+    return [metric for history in found.values() for metric in history]
+
+
+def _times(folder: RunFolder) -> dict[int, int]:
+    """When each epoch ended, in milliseconds of Unix time; no line of the log counts behind one that cannot be read."""
+    times: dict[int, int] = {}
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        for event in folder.events():
+            if event["event"] == "epoch":
+                times[event["epoch"]] = int(event["time"] * 1000)
+    return times
+
+
+def _inputs(record: dict[str, Any]) -> list[Any]:
+    """MLflow's entities for the data set that a run trained on."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    data = record["data"]
+    dataset = Dataset(
+        name=data["name"],
+        digest=data["digest"],
+        source_type="local",
+        source=json.dumps(record["config"]["data"]),
+        schema=json.dumps({"image_shape": data["image_shape"], "classes": data["classes"]}),
+        profile=json.dumps({"train_images": data["train_images"], "test_images": data["test_images"]}),
+    )
+    return [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+
+
+def milliseconds(time: str) -> int:
+    """The Unix time of a time in ISO 8601, in milliseconds."""
+    return int(datetime.fromisoformat(time).timestamp() * 1000)
+
+
+def _commit() -> dict[str, str]:
+    commit, _ = git_state()
+    # The second is the name that MLflow's own pages show as the run's version.
+    return {} if commit is None else {"git_commit": commit, "mlflow.source.git.commit": commit}
+
+
+def _text(value: object) -> str:
+    return (value if isinstance(value, str) else json.dumps(value))[:PARAMETER_LENGTH]

@@ -1,0 +1,94 @@
+"""A study's database: an SQLite file, or one of a server; and this process alone at it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.system import sqlite
+
+FILE_SECONDS = 10
+"""Seconds for which another program may lock an SQLite file."""
+SERVER_SECONDS = 86_400
+"""Seconds for which a server's lock is waited for; each is held for moments."""
+LOCKS = {
+    "postgresql": "SELECT pg_advisory_lock(hashtext('staleness-bench')) IS NOT NULL",
+    "mysql": f"SELECT GET_LOCK('staleness-bench', {SERVER_SECONDS})",
+    "mariadb": f"SELECT GET_LOCK('staleness-bench', {SERVER_SECONDS})",
+}
+"""The statement that gives a session, until it ends, the lock that others wait for; by kind of server."""
+
+
+class Database:
+    """A study's database. Whatever is wrong with it, SQLAlchemy, Optuna and the system raise from here.
+
+    Args:
+        place: the path or the URL of an SQLite file, or the URL of a server's database.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    @functools.cached_property
+    def file(self) -> Path | None:
+        """The SQLite file; None if it is a server's."""
+        if "://" not in self._place:
+            return Path(self._place)
+        return Path(str(self._url.database)) if self._url.get_backend_name() == "sqlite" else None
+
+    def try_it(self) -> None:
+        """Find out whether it can be used, and write nothing."""
+        import sqlalchemy
+
+        if self.file is None:
+            with self._engine().connect():
+                return
+        if self.file.exists():
+            engine = sqlalchemy.create_engine(f"sqlite:///{self.file}")
+            sqlalchemy.inspect(engine).get_table_names()
+            engine.dispose()
+            return
+        above = next(folder for folder in self.file.absolute().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise PermissionError(f"{above} is no folder that can be written")
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes of ours away from it."""
+        if self.file is not None:
+            with sqlite.locked(self.file):
+                yield
+            return
+        with self._engine().connect() as connection:
+            if not connection.exec_driver_sql(LOCKS[self._url.get_backend_name()]).scalar():
+                raise TimeoutError("another process does not let go of it")
+            yield
+
+    def storage(self) -> Any:
+        """Optuna's storage, made where it is missing; to be called under :meth:`alone`."""
+        from optuna.storages import RDBStorage
+
+        if self.file is None:
+            # Servers end connections that idle for as long as a trial may take.
+            storage = RDBStorage(self._place, engine_kwargs={"pool_pre_ping": True})
+            weakref.finalize(storage, storage.engine.dispose)
+            return storage
+        sqlite.make(self.file, lambda address: RDBStorage(address).engine.dispose())
+        return RDBStorage(f"sqlite:///{self.file}", engine_kwargs={"connect_args": {"timeout": FILE_SECONDS}})
+
+    @property
+    def _url(self) -> Any:
+        import sqlalchemy
+
+        return sqlalchemy.make_url(self._place)
+
+    def _engine(self) -> Any:
+        """An SQLAlchemy engine whose connections end with their use, and with them whatever lock they hold."""
+        import sqlalchemy
+
+        return sqlalchemy.create_engine(self._url, poolclass=sqlalchemy.NullPool)

@@ -1,0 +1,85 @@
+"""What a study has found: its best trial, and what its repeats came to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.config import RunConfig
+from bench.plan.interval import Interval, mean
+from bench.record.runs_dir import known_record
+from bench.study.launcher.attempt import folder_of
+from bench.study.report.result import read_run
+from bench.study.tune.search import Search
+from bench.study.tune.settings import Study
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A study that is over."""
+
+    study: Study
+    epochs: int
+    """Epochs of a trial that ends by itself."""
+    trials: list[FrozenTrial]
+    """All trials by number, also failed ones that were tried again."""
+    counted: list[FrozenTrial]
+    """The trials without those that were tried again."""
+    importances: dict[str, float]
+    """The share of the accuracy's variance that each parameter explains, by name, where every trial has it."""
+    best: FrozenTrial | None
+    run: RunConfig | None
+    """The configuration of the best trial; None if no trial has finished."""
+    record: dict[str, Any]
+    """The record of the best trial's run; empty if there is none."""
+    accuracies: list[float]
+    """Final test accuracies of the best trial's settings with fresh seeds."""
+    diverged: int
+    """The number of runs with fresh seeds that diverged, and so have no accuracy."""
+    repeats: list[str]
+    """Hashes of the runs with fresh seeds."""
+
+    @property
+    def budget(self) -> dict[str, int]:
+        """How many trials ended in each way, the epochs of a whole one, and the epochs trained in all."""
+        states = Counter(trial.state.name for trial in self.counted)
+        trained = sum(len(trial.intermediate_values) for trial in self.counted if trial.state.name == "PRUNED")
+        trained += states["COMPLETE"] * self.epochs
+        own = {"complete": states["COMPLETE"], "pruned": states["PRUNED"], "failed": states["FAIL"]}
+        return {"trials": len(self.counted), **own, "epochs": self.epochs, "epochs_trained": trained}
+
+    @property
+    def rates(self) -> dict[str, Any]:
+        """How the best trial stands to the conditions of convergence."""
+        return dict(self.record.get("rates", {}))
+
+    @property
+    def accuracy(self) -> Interval | None:
+        return mean(self.accuracies) if self.accuracies else None
+
+
+def find(search: Search) -> Finding:
+    """Gather what a study that is over has found."""
+    best = search.trials.best()
+    run = search.space.run(best.user_attrs["settings"]) if best else None
+    record = known_record(folder_of(run)) if run else None
+    repeats = {config.hash(): known_record(folder_of(config)) for config in search.repeats()}
+    runs = [read_run(found) for found in repeats.values() if found]
+    accuracies = [each.number("accuracy/test") for each in runs]
+    return Finding(
+        search.study,
+        search.space.epochs,
+        search.trials.all(),
+        search.trials.counted(),
+        search.trials.importances(),
+        best,
+        run,
+        record or {},
+        [accuracy for accuracy in accuracies if accuracy is not None],
+        sum(each.diverged for each in runs),
+        list(repeats),
+    )

@@ -1,0 +1,158 @@
+"""What studies have found: tables, a page, a picture of each, and a file that a run can take its schedule from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.plan.interval import Interval, difference
+from bench.record.folder import flatten
+from bench.study.report.align import align
+from bench.study.report.cells import columns
+from bench.study.report.comparison import DELAY, shared
+from bench.study.report.figure import drawn
+from bench.study.report.page import Story, environments, write_page
+from bench.study.tune.finding import Finding
+from bench.study.tune.trials import is_feasible
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+    from pandas import DataFrame
+
+SEARCHED = ("lr", "optimizer")
+"""Groups whose choices a study finds, whatever it began with."""
+
+
+# --------------------------------------------------------------------------------------------------------- the schedule
+
+
+# ----------------------------------------------------------------------------------------------------------- the tables
+def studies_table(findings: Sequence[Finding]) -> DataFrame:
+    """The table of studies: each one's budget, its best trial, and its accuracy over fresh seeds against the others.
+
+    ``over_locked`` is the difference from the study of the same conditions at staleness 0, ``over_unrestricted`` from
+    that of the same staleness without conditions; Welch's interval.
+    """
+    import pandas
+
+    return pandas.DataFrame([_row(finding, findings) for finding in findings])
+
+
+def _row(finding: Finding, findings: Sequence[Finding]) -> dict[str, Any]:
+    run, conditions = finding.study.run, finding.study.tuning.conditions
+    row: dict[str, Any] = {"study": finding.study.tuning.study, "K": run.stages, "S": run.replicas}
+    row |= {"staleness": run.staleness, "conditions": conditions}
+    row |= {**columns("accuracy", finding.accuracy), "n": len(finding.accuracies), **finding.budget}
+    for name, staleness, others in (("locked", 0, conditions), ("unrestricted", run.staleness, "none")):
+        row |= columns(f"over_{name}", _over(finding, findings, staleness, others))
+    best = finding.best
+    row |= {"verdict": finding.rates.get("verdict"), "best_trial": best.number if best else None, "run": _hash(finding)}
+    row |= {"accuracy_of_trial": best.values[0] if best else None}
+    return row | flatten(best.user_attrs["settings"] if best else {}) | {"repeats": " ".join(finding.repeats)}
+
+
+def _over(finding: Finding, findings: Sequence[Finding], staleness: int, conditions: str) -> Interval | None:
+    """The difference from the study with this staleness and these conditions; None if it is the same, or not there."""
+    for other in findings:
+        same = (other.study.run.staleness, other.study.tuning.conditions) == (staleness, conditions)
+        comparable = other is not finding and same and _rest(other) == _rest(finding)
+        if comparable and finding.accuracies and other.accuracies:
+            return difference(finding.accuracies, other.accuracies)
+    return None
+
+
+def _rest(finding: Finding) -> str:
+    """What two studies that are compared have in common, the budget above all."""
+    budget = (finding.study.trials, finding.study.tuning.repeats)
+    return shared(flatten(finding.study.run.canonical()), *DELAY, *SEARCHED) + repr(budget)
+
+
+def _hash(finding: Finding) -> str:
+    return finding.run.hash() if finding.run else ""
+
+
+def trials_table(findings: Sequence[Finding]) -> DataFrame:
+    """The table of trials, one row a trial."""
+    import pandas
+
+    rows = []
+    for finding in findings:
+        for trial in finding.trials:
+            row = {"study": finding.study.tuning.study, "trial": trial.number, "state": trial.state.name.lower()}
+            row |= {"retry_of": trial.system_attrs.get("failed_trial"), "run": trial.user_attrs.get("run", "")}
+            row |= dict(zip(finding.study.tuning.objectives, trial.values or [], strict=False))
+            if trial.state.name == "PRUNED":
+                row |= {"accuracy": trial.intermediate_values[max(trial.intermediate_values)]}
+            row |= {
+                "epochs": len(trial.intermediate_values) if trial.state.name == "PRUNED" else _epochs(finding, trial)
+            }
+            row |= {"feasible": is_feasible(trial)} | flatten(trial.user_attrs.get("settings", {}))
+            rows.append(row)
+    return pandas.DataFrame(rows)
+
+
+def _epochs(finding: Finding, trial: FrozenTrial) -> int:
+    return finding.epochs if trial.state.name == "COMPLETE" else 0
+
+
+def print_findings(findings: Sequence[Finding]) -> str:
+    """Print the studies as a table; return it."""
+    head = ["study", "trials", "pruned", "epochs trained", "best family", "verdict", "test accuracy %", "less locked"]
+    lines = [[*head, "less unrestricted"]]
+    for row in studies_table(findings).to_dict("records"):
+        cells = [str(row["study"]), str(row["trials"]), str(row["pruned"]), str(row["epochs_trained"])]
+        cells += [str(row.get("lr.name") or "-"), str(row["verdict"] or "-")]
+        lines.append([*cells, *(spread(row, name) for name in ("accuracy", "over_locked", "over_unrestricted"))])
+    lost = [f"{each.study.tuning.study}: {_lost(each)}" for each in findings if each.diverged]
+    table = "\n".join([*align(lines), *(["", *lost] if lost else [])])
+    print(table)
+    return table
+
+
+def spread(row: dict[Any, Any], name: str) -> str:
+    """A mean in per cent with the ends of its interval; ``-`` where there is none."""
+    sign = "" if name == "accuracy" else "+"
+    numbers = [
+        f"{100 * row[key]:{sign}.1f}" if row[key] == row[key] else "" for key in (name, f"{name}_low", f"{name}_high")
+    ]
+    if not numbers[0]:
+        return "-"
+    return f"{numbers[0]} ({numbers[1]} to {numbers[2]})" if numbers[1] else numbers[0]
+
+
+def percent(interval: Interval | None) -> str:
+    """A mean with its interval, in per cent."""
+    if interval is None:
+        return "-"
+    return spread(columns("accuracy", interval), "accuracy") + " %"
+
+
+def write_findings(findings: Sequence[Finding], folder: Path) -> list[Path]:
+    """Write ``studies.csv``, ``trials.csv``, a picture of each study and ``report.html``; return the pictures."""
+    from bench.study.tune.picture import draw
+
+    tables = {"studies": studies_table(findings), "trials": trials_table(findings)}
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    pictures = {}
+    for finding in findings:
+        path = folder / f"{finding.study.tuning.study}.png"
+        if drawn(path, partial(draw, finding, path)):
+            pictures[path] = _caption(finding)
+    records = [finding.record for finding in findings if finding.record]
+    facts = environments([record["environment"] for record in records])
+    story = Story(f"staleness-bench: {len(findings)} studies", facts, [], {}, [])
+    page = folder / "report.html"
+    drawn(page, lambda: write_page(page, story, tables, pictures))
+    return list(pictures)
+
+
+def _caption(finding: Finding) -> str:
+    words = f"{finding.study.tuning.study}: its trials, and how much each parameter mattered."
+    return f"{words} Of its best, {_lost(finding)}." if finding.diverged else words
+
+
+def _lost(finding: Finding) -> str:
+    return f"{finding.diverged} of {len(finding.repeats)} repeats diverged, without an accuracy"

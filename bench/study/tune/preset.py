@@ -1,0 +1,51 @@
+"""What a study has found, as a file for Hydra."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from bench.study.sweep.library import USERS, typed
+from bench.study.tune.finding import Finding
+from bench.study.tune.findings import percent
+
+TUNED = "lr/tuned"
+"""The group, in the user's folder of configurations, that the schedules found are kept in."""
+
+
+def write_schedule(finding: Finding, named: str | None) -> Path | None:
+    """Write ``conf/lr/tuned/<study>.yaml``, which ``lr=tuned/<study>`` takes; None if no trial has finished.
+
+    Args:
+        named: the user's folder of configurations, if it is another one than ``conf``.
+    """
+    import yaml
+
+    if finding.run is None or finding.best is None:
+        return None
+    settings: dict[str, Any] = {key: finding.run.resolved()[key] for key in ("lr", "optimizer", "correction")}
+    path = Path(named or USERS, TUNED, f"{finding.study.tuning.study}.yaml")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text("\n".join(["# @package _global_", *_header(finding, named)]) + "\n" + yaml.safe_dump(settings))
+    os.replace(temporary, path)
+    return path
+
+
+def _header(finding: Finding, named: str | None) -> list[str]:
+    assert finding.best is not None
+    assert finding.run is not None
+    study, run, budget = finding.study, finding.run, finding.budget
+    grid = [f"stages={run.stages}", f"replicas={run.replicas}", f"staleness={run.staleness}"]
+    command = " ".join(typed([*grid, f"lr=tuned/{study.tuning.study}"], named))
+    ended = ", ".join(f"{budget[state]} {state}" for state in ("complete", "pruned", "failed"))
+    seeds = f"; over {len(finding.accuracies)} fresh seeds {percent(finding.accuracy)}" if finding.accuracies else ""
+    conditions = finding.rates.get("conditions", [])
+    why = "; ".join(f"{item['name']}: {'yes' if item['holds'] else 'no'}, {item['why']}" for item in conditions)
+    return [
+        f"# python -m bench {command}",
+        "# Written by python -m bench tune; also the optimizer's values and the correction are the trial's.",
+        f"# study: {study.tuning.study}, {budget['trials']} trials ({ended}) of {finding.epochs} epochs",
+        f"# trial: number {finding.best.number}, run {run.hash()}, test accuracy {finding.best.values[0]:.1%}{seeds}",
+        f"# verdict: {finding.rates.get('verdict', 'unknown')} ({why})",
+    ]

@@ -1,0 +1,210 @@
+"""One study under way: its trials are run one after the other, each an ordinary run, and the best one is kept."""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.config import RunConfig
+from bench.record.folder import RunFolder
+from bench.record.runs_dir import Sweep
+from bench.record.tail import Tail
+from bench.study.launcher.agents import Pruned
+from bench.study.launcher.attempt import folder_of
+from bench.study.launcher.convergence import Standing, ceiling, standing
+from bench.study.launcher.task import Ending, Task
+from bench.study.sweep.runner import Runner
+from bench.study.tracking.registry import tracker
+from bench.study.tune.settings import Study
+from bench.study.tune.space import Space, space_of
+from bench.study.tune.trials import Claim, Trials
+from bench.system.call import Call
+
+POLL_SECONDS = 1.0
+"""Seconds between two looks at the trials of other processes."""
+
+
+class Judge:
+    """Tells a study of each epoch of a trial, and ends it if the study has no hope for it."""
+
+    def __init__(self, trials: Trials, claim: Claim, folder: RunFolder, epochs: int) -> None:
+        self._trials, self._claim, self._epochs = trials, claim, epochs
+        self._tail = Tail(folder)
+        self._told = 0
+
+    def __call__(self) -> None:
+        """Look at what the run has done since.
+
+        Raises:
+            Pruned: the study has no hope for the trial.
+        """
+        self.judge([event for event in self._tail.read() if event["event"] == "epoch"])
+
+    def judge(self, epochs: Sequence[dict[str, Any]]) -> None:
+        """Judge a run's epochs, those of a record too: whether a trial is pruned must not hang on who looks first."""
+        for epoch in epochs:
+            number, accuracy = epoch["epoch"], epoch["accuracy/test"] or 0.0
+            if number < self._told or number + 1 == self._epochs:
+                continue
+            self._told = number + 1
+            if self._trials.report(self._claim, number, accuracy):
+                behind = f"pruned after epoch {number + 1} of {self._epochs}: test accuracy {accuracy:.1%}"
+                raise Pruned(f"{behind} is below the median of the other trials")
+
+
+class Search:
+    """One study under way, seen from this process."""
+
+    def __init__(self, study: Study, prepared: Path | None, overrides: Sequence[str]) -> None:
+        self.study = study
+        self.trials = Trials(study)
+        self.space: Space
+        self._prepared, self._overrides = prepared, tuple(overrides)
+        self._tracker = tracker(study.run.tracking)
+        self.runner = Runner(self._tracker)
+
+    def open(self) -> None:
+        """Open MLflow and the database, and find out what may be searched.
+
+        Raises:
+            ConfigError: one of them is not there, or not as it should be.
+        """
+        self._tracker.begin(Sweep(self._overrides, (), self.study.tuning.study))
+        top, found = Call(_facts, self.study.run, self._prepared).result()
+        self.space = space_of(self.study, top, found.updates, found.updates_per_epoch)
+        self.trials.open(self.space)
+
+    def run_trials(self) -> None:
+        """Run trials until all have been given out, to this process or to others."""
+        with self._interruptible():
+            while (claim := self.trials.claim()) is not None:
+                self._run_trial(claim)
+
+    def conclude(self) -> None:
+        """Wait for the other processes' trials, or take them up; then run the best one's settings with fresh seeds."""
+        with self._interruptible():
+            while not self.trials.is_over():
+                self.run_trials()
+                time.sleep(POLL_SECONDS)
+            with self._concluding():
+                self._repeat()
+
+    def end(self, table: str, files: Sequence[Path]) -> None:
+        """Tell MLflow that the study has ended."""
+        failed = sum(trial.state.name == "FAIL" for trial in self.trials.counted())
+        self.runner.tell(lambda: self._tracker.end(table, failed, files))
+
+    def repeats(self) -> list[RunConfig]:
+        """The best trial's settings with each of the fresh seeds; none if no trial has finished."""
+        best = self.trials.best()
+        if best is None:
+            return []
+        config = self.space.run(best.user_attrs["settings"])
+        return [replace(config, seed=config.seed + number) for number in range(1, self.study.tuning.repeats + 1)]
+
+    # --------------------------------------------------------------------------------------------------- trial by trial
+    def _run_trial(self, claim: Claim) -> None:
+        config, tuning = self.space.run(claim.settings), self.study.tuning
+        judge = Judge(self.trials, claim, folder_of(config), self.space.epochs)
+        try:
+            task = self._task(config, claim.position, self.study.trials, "trial")
+            if tuning.conditions == "constraint":
+                excess = max(limit.rate / limit.cap for limit in task.standing.limits) - 1
+                self.trials.constrain(claim, "cap", excess)
+            for _, failure in self._run([task], judge if tuning.prunes else None):
+                self._end(claim, config, failure)
+                return
+            record = folder_of(config).read_record()
+            assert record is not None
+            if tuning.prunes:
+                judge.judge(record["epochs"])
+            self.trials.finish(claim, self._values(claim, record))
+        except Pruned as failure:
+            self._end(claim, config, failure)
+            return
+        except KeyboardInterrupt:
+            self.trials.fail(claim)
+            raise
+        accuracy = record["metrics"]["accuracy/test"]
+        self._say(claim, "diverged" if accuracy is None else f"test accuracy {accuracy:.1%}")
+
+    def _end(self, claim: Claim, config: RunConfig, failure: Exception | None) -> None:
+        """Note that a trial has ended without values, and say so."""
+        if isinstance(failure, Pruned):
+            self.trials.prune(claim)
+            if not folder_of(config).record.exists():
+                self.runner.end(config, str(failure), "pruned")
+            self._say(claim, str(failure))
+        elif self.trials.fail(claim):
+            self.runner.end(config, str(failure), "failed")
+            self._say(claim, f"failed, and is tried once more: {failure}")
+        else:
+            self.runner.fail(config, str(failure))
+
+    def _values(self, claim: Claim, record: dict[str, Any]) -> list[float]:
+        """A trial's values, one an objective; a missed target costs the whole time, and breaks a constraint."""
+        values = [float(record["metrics"]["accuracy/test"] or 0.0)]
+        if "time" in self.study.tuning.objectives:
+            target, epochs = self.study.tuning.target, record["epochs"]
+            reached = [epoch for epoch in epochs if (epoch["accuracy/test"] or 0.0) >= target]
+            values.append(float((reached or epochs[-1:])[0]["time/train_seconds"]))
+            most = max(epoch["accuracy/test"] or 0.0 for epoch in epochs)
+            self.trials.constrain(claim, "target", target - most)
+        return values
+
+    def _repeat(self) -> None:
+        configs = self.repeats()
+        tasks = [self._task(config, n, len(configs), "repeat") for n, config in enumerate(configs, start=1)]
+        for task, failure in self._run(tasks, None):
+            self.runner.fail(task.config, str(failure))
+        runs = [str(trial.user_attrs["run"]) for trial in self.trials.all() if "run" in trial.user_attrs]
+        points = tuple(dict.fromkeys([*runs, *(config.hash() for config in configs)]))
+        self.runner.remember(Sweep(self._overrides, points, self.study.tuning.study), self.study.run.runs_dir)
+
+    def _task(self, config: RunConfig, position: int, total: int, kind: Any) -> Task:
+        found: Standing = Call(standing, config, self._prepared).result()
+        return Task(config, self._prepared, found, position, total, kind)
+
+    def _run(self, tasks: Sequence[Task], watch: Callable[[], None] | None) -> Iterator[Ending]:
+        """Run what has no record yet; yield what has none in the end."""
+        todo = [task for task in tasks if self.runner.is_due(task)]
+        while todo:
+            ended, todo = self.runner.round(todo, self.study.run.launcher, watch)
+            yield from ended
+
+    def _say(self, claim: Claim, words: str) -> None:
+        best, name = self.trials.best(), self.study.tuning.study
+        record = f" (best: {best.values[0]:.1%}, trial number {best.number})" if best else ""
+        settings = claim.settings["lr"]
+        what = f"{settings['name']} gamma0={settings['gamma0']:.3g}"
+        print(f"{name} {claim.position}/{self.study.trials}: {what}: {words}{record}", file=sys.stderr)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.runner.tell(self._tracker.interrupt)
+            raise
+
+    @contextmanager
+    def _concluding(self) -> Iterator[None]:
+        """Let one process after the other conclude: what the first one has run, the others find."""
+        with Path(self.study.run.runs_dir, f"{self.study.tuning.study}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _facts(config: RunConfig, prepared: Path | None) -> tuple[float, Standing]:
+    """The cap on gamma0, and how the run stands to the conditions; to be called in a process that has torch."""
+    found = standing(config, prepared)
+    top = ceiling(config, prepared)
+    assert math.isfinite(top)
+    return top, found

@@ -1,0 +1,222 @@
+"""A study's configuration: what each key of ``conf/tune.yaml`` beside a run's means, and what it may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, get_args, get_type_hints
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from bench.choice import STRICT, Cardinal, ConfigError, Count, Share, Text
+from bench.config import SQLITE_FILE, RunConfig, parse_as
+from bench.rule.convergence import verdict
+from bench.rule.correction.effect import Correction
+from bench.rule.lr.constant import Constant
+from bench.rule.lr.cosine import Cosine
+from bench.rule.lr.exponential import Exponential
+from bench.rule.lr.inverse_log import InverseLog
+from bench.rule.lr.inverse_time import InverseTime
+from bench.rule.lr.multistep import MultiStep
+from bench.rule.lr.onecycle import OneCycle
+from bench.rule.lr.plateau_polynomial import PlateauPolynomial
+from bench.rule.lr.polynomial import Polynomial
+from bench.rule.lr.rates import LearningRate
+from bench.study.sweep.compose import Point
+from bench.study.sweep.library import Primary
+
+TUNE = Primary("tune", ("trials", "tuning"))
+"""What a study is composed from."""
+
+SERVERS = ("postgresql", "mysql", "mariadb")
+
+
+def _database(place: str) -> str:
+    """Refuse a URL that Optuna does not take, or that would keep nothing."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        is_url = "://" in place or re.match(r"(sqlite|postgresql|mysql|mariadb)(\+\w+)?:", place)
+        fits = not is_url or bool(re.match(SQLITE_FILE, place)) or make_url(place).get_backend_name() in SERVERS
+    except (ArgumentError, ValueError):
+        fits = False
+    if not fits:
+        raise PydanticCustomError(
+            "database",
+            "must be the path of an SQLite file, sqlite:///<file>, postgresql://<user>@<host>/<database> or "
+            "mysql://<user>@<host>/<database>",
+        )
+    return place
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Range = Annotated[list[float], Field(min_length=2, max_length=2)]
+_COMMON = (1.0, 0, 0.0, False)
+FAMILIES: dict[str, LearningRate] = {
+    schedule.name: schedule
+    for schedule in (
+        Constant(*_COMMON, "constant"),
+        MultiStep(*_COMMON, "multistep", [1], 0.5),
+        Cosine(*_COMMON, "cosine"),
+        Exponential(*_COMMON, "exponential", 0.5),
+        OneCycle(*_COMMON, "onecycle", 0.5, 0.5),
+        Polynomial(*_COMMON, "polynomial", 1.0, 1.0),
+        InverseTime(*_COMMON, "inverse_time", 1.0),
+        InverseLog(*_COMMON, "inverse_log", 1.0),
+        PlateauPolynomial(*_COMMON, "plateau_polynomial", 1.0, 1.0),
+    )
+}
+"""One schedule of each family, convergent if the family can be: those with a power are at 1."""
+CORRECTIONS: list[str] = [get_args(get_type_hints(kind)["name"])[0] for kind in get_args(Correction)]
+ABOVE_0, SHARE, FRACTION = "above 0", "above 0 and at most 1", "at least 0 and below 1"
+ALLOWED: dict[str, Callable[[float], bool]] = {
+    ABOVE_0: lambda value: value > 0,
+    SHARE: lambda value: 0 < value <= 1,
+    FRACTION: lambda value: 0 <= value < 1,
+}
+RANGES = {
+    "gamma0": ABOVE_0,
+    "t0": ABOVE_0,
+    "p": ABOVE_0,
+    "final": SHARE,
+    "rise": FRACTION,
+    "warmup": FRACTION,
+    "momentum": FRACTION,
+    "weight_decay": ABOVE_0,
+    "beta": SHARE,
+    "until": SHARE,
+}
+"""What the two numbers of each range may be."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a study searches."""
+
+    __pydantic_config__ = STRICT
+    study: Name
+    """The study's name in the database, and that of its file in ``conf/lr/tuned``."""
+    database: Annotated[str, Field(min_length=1), AfterValidator(_database)]
+    """The path of an SQLite file, or any URL that Optuna takes."""
+    conditions: Literal["bound", "constraint", "shape", "none"]
+    """What schedules meet of the conditions of convergence: all, with gamma0 up to the cap (``bound``) or the cap as a
+    constraint; those on the shape, at any rate; or none."""
+    objectives: list[Literal["accuracy", "time"]]
+    """What is searched for: the final test accuracy, or that and the seconds until ``target``."""
+    target: Share
+    """The test accuracy to reach, as a share of 1."""
+    pruning: bool
+    """Whether trials that lag behind are ended; with one objective only."""
+    repeats: Cardinal
+    """Fresh seeds that the best trial's settings are run with in the end."""
+    families: list[Text] | None
+    """Schedules to choose from; None: all that the conditions allow."""
+    corrections: list[Text] | None
+    """Corrections to choose from; None: all that the run allows."""
+    gamma0: Range
+    t0: Range
+    """Share of the run's updates."""
+    p: Range
+    final: Range
+    """Share of gamma0 that multistep and exponential end at."""
+    rise: Range
+    """Share of the run in which onecycle climbs."""
+    warmup: Range
+    """Share of the run that the warm-up takes."""
+    momentum: Range
+    """The momentum; of adamw, its first beta."""
+    weight_decay: Range
+    beta: Range
+    """The factor ``beta`` of the correction ``shrink``."""
+    until: Range
+    """Share of the run for which the correction ``lr_discount`` acts."""
+
+    def __post_init__(self) -> None:
+        if self.objectives not in (["accuracy"], ["accuracy", "time"]):
+            raise ValueError(f"objectives={self.objectives} must be [accuracy] or [accuracy, time]")
+        for key, allowed in RANGES.items():
+            low, high = getattr(self, key)
+            if not (low <= high and all(map(ALLOWED[allowed], (low, high)))):
+                raise ValueError(f"{key}={[low, high]}: must be two numbers {allowed}, the smaller one first")
+        for name in self.families or []:
+            self._check_family(name)
+        unknown = [name for name in self.corrections or [] if name not in CORRECTIONS]
+        if unknown or self.corrections == []:
+            raise ValueError(f"corrections={self.corrections}: allowed are null and a list of {', '.join(CORRECTIONS)}")
+        if not self.schedules:
+            raise ValueError(f"families={self.families}: allowed are null and a list of {', '.join(FAMILIES)}")
+        if self.conditions != "none":
+            self._check_powers()
+
+    @property
+    def schedules(self) -> list[str]:
+        """The families that trials choose from."""
+        if self.families is not None:
+            return self.families
+        return [name for name in FAMILIES if self.conditions == "none" or can_converge(name)]
+
+    @property
+    def prunes(self) -> bool:
+        """Whether trials are pruned: Optuna's pruners know one objective."""
+        return self.pruning and len(self.objectives) == 1
+
+    def _check_family(self, name: str) -> None:
+        allowed = [known for known in FAMILIES if self.conditions == "none" or can_converge(known)]
+        if name not in allowed:
+            where = "" if self.conditions == "none" else f" with tuning.conditions={self.conditions}"
+            raise ValueError(f"families={self.families}: {name!r} is not among {', '.join(allowed)}, allowed{where}")
+
+    def _check_powers(self) -> None:
+        """Check that polynomial schedules converge with either end of ``p``, and so between them.
+
+        Raises:
+            ValueError: one does not.
+        """
+        for p in self.p:
+            found = verdict(Polynomial(*_COMMON, "polynomial", 1.0, p))
+            if found.word != "convergent":
+                failed = "; ".join(f"{condition.name}? no, {condition.why}" for condition in found.failed)
+                raise ValueError(
+                    f"p={self.p}: a polynomial schedule with p={p:g} has the verdict {found.word} ({failed}); "
+                    "allowed is above 0.5 and at most 1, or tuning.conditions=none"
+                )
+
+
+def can_converge(family: str) -> bool:
+    """Whether a schedule meets the conditions with some parameters."""
+    return verdict(FAMILIES[family]).word == "convergent"
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study: the run that its trials vary, and how."""
+
+    run: RunConfig
+    trials: Count
+    """The number of trials in all."""
+    tuning: Tuning
+
+
+@dataclass(frozen=True)
+class _Own:
+    """The keys that a study has beside its run's."""
+
+    __pydantic_config__ = STRICT
+    trials: Count
+    tuning: Tuning
+
+
+def study_of(point: Point) -> Study:
+    """Check what a point of ``tune`` has composed.
+
+    Raises:
+        ConfigError: a key is missing, unknown, of the wrong type or out of range, or does not go with the run's.
+    """
+    own = parse_as(_Own, point.own)
+    run = replace(point.config, lr=replace(point.config.lr, require_convergent=False))
+    if run.launcher.name != "basic":
+        raise ConfigError(f"launcher={run.launcher.name!r}: tune runs its trials here; several of it share a study")
+    return Study(run, own.trials, own.tuning)

@@ -1,0 +1,279 @@
+"""A study's trials, in a database that several processes share: each is given out once, whoever is killed.
+
+A trial belongs to the process that claimed it, whose name it bears; the ranks never hear of Optuna. One whose process
+is gone is marked failed and tried once more, as is one that failed by itself. A trial and its retry count as one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench.choice import ConfigError
+from bench.record.folder import flatten
+from bench.study.tune.database import Database
+from bench.study.tune.settings import Study
+from bench.study.tune.space import Space
+from bench.system.heartbeat import TALKING, Heartbeat
+from bench.system.process import heartbeat, is_alive, own_name
+from bench.system.text import first_line
+
+if TYPE_CHECKING:
+    from optuna import Study as OptunaStudy
+    from optuna import Trial
+    from optuna.trial import FrozenTrial
+
+STARTUP_TRIALS = 8
+"""Trials drawn at random, before the sampler has something to go by."""
+PRUNING_AFTER = 4
+"""Trials that have to have ended before one is pruned."""
+DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {"accuracy": "maximize", "time": "minimize"}
+SEEDS_A_STUDY = 2**16
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that this process is to run."""
+
+    trial: Trial
+    position: int
+    """Its place among the trials asked for, from 1; a retry has that of the first try."""
+    settings: dict[str, Any]
+    """What :meth:`Space.suggest` returned for it."""
+
+
+class Trials:
+    """The trials of one study."""
+
+    def __init__(self, study: Study) -> None:
+        self._wanted = study
+        self._database = Database(study.tuning.database)
+        self._study: OptunaStudy
+        self._space: Space
+        self._running: dict[int, Trial] = {}
+        """The trials that this process has claimed and not ended, by number."""
+        self._heartbeat = Heartbeat(self._beat)
+
+    def check(self) -> None:
+        """Find out whether the database can be used, before anything is written.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        with self._working():
+            self._database.try_it()
+
+    def open(self, space: Space) -> None:
+        """Take up the study, or begin it.
+
+        Raises:
+            ConfigError: the database cannot be used, or the study has another search space.
+        """
+        from optuna import create_study
+        from optuna.pruners import MedianPruner
+        from optuna.samplers import TPESampler
+
+        tuning = self._wanted.tuning
+        with self._alone():
+            self._study = create_study(
+                storage=self._database.storage(),
+                study_name=tuning.study,
+                directions=[DIRECTIONS[objective] for objective in tuning.objectives],
+                load_if_exists=True,
+            )
+            self._check_space(space.fingerprint())
+            session = int(self._study.user_attrs.get("sessions", 0))
+            self._study.set_user_attr("sessions", session + 1)
+            # A seed that has been used would suggest what it has suggested before.
+            seed = self._wanted.run.seed * SEEDS_A_STUDY + session
+            self._study.sampler = TPESampler(seed=seed % 2**32, n_startup_trials=STARTUP_TRIALS, multivariate=True)
+            self._study.pruner = MedianPruner(n_startup_trials=PRUNING_AFTER, n_warmup_steps=space.epochs // 3)
+        self._space = space
+
+    def claim(self) -> Claim | None:
+        """The next trial; None if all have been given out."""
+        with self._alone():
+            self._reap()
+            if self._used() >= self._wanted.trials and not self._in("WAITING"):
+                return None
+            trial = self._study.ask()
+            trial.set_user_attr("heartbeat", heartbeat())
+            trial.set_user_attr("process", own_name())
+            self._running[trial.number] = trial
+            self._heartbeat.start()
+            settings = trial.user_attrs.get("settings") or self._space.suggest(trial)
+            trial.set_user_attr("settings", settings)
+            trial.set_user_attr("run", self._space.run(settings).hash())
+            roots = {other.number: _root(other) for other in self.all()}
+            return Claim(trial, sorted(set(roots.values())).index(roots[trial.number]) + 1, settings)
+
+    def is_over(self) -> bool:
+        """Whether there are as many trials as asked for, and all have ended."""
+        with self._alone():
+            self._reap()
+            return self._used() >= self._wanted.trials and not self._in("WAITING", "RUNNING")
+
+    def report(self, claim: Claim, epoch: int, accuracy: float) -> bool:
+        """Tell of a trial's epoch; return whether the trial is to be pruned."""
+        with self._alone():
+            claim.trial.report(accuracy, epoch)
+            return bool(claim.trial.should_prune())
+
+    def constrain(self, claim: Claim, name: str, excess: float) -> None:
+        """Tell how far a trial is beyond a limit, 0 or less if it is not."""
+        with self._alone():
+            claim.trial.set_constraint(name, excess)
+
+    def finish(self, claim: Claim, values: list[float]) -> None:
+        """Give a trial its result, one number for each objective."""
+        with self._alone():
+            self._study.tell(claim.trial, values)
+            self._running.pop(claim.trial.number, None)
+
+    def prune(self, claim: Claim) -> None:
+        """Note that a trial was ended early."""
+        from optuna.trial import TrialState
+
+        with self._alone():
+            self._study.tell(claim.trial, state=TrialState.PRUNED)
+            self._running.pop(claim.trial.number, None)
+
+    def fail(self, claim: Claim) -> bool:
+        """Note that a trial has failed, or was interrupted; return whether it is to be tried again."""
+        with self._alone():
+            before = len(self.all())
+            self._fail(claim.trial.number)
+            return len(self.all()) > before
+
+    def all(self) -> list[FrozenTrial]:
+        """Every trial so far, in the order of their numbers."""
+        return list(self._study.get_trials(deepcopy=False))
+
+    def counted(self) -> list[FrozenTrial]:
+        """Every trial that no other one was made in the place of."""
+        trials = self.all()
+        retried = {number for trial in trials for number in trial.system_attrs.get("retry_history", [])}
+        return [trial for trial in trials if trial.number not in retried]
+
+    def best(self) -> FrozenTrial | None:
+        """The finished trial of the highest accuracy that keeps to its constraints; the first one of several."""
+        fit = [trial for trial in self.all() if trial.state.name == "COMPLETE" and is_feasible(trial)]
+        return max(fit, key=lambda trial: trial.values[0], default=None)
+
+    def importances(self) -> dict[str, float]:
+        """Each common parameter's share of the accuracy's variance (functional ANOVA); none if too few trials tell.
+
+        Source: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing hyperparameter importance".
+        """
+        from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+        values = {trial.values[0] for trial in self._in("COMPLETE")}
+        if len(values) < 2:
+            return {}
+        evaluator = FanovaImportanceEvaluator(seed=0)
+        return dict(
+            get_param_importances(self._study, evaluator=evaluator, target=lambda trial: float(trial.values[0]))
+        )
+
+    # --------------------------------------------------------------------------------------------- under the lock alone
+    def _used(self) -> int:
+        return len({_root(trial) for trial in self.all()})
+
+    def _in(self, *states: str) -> list[FrozenTrial]:
+        return [trial for trial in self.all() if trial.state.name in states]
+
+    def _reap(self) -> None:
+        for trial in self._in("RUNNING"):
+            process, beat = (str(trial.user_attrs.get(key, "")) for key in ("process", "heartbeat"))
+            if not is_alive(process, beat):
+                self._fail(trial.number)
+
+    def _beat(self) -> bool:
+        """Tell the database that the trials of this process run; return whether there are any."""
+        with contextlib.suppress(ConfigError), self._alone():
+            for trial in self._running.values():
+                trial.set_user_attr("heartbeat", heartbeat())
+        return bool(self._running)
+
+    def _fail(self, number: int) -> None:
+        from optuna.storages import RetryHeartbeatStaleTrialCallback
+        from optuna.trial import TrialState
+
+        self._running.pop(number, None)
+        failed = self._study.tell(number, state=TrialState.FAIL)
+        RetryHeartbeatStaleTrialCallback(max_retry=1)(self._study, failed)
+
+    def _check_space(self, here: dict[str, Any]) -> None:
+        """Hold this command's search space against that of the trials that are there."""
+        text = json.dumps(here)
+        there = self._study.user_attrs.get("space")
+        if there is None and not self._study.get_trials(deepcopy=False):
+            self._study.set_user_attr("space", text)
+        elif there != text:
+            known = flatten(json.loads(there)) if there else {}
+            own = flatten(json.loads(text))
+            keys = [key for key in {**known, **own} if known.get(key) != own.get(key)]
+            words = [f"{key}={known.get(key)} there, {own.get(key)} here" for key in keys[:3]]
+            raise ConfigError(
+                f"tuning.study={self._wanted.tuning.study!r}: {self._wanted.tuning.database} has a study of another "
+                f"search space under this name ({'; '.join(words)}); allowed is another name"
+            )
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes of ours away meanwhile, and Optuna quiet. Raises as :meth:`_working`."""
+        with TALKING, self._working(), self._database.alone():
+            yield
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        """Turn the errors of the database and its libraries into one of ours.
+
+        Raises:
+            ConfigError: the database does not work.
+        """
+        from alembic.util import CommandError
+        from optuna.exceptions import ExperimentalWarning, OptunaError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with warnings.catch_warnings(), quiet():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                yield
+        except (OptunaError, SQLAlchemyError, CommandError, ImportError, OSError) as error:
+            place = self._wanted.tuning.database
+            raise ConfigError(f"tuning.database={place!r}: {self._allowed(error)} ({first_line(error)})") from None
+
+    def _allowed(self, error: Exception) -> str:
+        if isinstance(error, ImportError):
+            return "needs a driver that is not installed here"
+        if self._database.file is None:
+            return "allowed is a server's database that answers, and in which this user may make tables"
+        return "allowed is an SQLite file that can be written and that no other program locks"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Optuna's log of every step from the user."""
+    from optuna import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Whether a trial keeps to its constraints."""
+    return all(excess <= 0 for excess in trial.constraints.values())
+
+
+def _root(trial: FrozenTrial) -> int:
+    """The number of a trial's first try."""
+    return int(trial.system_attrs.get("failed_trial", trial.number))

@@ -1,0 +1,37 @@
+"""``python -m bench data``: decode a data set, check it, and say what it is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from bench.choice import ConfigError
+from bench.record.folder import describe_data
+from bench.study.sweep.compose import compose
+from bench.study.sweep.library import RUN
+from bench.system.file import write_json_atomic
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the description as JSON, or write it to ``--output``.
+
+    Raises:
+        ConfigError: an override is wrong, the data is missing or damaged, or the file cannot be written.
+    """
+    from bench.task.sources import load
+
+    config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
+    if "://" in (arguments.output or ""):
+        raise ConfigError(f"--output={arguments.output!r}: must be a file of this machine, not a URL")
+    description = describe_data(config.data.name, load(config.data))
+    if arguments.output is None:
+        print(json.dumps(description, indent=2))
+        return 0
+    try:
+        write_json_atomic(Path(arguments.output), description)
+    except OSError as error:
+        raise ConfigError(
+            f"--output={arguments.output!r}: must be a file that can be written ({error.strerror})"
+        ) from None
+    return 0

@@ -1,0 +1,211 @@
+"""``python -m bench predict``: how fast a run will be, before there are the machines for it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from bench.choice import ConfigError
+from bench.config import PIPELINED, RunConfig
+from bench.plan.forecast.costs import LOCKS, StageCost, Times
+from bench.plan.forecast.throughput import predict
+from bench.record.runs_dir import known_record
+from bench.study.launcher.attempt import folder_of
+from bench.study.launcher.check import check, make_folder
+from bench.study.predict.links import neighbours, network_link
+from bench.study.predict.speedups import draw, speedups
+from bench.study.predict.workload import MICROBATCHES, Way, Workload, way_of
+from bench.study.report.align import align
+from bench.study.report.figure import drawn
+from bench.study.sweep.compose import compose
+from bench.study.sweep.library import RUN
+
+PICTURE = "prediction.png"
+FIGURES = ("images/s", "efficiency", *(f"{lock} lock" for lock in LOCKS))
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the prediction of one configuration beside other ways to use as many agents, and draw K and S.
+
+    Raises:
+        ConfigError: an option or the configuration is wrong, or asks for what is not predicted.
+    """
+    if arguments.multirun:
+        raise ConfigError("--multirun: predict takes one configuration; its picture shows other stages and replicas")
+    links, jitter = network_link(arguments.bandwidth, arguments.latency), _jitter(arguments.jitter)
+    config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
+    _predictable(config)
+    prepared = check(config)
+    _warn_of_load()
+    folder = make_folder("--results", arguments.results)
+    workload = Workload(config, prepared, links or neighbours(), jitter)
+    print(_facts(workload), end="\n\n")
+    print("\n".join(align(_rows(workload))), end="\n\n")
+    print(_beside_the_record(workload), end="\n\n")
+    found = speedups(workload)
+    if drawn(folder / PICTURE, lambda: draw(found, folder / PICTURE, way_of(config))):
+        print(f"{folder / PICTURE}: speed-up over stages and replicas")
+    return 0
+
+
+def _jitter(value: float | None) -> float | None:
+    if value is not None and not 0 <= value < math.inf:
+        raise ConfigError(f"--jitter={value}: must be a finite number, 0.1 for a tenth of a stage's time, at least 0")
+    return value
+
+
+def _predictable(config: RunConfig) -> None:
+    if config.engine != "distributed":
+        raise ConfigError(f"engine={config.engine!r}: predicted is distributed, agents with a core or GPU each")
+    if config.averaging.name != "allreduce" and config.replicas > 1:
+        raise ConfigError(f"averaging={config.averaging.name!r}: predicted is allreduce")
+
+
+def _warn_of_load() -> None:
+    busy, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if busy > cores / 2:
+        print(f"bench: {busy:.1f} of {cores} cores are busy: what is measured now will be too slow", file=sys.stderr)
+
+
+# --------------------------------------------------------------------------------------------------------------- tables
+def _facts(workload: Workload) -> str:
+    """What the prediction stands on, as text."""
+    way, links = way_of(workload.config), workload.links
+    setup, parameters = workload.setup(way), sum(workload.parameter_bytes())
+    updates = workload.stretches(way)
+    passes = [f"{1e3 * seconds:.3g}" for seconds in (setup.table("forward") + setup.table("backward"))[:, 0]]
+    between = (
+        f"memory of this machine, {1e6 * links.stages.latency:.0f} us a message and {1e9 * links.send.byte:.2g} ns "
+        "a byte to hand over"
+        if links.stages.shared
+        else f"a link of {8e-9 * links.stages.bandwidth:g} Gbit/s and {1e6 * links.stages.latency:g} us an agent"
+    )
+    averaged = 1e3 * links.replicas.allreduce(parameters, max(way.replicas, 2))
+    return "\n".join(
+        [
+            f"stages: {', '.join(passes)} ms forward and backward, measured now on this machine",
+            f"messages: {', '.join(f'{stage.message_bytes:.3g}' for stage in setup.stages[:-1]) or 'none'} bytes by "
+            + between,
+            f"jitter: {100 * setup.jitter:.2g}% of these times, from update to update",
+            f"averaging: {parameters:.3g} bytes, {averaged:.3g} ms alone",
+            f"updates: {len(updates)} epochs of {updates[0]}; each ends in a flush",
+        ]
+    )
+
+
+def _rows(workload: Workload) -> list[list[str]]:
+    """The rows of the table: the way that was asked for, and others on as many agents."""
+    asked = way_of(workload.config)
+    rows = [
+        ["method", "K", "S", "batch", "staleness", "microbatches", *FIGURES[:2], *(f"{lock} lock %" for lock in LOCKS)]
+    ]
+    for way in [asked, *(way for way in _others(asked) if way != asked)]:
+        times = _times(workload, way)
+        if times is not None:
+            rows.append(_row(way, times))
+    return rows
+
+
+def _others(asked: Way) -> list[Way]:
+    """Ways to use as many agents, with as many images an update."""
+    stages, replicas, batch = asked.stages, asked.replicas, asked.batch_size
+    ways = [Way("ddp", 1, stages * replicas, batch // stages)] if batch % stages == 0 else []
+    if stages > 1:
+        ways += [Way("decoupled", stages, replicas, batch, staleness) for staleness in (0, 1, 2)]
+        ways += [
+            Way(method, stages, replicas, batch, 0, count)
+            for method in ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble")
+            for count in MICROBATCHES
+            if batch % count == 0 and (count >= stages or method != "1f1b")
+        ]
+    return ways
+
+
+def _times(workload: Workload, way: Way) -> Times | None:
+    """Predict the times of a way to train; None where there are not enough images or layers."""
+    try:
+        return workload.predict(way)
+    except (ConfigError, ValueError):
+        return None
+
+
+def _row(way: Way, times: Times) -> list[str]:
+    images, efficiency, *locks = figures(times, way.batch_size * way.replicas)
+    axes = (way.stages, way.replicas, way.batch_size, way.staleness, way.microbatches)
+    return [way.method, *map(str, axes), f"{images:.0f}", f"{efficiency:.3f}", *(f"{100 * lock:.1f}" for lock in locks)]
+
+
+def figures(times: Times, images: int) -> list[float]:
+    """Images per second, efficiency, and the locks' fractions."""
+    return [times.images_per_second(images), times.efficiency, *(times.locking(lock) for lock in LOCKS)]
+
+
+# --------------------------------------------------------------------------------------------------------- and a record
+def _beside_the_record(workload: Workload) -> str:
+    """What the run was in truth, if it has been made."""
+    config = workload.config
+    folder = folder_of(config)
+    record = known_record(folder)
+    if record is None:
+        return f"{folder.record}: there is no such run to compare with"
+    metrics, images = record["metrics"], config.batch_size * config.replicas
+    names = ["throughput/images_per_second", "throughput/efficiency", *(f"locking/{lock}_fraction" for lock in LOCKS)]
+    measured = [metrics[name] for name in names]
+    columns = [figures(workload.predict(way_of(config)), images)]
+    rows = [["figure", "measured", "predicted", "error"]]
+    if config.method not in PIPELINED:
+        columns.append(figures(replay(record, workload), images))
+        rows[0] += ["predicted with its own seconds", "error"]
+    for number, name in enumerate(FIGURES):
+        cells = [f"{measured[number]:.4g}"]
+        for column in columns:
+            cells += [f"{column[number]:.4g}", _error(name, column[number], measured[number])]
+        rows.append([name, *cells])
+    lines = [f"{folder.record}:", *align(rows)]
+    if record["environment"].get("oversubscribed"):
+        lines.append("Its agents shared cores, which is not predicted.")
+    return "\n".join(lines)
+
+
+def _error(name: str, predicted: float, measured: float) -> str:
+    """The error of a prediction as text: in per cent, or of a lock, which may be 0, in points of the wall time."""
+    if name.endswith("lock"):
+        return f"{100 * (predicted - measured):+.1f} points"
+    return f"{100 * (predicted / measured - 1):+.1f} %"
+
+
+def replay(record: dict[str, Any], workload: Workload) -> Times:
+    """Walk the clock of a finished run of ``decoupled`` or ``ddp`` with what its agents took for all but waiting."""
+    ends = [0, *(epoch["step"] for epoch in record["epochs"])]
+    sizes = workload.parameter_bytes()
+
+    def seconds(stage: int, kind: str, share: int = 1) -> Sequence[float]:
+        agents = [agent for agent in record["agents"] if agent["stage"] == stage]
+        ordered = sorted(agents, key=lambda agent: int(agent["replica"]))
+        return [agent["seconds"].get(kind, 0.0) / ends[-1] / share for agent in ordered]
+
+    stages, arriving = [], 0
+    for number, part in enumerate(record["partition"]):
+        leaving = part["message_bytes"]
+        stages.append(
+            StageCost(
+                seconds(number, "forward"),
+                seconds(number, "backward"),
+                seconds(number, "update"),
+                message_bytes=leaving,
+                parameter_bytes=sum(sizes[part["first_layer"] : part["last_layer"] + 1]),
+                data=seconds(number, "data"),
+                send=seconds(number, "sending", max(1, (arriving > 0) + (leaving > 0))),
+                receive=workload.links.receive.seconds(max(arriving, leaving)),
+                averaging=seconds(number, "averaging"),
+            )
+        )
+        arriving = leaving
+    setup = workload.setup(way_of(workload.config))
+    return predict(replace(setup, stages=stages), [after - before for before, after in pairwise(ends)])

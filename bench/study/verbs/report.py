@@ -1,0 +1,120 @@
+"""``python -m bench report``: records to tables, pictures and a page; nothing else is read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.choice import ConfigError
+from bench.record.runs_dir import Shelf, read_shelf
+from bench.study.launcher.check import make_folder
+from bench.study.report.accuracy import accuracy_table
+from bench.study.report.figure import drawn
+from bench.study.report.overview import runs_table
+from bench.study.report.page import PICTURES, Story, environments, write_page
+from bench.study.report.pictures import draw_all
+from bench.study.report.result import Run, read_run
+from bench.study.report.terminal import SHOWN, shown
+from bench.study.report.throughput import throughput_table
+from bench.study.sweep.compose import Point, points
+from bench.study.sweep.library import RUN
+from bench.system.file import finite
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Report all runs of ``runs_dir``, or those of the sweep that the overrides compose.
+
+    Raises:
+        ConfigError: an override is wrong, there is nothing to report, or ``--results`` cannot be written.
+    """
+    asked_for = _points(arguments)
+    runs_dir = asked_for[0].config.runs_dir
+    asked = {point.config.hash(): " ".join(point.overrides) for point in asked_for} if _is_choice(arguments) else None
+    shelf = read_shelf(Path(runs_dir), read_run, asked)
+    for problem in shelf.problems:
+        print(f"passed over: {problem}", file=sys.stderr)
+    if not shelf.runs:
+        raise ConfigError(f"runs_dir={runs_dir!r}: {_nothing(Path(runs_dir), asked is not None)}")
+    tables = {
+        "accuracy": accuracy_table(shelf.runs, arguments.target),
+        "throughput": throughput_table(shelf.runs, arguments.mix_hosts),
+        "runs": runs_table(shelf.runs),
+    }
+    folder = make_folder("--results", arguments.results)
+    _write(folder, tables, shelf, _missing(asked, shelf))
+    for name in SHOWN:
+        print(f"{shown(name, tables[name])}\n")
+    diverged = sum(run.diverged for run in shelf.runs)
+    told = f"{len(shelf.runs)} runs" + (f", {diverged} of them diverged" if diverged else "")
+    print(f"{told}: {folder}/report.html, runs.csv, accuracy.csv, throughput.csv and pictures")
+    return 0
+
+
+def _points(arguments: argparse.Namespace) -> list[Point]:
+    target = arguments.target
+    if target is not None and not 0 < target <= 1:
+        raise ConfigError(f"--target={target}: must be above 0 and at most 1")
+    return points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
+
+
+def _is_choice(arguments: argparse.Namespace) -> bool:
+    """Whether the overrides name points, and not only the folder."""
+    return any(not word.startswith("runs_dir=") for word in arguments.overrides)
+
+
+def _nothing(runs_dir: Path, chosen: bool) -> str:
+    if chosen:
+        return "holds no record of these points"
+    below = sorted({str(path.parent.parent) for path in runs_dir.glob("*/*/record.json")})
+    return "holds no records" + (f"; there are some in {', '.join(below[:5])}" if below else "")
+
+
+def _missing(asked: dict[str, str] | None, shelf: Shelf[Run]) -> list[str]:
+    there = {run.name for run in shelf.runs}
+    return [f"{name}: {words}" for name, words in (asked or {}).items() if name not in there]
+
+
+def _write(folder: Path, tables: dict[str, DataFrame], shelf: Shelf[Run], missing: Sequence[str]) -> None:
+    try:
+        for name, table in tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        (folder / "metrics.json").write_text(json.dumps(finite(_metrics(shelf.runs, tables)), indent=2) + "\n")
+        pictures = {picture: PICTURES[picture.name] for picture in draw_all(shelf.runs, folder)}
+        title = f"staleness-bench: {len(shelf.runs)} runs"
+        story = Story(title, _facts(shelf.runs), shelf.problems, shelf.failures, missing)
+        page = folder / "report.html"
+        drawn(page, lambda: write_page(page, story, tables, pictures))
+    except OSError as error:
+        raise ConfigError(f"--results={str(folder)!r}: cannot be written ({error.strerror})") from None
+
+
+def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """What the runs ran on, with what, and when."""
+    facts = environments([run.environment for run in runs])
+    facts["uncommitted changes"] = sorted({str(run.environment.get("git_dirty")) for run in runs})
+    facts["data"] = sorted({f"{run.data['name']} ({run.data['digest']})" for run in runs})
+    if diverged := sum(run.diverged for run in runs):
+        facts["diverged"] = [f"{diverged} of {len(runs)} runs: without an accuracy, and in no mean of accuracies"]
+    return facts | {"from": [min(run.started for run in runs)], "to": [max(run.finished for run in runs)]}
+
+
+def _metrics(runs: Sequence[Run], tables: dict[str, DataFrame]) -> dict[str, Any]:
+    """The few numbers that ``dvc metrics show`` compares, by group."""
+    labels = {run.name: run.label for run in runs}
+    metrics: dict[str, Any] = {}
+    for table, columns in (
+        ("accuracy", ("accuracy", "difference")),
+        ("throughput", ("images_per_second", "over_single")),
+    ):
+        for row in tables[table].to_dict("records"):
+            first = row["runs"].split()[0]
+            name = labels[first] if len(set(labels.values())) == len(tables["accuracy"]) else f"{labels[first]} {first}"
+            metrics.setdefault(name, {}).update({column: row[column] for column in columns})
+    return metrics

@@ -1,0 +1,86 @@
+"""``python -m bench sync``: give MLflow the runs that it missed, once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from bench.choice import ConfigError
+from bench.config import MLflow, RunConfig
+from bench.record.folder import RecordError, RunFolder
+from bench.record.runs_dir import Sweep, read_sweeps, run_folders
+from bench.study.launcher.attempt import Busy, alone
+from bench.study.sweep.compose import compose
+from bench.study.sweep.library import RUN
+from bench.study.tracking.registry import tracker
+from bench.study.tracking.tracker import Tracker, TrackingError
+
+Outcome = Literal["delivered", "there", "unreadable", "unfinished"]
+"""What becomes of a run: MLflow has it now, or had it already; or its record cannot be read; or it has none yet."""
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Deliver every record of ``runs_dir`` that MLflow lacks; 1 if one of them could not be.
+
+    Raises:
+        ConfigError: an override is wrong, there is nothing to deliver, or no MLflow at ``tracking.uri``.
+    """
+    config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
+    if not isinstance(config.tracking, MLflow):
+        raise ConfigError("tracking='none': there is nowhere to deliver to; allowed is mlflow")
+    folders = {folder.path.name: folder for folder in run_folders(Path(config.runs_dir))}
+    if not folders:
+        raise ConfigError(f"runs_dir={config.runs_dir!r}: holds no runs")
+    try:
+        found = _deliver_all(config, folders)
+    except TrackingError as error:
+        print(f"bench: MLflow is away; the same command goes on later: {error}", file=sys.stderr)
+        return 1
+    unreadable = f"; {found['unreadable']} cannot be read" if found["unreadable"] else ""
+    print(f"delivered {found['delivered']} runs; {found['there']} were there already{unreadable}")
+    return 1 if unreadable else 0
+
+
+def _deliver_all(config: RunConfig, folders: dict[str, RunFolder]) -> Counter[Outcome]:
+    """Deliver the runs, and count what became of them. A run that several sweeps asked for is the first one's."""
+    from tqdm import tqdm
+
+    found: Counter[Outcome] = Counter()
+    with tqdm(total=len(folders), desc="delivering", unit=" runs", disable=not sys.stderr.isatty()) as bar:
+        for sweep, names in _by_sweep(config, list(folders)):
+            follower = tracker(config.tracking)
+            follower.begin(sweep)
+            news = [_deliver(follower, folders[name]) for name in names]
+            bar.update(len(names))
+            found.update(news)
+            if "delivered" in news:
+                follower.end("", failed=sum(not folders[name].record.exists() for name in names))
+    return found
+
+
+def _by_sweep(config: RunConfig, names: Sequence[str]) -> list[tuple[Sweep, list[str]]]:
+    """Each sweep with its runs; those of none come last."""
+    left, groups = set(names), []
+    for sweep in [*read_sweeps(Path(config.runs_dir)), Sweep((), ())]:
+        own = [name for name in names if name in left and (name in sweep.points or not sweep.points)]
+        left -= set(own)
+        groups.append((sweep, own))
+    return [(sweep, own) for sweep, own in groups if own]
+
+
+def _deliver(follower: Tracker, folder: RunFolder) -> Outcome:
+    """Deliver one run, and return what became of it; a record that cannot be read is named."""
+    try:
+        with alone(folder):
+            if not folder.record.exists():
+                return "unfinished"
+            return "delivered" if follower.deliver(folder) else "there"
+    except Busy:
+        return "unfinished"
+    except RecordError as error:
+        print(f"passed over: {error}", file=sys.stderr)
+        return "unreadable"

@@ -1,0 +1,84 @@
+"""``python -m bench tune``: Optuna looks for the best learning rate among those that are proven to converge."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from bench.choice import ConfigError
+from bench.study.launcher.agents import imports, under_torchrun
+from bench.study.launcher.check import check_all, made
+from bench.study.predict.estimate import estimate
+from bench.study.sweep.compose import points
+from bench.study.sweep.library import USERS, typed
+from bench.study.tracking.registry import tracker
+from bench.study.tune.finding import Finding, find
+from bench.study.tune.findings import print_findings, write_findings
+from bench.study.tune.preset import TUNED, write_schedule
+from bench.study.tune.search import Search
+from bench.study.tune.settings import TUNE, Study, study_of
+from bench.system.call import Call, warm_up
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the studies that the command line asks for up to their numbers of trials; 1 if a run failed in the end.
+
+    Raises:
+        ConfigError: a configuration is wrong, or a database cannot be used.
+        Interrupted: the user wants the end.
+    """
+    primary, named = TUNE.beside(arguments.config_dir), arguments.config_dir
+    studies = [study_of(point) for point in points(arguments.overrides, arguments.multirun, primary)]
+    names = Counter(study.tuning.study for study in studies)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ConfigError(
+            f"tuning.study={twice[0]!r}: {names[twice[0]]} points of the sweep; allowed is a name for each"
+        )
+    if under_torchrun():
+        raise ConfigError("tune: torchrun starts the agents of exactly one run; tune starts its own")
+    warm_up(imports(study.run for study in studies))
+    prepared = Call(check_all, [study.run for study in studies]).result()
+    if studies[0].run.dry_run:
+        return _preview(studies, prepared)
+    tracker(studies[0].run.tracking).prepare()
+    words = typed(arguments.overrides, named)
+    searches = [Search(study, data, words) for study, data in zip(studies, prepared, strict=True)]
+    for search in searches:
+        search.trials.check()
+    folders = [("runs_dir", studies[0].run.runs_dir), ("--results", arguments.results)]
+    with made(*folders, ("--config-dir", str(Path(named or USERS, TUNED)))) as (_, results, _):
+        for search in searches:
+            search.open()
+    return _run(searches, results, named)
+
+
+def _run(searches: Sequence[Search], results: Path, named: str | None) -> int:
+    for search in searches:
+        search.run_trials()
+    findings: list[Finding] = []
+    for search in searches:
+        search.conclude()
+        findings.append(find(search))
+        write_schedule(findings[-1], named)
+    files = write_findings(findings, results)
+    table = print_findings(findings)
+    for search in searches:
+        search.end(table, [file for file in files if file.stem == search.study.tuning.study])
+        search.runner.print_failures(search.study.run.runs_dir)
+    print(f"\n{results}/report.html, studies.csv, trials.csv and pictures")
+    return 1 if any(search.runner.failures for search in searches) else 0
+
+
+def _preview(studies: Sequence[Study], prepared: Sequence[Path | None]) -> int:
+    """Print, for ``dry_run=true``, what would be searched, and for how long at most; return the exit code."""
+    seconds: list[float] = Call(estimate, [study.run for study in studies], prepared).result()
+    for study, duration in zip(studies, seconds, strict=True):
+        whole = timedelta(seconds=round(duration * (study.trials + study.tuning.repeats)))
+        print(
+            f"{study.tuning.study}: {study.trials} trials and {study.tuning.repeats} repeats of {study.run.epochs} "
+            f"epochs among {', '.join(study.tuning.schedules)}; about {whole} without pruning"
+        )
+    return 0

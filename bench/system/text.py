@@ -1,0 +1,16 @@
+"""Errors of other people's libraries, in a line."""
+
+from __future__ import annotations
+
+
+def in_a_line(error: Exception) -> str:
+    """The first line of an error's message, and of what kind it is unless it is the system's."""
+    message = (str(error).splitlines() or [""])[0]
+    return message if isinstance(error, OSError) else f"{type(error).__name__}: {message}"
+
+
+def first_line(error: Exception) -> str:
+    """An error in a line; of a database, what its driver said, without SQLAlchemy's statements around it."""
+    origins = [getattr(cause, "orig", None) for cause in (error, error.__cause__)]
+    error = next(filter(None, origins), error)
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
