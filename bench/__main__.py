@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from bench.choice import ConfigError
 from bench.config import masked
+from bench.keys import ConfigError
 from bench.system import signals
 
 EXIT_FAILED, EXIT_WRONG = 1, 2

@@ -1,32 +1,187 @@
-"""What every choice's keys are made of, and the one error of a configuration that is wrong."""
+"""A choice: what one group of a configuration names, such as a model, a correction or a learning rate.
+
+A choice is a frozen dataclass of its keys that says all of itself: what the keys are, what it refuses of the rest of
+the run, what it does, what a study may search of it, and its source. It fulfils its group's *contract*, a class in the
+file ``contract.py`` of the group's folder. The suite's own choices lie beside that file and are found there; one of a
+user's own is named by its dotted path::
+
+    correction=shrink          conf/correction/shrink.yaml: name: shrink, and bench/rule/correction/shrink.py
+    correction=halve           mine/correction/halve.yaml: _target_: mypackage.rules.Halve
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import hashlib
+import importlib
+import inspect
+import pkgutil
+import sys
+import traceback
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, cast
 
-from pydantic import AfterValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-Count = Annotated[int, Field(ge=1)]
-Cardinal = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Text = Annotated[str, Field(min_length=1)]
+from bench.keys import STRICT, ConfigError, parse_as
 
-
-def local(path: str) -> str:
-    """Refuse the URL of something that is elsewhere: a folder of that name would be made here."""
-    if "://" in path:
-        raise PydanticCustomError("local", "must be a path of this machine, not a URL")
-    return path
-
-
-Place = Annotated[str, Field(min_length=1), AfterValidator(local)]
+TARGET, SOURCE, NAME = "_target_", "_source_", "name"
+"""Beside a choice's own keys in plain values: where a user's class lies, its source file's digest, and its name."""
+OWN = "bench."
+"""How the modules of the suite's own choices begin."""
 
 
-class ConfigError(ValueError):
-    """The user's configuration is wrong: one message with the key, the value and what is allowed (exit code 2)."""
+class Choice:
+    """What one group of a configuration names. Its contract says the ``group``, and it says its own ``name``."""
+
+    __pydantic_config__ = STRICT
+    group: ClassVar[str]
+    """The key of a run's configuration that names it."""
+    name: ClassVar[str]
+    """What is typed to choose it, and what tables call it."""
+    place: ClassVar[int] = 100
+    """Where it stands among the others in help, messages and studies: by increasing numbers, then by name."""
+
+    def refuses(self, run: Any) -> str | None:  # noqa: ARG002  (its contract says what a run is)
+        """Say in one sentence what it does not go with in the rest of the run; None if it goes with all of it."""
+        return None
+
+    def values(self) -> dict[str, Any]:
+        """Its name and keys as plain values; of a user's own, also where its class lies and its source's digest.
+
+        They are what :func:`choose` takes, what a record holds, and what the run's hash takes in.
+        """
+        kind = type(self)
+        foreign = {} if is_own(kind) else {TARGET: target_of(kind), SOURCE: digest_of(kind)}
+        return {**foreign, NAME: self.name, **asdict(self)}  # type: ignore[call-overload]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Have pydantic call :func:`choose` where a field's type is a contract."""
+        return handler(source) if hasattr(cls, "name") else core_schema.no_info_plain_validator_function(cls._chosen)
+
+    @classmethod
+    def _chosen(cls, values: object) -> Choice:
+        try:
+            return choose(cls, values)
+        except ConfigError as error:
+            raise PydanticCustomError("choice", "{message}", {"message": str(error)}) from None
+
+
+Chosen = TypeVar("Chosen", bound=Choice)
+
+
+def choose(contract: type[Chosen], values: object) -> Chosen:
+    """The choice that plain values name, with their keys.
+
+    Raises:
+        ConfigError: there is no such choice, it cannot be imported or built, or a key of it is wrong.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{contract.group}={values!r}: must be one of {_listed(contract)} with its keys")
+    kind = kind_of(contract, values)
+    keys = {key: value for key, value in values.items() if key not in (TARGET, SOURCE, NAME)}
+    try:
+        return parse_as(kind, keys, contract.group)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a user's class raises
+        raise ConfigError(f"{contract.group}.{NAME}={kind.name!r}: {told(error, kind)}") from None
+
+
+def kind_of(contract: type[Chosen], values: Mapping[str, Any]) -> type[Chosen]:
+    """The class of the choice that plain values name.
+
+    Raises:
+        ConfigError: there is no such choice, or it cannot be imported.
+    """
+    if TARGET in values:
+        return imported(contract, values[TARGET])
+    if NAME not in values:
+        raise ConfigError(f"{contract.group}.{NAME}: a value is missing; allowed are {_listed(contract)}")
+    name = values[NAME]
+    found = choices(contract).get(name) if isinstance(name, str) else None
+    if found is None:
+        raise ConfigError(f"{contract.group}.{NAME}={name!r}: allowed are {_listed(contract)}")
+    return found
+
+
+def choices(contract: type[Chosen]) -> dict[str, type[Chosen]]:
+    """The suite's own choices of a group, by name: those in the files beside its contract."""
+    return cast(dict[str, type[Chosen]], _found(cast(Hashable, contract)))
+
+
+@functools.cache
+def _found(contract: Any) -> dict[str, Any]:
+    package = contract.__module__.rpartition(".")[0]
+    modules = [importlib.import_module(f"{package}.{found.name}") for found in pkgutil.iter_modules(_path(package))]
+    kinds: list[Any] = [kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)]
+    found = [kind for kind in dict.fromkeys(kinds) if issubclass(kind, contract) and "name" in vars(kind)]
+    return {kind.name: kind for kind in sorted(found, key=lambda kind: (kind.place, kind.name))}
+
+
+def imported(contract: type[Chosen], target: object) -> type[Chosen]:
+    """A user's own class, by its dotted path.
+
+    Raises:
+        ConfigError: it cannot be imported, or is no choice of this group.
+    """
+    key = f"{contract.group}.{TARGET}={target!r}"
+    module, _, name = str(target).rpartition(".")
+    if not (module and name.isidentifier()):
+        raise ConfigError(f"{key}: must be the dotted path of a class, such as mypackage.mymodule.MyClass")
+    try:
+        kind = getattr(importlib.import_module(module), name, None)
+    except Exception as error:  # whatever a user's module raises
+        raise ConfigError(f"{key}: {told(error)}") from None
+    needed = f"a frozen dataclass that fulfils {target_of(contract)} and says its name"
+    if not (isinstance(kind, type) and issubclass(kind, contract) and is_dataclass(kind) and hasattr(kind, "name")):
+        where = f"{_file(kind)}: " if isinstance(kind, type) else f"{module} has no such thing: "
+        raise ConfigError(f"{key}: {where}must be {needed}")
+    return cast(type[Chosen], kind)
+
+
+def is_own(kind: type) -> bool:
+    """Whether a choice is the suite's own."""
+    return kind.__module__.startswith(OWN)
+
+
+def target_of(kind: type) -> str:
+    """The dotted path of a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def digest_of(kind: type) -> str:
+    """12 hexadecimal digits of the SHA-256 of the source file that a class comes from: a changed rule is a new run."""
+    return hashlib.sha256(Path(_file(kind)).read_bytes()).hexdigest()[:12]
+
+
+def told(error: BaseException, kind: type | None = None) -> str:
+    """An error of a user's own code in a line, with its file and line."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename, kind)]
+    if isinstance(error, SyntaxError) and error.filename:
+        where = f"{error.filename}:{error.lineno}: "
+    else:
+        where = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+    return f"{where}{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def _is_users(file: str, kind: type | None) -> bool:
+    if kind is not None:
+        return file == _file(kind)
+    return not file.startswith(("<", str(Path(__file__).parent), sys.base_prefix)) and "site-packages" not in file
+
+
+def _file(kind: type) -> str:
+    return str(getattr(sys.modules[kind.__module__], "__file__", None))
+
+
+def _path(package: str) -> list[str]:
+    return list(importlib.import_module(package).__path__)
+
+
+def _listed(contract: type[Choice]) -> str:
+    return ", ".join(map(repr, choices(contract)))

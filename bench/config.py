@@ -6,28 +6,25 @@ wrong raises :class:`ConfigError`, whose message names the key, the value and wh
 
 from __future__ import annotations
 
-import difflib
-import functools
 import hashlib
 import json
 import re
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, Literal
 
-import pydantic
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from bench.choice import STRICT, Cardinal, ConfigError, Count, Place, Positive, Seed, Text
-from bench.rule.averaging.choices import Averaging
-from bench.rule.correction.effect import Correction
+from bench.choice import Choice
+from bench.keys import STRICT, Cardinal, Count, Place, Positive, Seed, Text, parse_as
+from bench.rule.averaging.contract import Averaging
+from bench.rule.correction.contract import Correction
 from bench.rule.correction.none import NoCorrection
-from bench.rule.correction.weight_prediction import WeightPrediction
-from bench.rule.lr.rates import LearningRate
-from bench.rule.optimizer.choices import Optimizer
-from bench.rule.optimizer.sgd import SGD
-from bench.task.choices import Data, Model
+from bench.rule.lr.contract import LearningRate
+from bench.rule.optimizer.contract import Optimizer
+from bench.task.data.contract import Data
+from bench.task.model.contract import Model
 
 
 def masked(text: str) -> str:
@@ -45,8 +42,6 @@ def _store(uri: str) -> str:
 
 SQLITE_FILE = r"sqlite(\+\w+)?:///(?!:memory:|file:)[^?]"
 """The pattern of how the URL of an SQLite database begins that is a file."""
-Checked = TypeVar("Checked")
-
 WITHOUT_RESULT = ("tracking", "launcher", "runs_dir", "force", "dry_run")
 """Keys that do not bear on the result."""
 
@@ -145,12 +140,12 @@ class RunConfig:
     """Where to cut: by measured seconds, by counted operations (the same on every machine), or after so many layers."""
     backend: Literal["auto", "gloo", "nccl"]
     """What moves tensors; with ``auto`` nccl where every rank has a GPU of its own, else gloo."""
-    model: Annotated[Model, Field(discriminator="name")]
-    data: Annotated[Data, Field(discriminator="name")]
-    optimizer: Annotated[Optimizer, Field(discriminator="name")]
-    lr: Annotated[LearningRate, Field(discriminator="name")]
-    averaging: Annotated[Averaging, Field(discriminator="name")]
-    correction: Annotated[Correction, Field(discriminator="name")]
+    model: Model
+    data: Data
+    optimizer: Optimizer
+    lr: LearningRate
+    averaging: Averaging
+    correction: Correction
     tracking: Annotated[Tracking, Field(discriminator="name")]
     launcher: Annotated[Launcher, Field(discriminator="name")]
     runs_dir: Place
@@ -178,8 +173,10 @@ class RunConfig:
             )
         if self.method != "decoupled":
             self._check_baseline()
-        elif isinstance(self.correction, WeightPrediction):
-            self._check_prediction()
+            return
+        for choice in self.choices:
+            if refusal := choice.refuses(self):
+                raise ValueError(f"{choice.group}={choice.name} {refusal}")
 
     def _check_baseline(self) -> None:
         if self.engine == "reference":
@@ -213,18 +210,10 @@ class RunConfig:
                 f"of {rounds}, its rounds"
             )
 
-    def _check_prediction(self) -> None:
-        if not (isinstance(self.optimizer, SGD) and self.optimizer.momentum):
-            raise ValueError(
-                f"correction=weight_prediction needs optimizer=sgd with momentum, not {self.optimizer.name}"
-                + ("" if self.optimizer.name == "adamw" else " with optimizer.momentum=0")
-            )
-        if self.weights != "stashed":
-            raise ValueError(f"correction=weight_prediction needs weights=stashed, not weights={self.weights}")
-        if self.averaging.name != "allreduce" and self.replicas > 1:
-            raise ValueError(
-                f"correction=weight_prediction needs averaging=allreduce, not averaging={self.averaging.name}"
-            )
+    @property
+    def choices(self) -> list[Choice]:
+        """What the groups of the configuration name."""
+        return [value for value in vars(self).values() if isinstance(value, Choice)]
 
     @property
     def agents(self) -> int:
@@ -242,7 +231,7 @@ class RunConfig:
 
     def resolved(self) -> dict[str, Any]:
         """All keys, as :func:`parse` takes them; the address of a tracking server is without its password."""
-        values = asdict(self)
+        values = asdict(self) | {choice.group: choice.values() for choice in self.choices}
         values["tracking"] = {key: masked(value) for key, value in values["tracking"].items()}
         return values
 
@@ -300,22 +289,8 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     """
     run = parse_as(RunConfig, values)
     if run.method != "decoupled":
-        run = replace(run, staleness=0, weights="stashed", correction=NoCorrection("none"))
+        run = replace(run, staleness=0, weights="stashed", correction=NoCorrection())
     return run if run.method in PIPELINED else replace(run, microbatches=1)
-
-
-def parse_as(kind: type[Checked], values: Mapping[str, Any]) -> Checked:
-    """Check plain values as :func:`parse` does, for any dataclass with fields checked as those of :class:`RunConfig`.
-
-    Raises:
-        ConfigError: a key is missing, unknown, of the wrong type or out of range.
-    """
-    try:
-        checked: Checked = _adapter(cast(Hashable, kind)).validate_json(json.dumps(dict(values)))
-        return checked
-    except pydantic.ValidationError as error:
-        messages = dict.fromkeys(_message(dict(detail), values, kind) for detail in error.errors())
-        raise ConfigError("; ".join(list(messages)[:3])) from None
 
 
 def parse_recorded(values: Mapping[str, Any]) -> RunConfig:
@@ -327,78 +302,3 @@ def parse_recorded(values: Mapping[str, Any]) -> RunConfig:
     """
     lr = {"staleness_power": 0.0, "require_convergent": False, **values.get("lr", {})}
     return parse({"microbatches": 1, "correction": {"name": "none"}, **values, "lr": lr})
-
-
-@functools.cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """Build what checks a dataclass, once: that takes a hundred times as long as to check with it."""
-    return TypeAdapter(kind)
-
-
-def _message(detail: dict[str, Any], values: Mapping[str, Any], kind: type) -> str:
-    """Word one of pydantic's error details as ``key=value: what is allowed``."""
-    if detail["loc"][:1] == ("partition",) and "partition" in values:
-        # A union: pydantic says of each member why it does not fit.
-        return f"partition={values['partition']!r}: must be 'measured', 'counted' or a list of layers, e.g. [4]"
-    if detail["type"] == "value_error":
-        prefix = "".join(f"{part}." for part in detail["loc"] if _is_key(part))
-        return prefix + str(detail["ctx"]["error"])
-    key = ".".join(str(part) for part in detail["loc"] if _is_key(part))
-    if detail["type"] == "extra_forbidden" or detail["type"] == "unexpected_keyword_argument":
-        return unknown_key(key, _keys(kind, detail["loc"][:-1]), given=detail["input"])
-    if detail["type"] == "missing":
-        return f"{key}: a value is missing"
-    if detail["type"].startswith("union_tag"):
-        allowed = detail.get("ctx", {}).get("expected_tags", "named groups")
-        return f"{key}.name={_tag(detail['input'])!r}: allowed are {allowed}"
-    allowed = re.sub("^(Input|List|String) should", "must", detail["msg"]).replace(" after validation", "")
-    return f"{key}={detail['input']!r}: {allowed}"
-
-
-def unknown_key(key: str, allowed: Sequence[str], meant: str = "", **given: object) -> str:
-    """Word what is wrong with a key that there is not.
-
-    Args:
-        allowed: the keys beside it.
-        meant: what the user will have meant, if it is not the key that is spelt most like it.
-        given: its value, where that is known.
-    """
-    *path, last = key.split(".")
-    told = "".join(f"{key}={value!r}" for value in given.values()) or key
-    close = [".".join([*path, name]) for name in difflib.get_close_matches(last, allowed, 1)]
-    hint = f"did you mean {name}? " if (name := meant or "".join(close)) else ""
-    return f"{told}: there is no such key" + (f"; {hint}allowed are {', '.join(allowed)}" if allowed else "")
-
-
-def _keys(kind: Any, location: Sequence[object]) -> list[str]:
-    """The fields at pydantic's location, which names the member of a union that was chosen by the union's label."""
-    for part in location:
-        if is_dataclass(kind):
-            kind = get_type_hints(kind)[str(part)]
-        else:
-            members = [member for member in get_args(kind) if is_dataclass(member)]
-            kind = next(member for member in members if part in get_args(get_type_hints(member)["name"]))
-    return sorted(field.name for field in fields(kind))
-
-
-def _tag(value: object) -> object:
-    return value.get("name") if isinstance(value, dict) else value
-
-
-def _union_labels() -> set[str]:
-    """The names of all groups' members, which pydantic puts into its locations."""
-    members = [
-        member
-        for group in (Model, Data, Optimizer, LearningRate, Averaging, Correction, Tracking, Launcher)
-        for member in get_args(group)
-    ]
-    return {label for member in members for label in get_args(get_type_hints(member)["name"])}
-
-
-def _is_key(part: object) -> bool:
-    """Whether a part of pydantic's location is a key, and no label of a union (``model.resnet.depth``,
-    ``list[...]``)."""
-    return isinstance(part, int) or (
-        str(part) not in _union_labels()
-        and not str(part).startswith(("literal[", "list[", "constrained-", "function-"))
-    )

@@ -20,7 +20,7 @@ from bench.engine.method.metered import MeteredStage
 from bench.engine.train import train
 from bench.plan.forecast.placement import held, holder
 from bench.plan.sections import COMPUTE, KINDS
-from bench.task.choices import Model
+from bench.task.model.contract import Model
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, distributed, together
 from tests.naps import NAP, napped

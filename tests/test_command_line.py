@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from bench.__main__ import main
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.plan.clock import Clock
 from bench.study.launcher.check import check
 from bench.study.sweep.compose import compose

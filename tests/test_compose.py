@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.study.sweep.compose import compose, sweep
 from bench.study.sweep.grammar import GRAMMAR
 from bench.study.sweep.library import CONF, RUN

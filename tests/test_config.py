@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.choice import ConfigError
 from bench.config import canonical, parse, parse_recorded
+from bench.keys import ConfigError
 from tests.tiny import VALUES, config
 
 SGD = VALUES["optimizer"]
@@ -92,7 +92,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"name": "vgg", "depth": 12}}, "model.depth=12: must be 11, 13, 16 or 19"),
     (
         {"model": {"name": "vgg", "depth": 11, "width": 4}},
-        "model.width=4: there is no such key; did you mean model.depth? allowed are depth, name",
+        "model.width=4: there is no such key; did you mean model.depth? allowed are depth",
     ),
     ({"model": {"name": "vgg"}}, "model.depth: a value is missing"),
     ({"model": {"name": "mlp", "hidden": 8, "layers": 0}}, "model.layers=0: must be greater than or equal to 1"),

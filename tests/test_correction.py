@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench.choice import ConfigError
 from bench.config import RunConfig
 from bench.engine.meter import Meter
 from bench.engine.method.reference import Reference
 from bench.engine.worker import Stretch
-from bench.rule.correction.effect import Correction, discount, shrinkage
+from bench.keys import ConfigError
+from bench.rule.correction.contract import Correction
 from bench.rule.correction.lr_discount import RateDiscount
 from bench.rule.correction.none import NoCorrection
 from bench.rule.correction.shrink import Shrink
@@ -25,11 +25,11 @@ from tests.pool import Pool
 from tests.test_equality import configured, small_network
 from tests.test_stability import CPU, CURVATURE, Quadratic, Shift, Zeros
 
-NONE = NoCorrection("none")
+NONE = NoCorrection()
 CORRECTIONS: dict[str, Correction] = {
-    "shrink": Shrink("shrink", 0.75),
-    "lr_discount": RateDiscount("lr_discount", 0.6),
-    "weight_prediction": WeightPrediction("weight_prediction"),
+    "shrink": Shrink(0.75),
+    "lr_discount": RateDiscount(0.6),
+    "weight_prediction": WeightPrediction(),
 }
 
 
@@ -40,13 +40,12 @@ CORRECTIONS: dict[str, Correction] = {
     [(4, [1 / 4, 0.35355339, 1 / 2, 0.70710678, 1, 1]), (2, [1 / 2, 0.59460356, 0.70710678, 0.84089642, 1, 1])],
 )
 def test_the_discount_on_a_rate(delay: int, expected: list[float]) -> None:
-    rule = RateDiscount("lr_discount", 0.4)
-    assert [discount(rule, delay, step, 10) for step in range(6)] == pytest.approx(expected)
+    rule = RateDiscount(0.4)
+    assert [rule.discount(delay, step, 10) for step in range(6)] == pytest.approx(expected)
 
 
 def test_what_is_not_stale_is_not_corrected() -> None:
-    assert [discount(rule, 0, 0, 10) for rule in CORRECTIONS.values()] == [1, 1, 1]
-    assert [shrinkage(rule, 0) for rule in CORRECTIONS.values()] == [1, 1, 1]
+    assert [rule.discount(0, 0, 10) for rule in CORRECTIONS.values()] == [1, 1, 1]
 
 
 def test_a_gradient_shrinks_at_every_boundary() -> None:
@@ -154,10 +153,10 @@ def corrected(**changes: Any) -> RunConfig:
         ({"correction": {"name": "shrink", "beta": 1.5}}, "correction.beta=1.5: must be less than or equal to 1"),
         ({"correction": {"name": "lr_discount", "until": 0.0}}, "correction.until=0.0: must be greater than 0"),
         ({"weights": "latest"}, "correction=weight_prediction needs weights=stashed, not weights=latest"),
-        ({"optimizer": PLAIN}, "needs optimizer=sgd with momentum, not sgd with optimizer.momentum=0"),
+        ({"optimizer": PLAIN}, "needs an optimizer with momentum, not optimizer=sgd with optimizer.momentum=0"),
         (
             {"optimizer": {"name": "adamw", "betas": [0.9, 0.9], "eps": 1e-8, "weight_decay": 0.0}},
-            "correction=weight_prediction needs optimizer=sgd with momentum, not adamw",
+            "correction=weight_prediction needs an optimizer with momentum, not optimizer=adamw",
         ),
         (
             {"averaging": {"name": "gossip", "graph": "ring"}, "replicas": 2},

@@ -24,23 +24,23 @@ from PIL import Image
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from bench.choice import ConfigError
 from bench.engine.rank import RunFailed
+from bench.keys import ConfigError
 from bench.record.folder import RunFolder
 from bench.study.launcher.agents import launch
-from bench.task import sources
 from bench.task.batches import BORDER, Batches, check_batch_size, crop_and_flip
-from bench.task.choices import Data
-from bench.task.data.cifar import CIFAR
+from bench.task.data.cifar import CIFAR, CIFAR10, CIFAR100
+from bench.task.data.contract import Data
 from bench.task.data.digits import Digits
 from bench.task.data.imagefolder import ImageFolder
 from bench.task.data.synthetic import Synthetic
 from bench.task.dataset import Dataset, assemble
-from bench.task.sources import download, load, prepare
 from tests import tiny
 
 DIGITS = json.loads((Path(__file__).parents[1] / "results" / "digits.json").read_text())["digest"]
 REPOSITORY = Path(__file__).parents[1]
+
+CIFARS: dict[str, type[CIFAR]] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def numbered(train: int, test: int, side: int = 2, channels: int = 1) -> Dataset
 
 
 def random_dataset(train: int = 40, shape: tuple[int, int, int] = (3, 6, 8)) -> Dataset:
-    return load(Synthetic("synthetic", list(shape), 5, train, 10))
+    return Synthetic(list(shape), 5, train, 10).load()
 
 
 # ----------------------------------------------------------------------------------------------------------- batches
@@ -206,22 +206,22 @@ def test_statistics_and_digest() -> None:
 
 
 def test_synthetic_needs_no_file(cache: Path) -> None:
-    data = Synthetic("synthetic", [2, 3, 4], 7, 50, 20)
-    assert prepare(data) is None
-    dataset = load(data, None)
+    data = Synthetic([2, 3, 4], 7, 50, 20)
+    assert data.prepare() is None
+    dataset = data.load(None)
     assert dataset.train_images.shape == (50, 3, 4, 2)
     assert dataset.test_images.shape == (20, 3, 4, 2)
     assert set(dataset.train_labels.tolist()) == set(range(7))
-    assert torch.equal(dataset.train_images, load(data).train_images)
+    assert torch.equal(dataset.train_images, data.load().train_images)
     assert not cache.exists()
 
 
 def test_digits(cache: Path) -> None:
-    path = prepare(Digits("digits"))
+    path = Digits().prepare()
     assert path is not None
     assert path.parent == cache
     assert [file.name for file in cache.iterdir()] == [path.name]
-    dataset = load(Digits("digits"), path)
+    dataset = Digits().load(path)
     assert dataset.train_images.shape == (1437, 8, 8, 1)
     assert dataset.test_images.shape == (360, 8, 8, 1)
     assert (dataset.train_images.dtype, dataset.train_labels.dtype) == (torch.uint8, torch.int64)
@@ -229,27 +229,27 @@ def test_digits(cache: Path) -> None:
     assert int(dataset.train_images.max()) == 255
     assert set(dataset.test_labels.tolist()) == set(range(10))
     written = path.stat().st_mtime_ns
-    assert prepare(Digits("digits")) == path
+    assert Digits().prepare() == path
     assert path.stat().st_mtime_ns == written, "a whole file was made again"
-    assert load(Digits("digits")).digest == dataset.digest
+    assert Digits().load().digest == dataset.digest
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a file of torch", None])
 def test_damaged_cache_is_made_again(damage: bytes | None) -> None:
-    path = prepare(Digits("digits"))
+    path = Digits().prepare()
     assert path is not None
-    whole = load(Digits("digits"), path).digest
+    whole = Digits().load(path).digest
     path.write_bytes(path.read_bytes()[:5000] if damage is None else damage)
-    assert prepare(Digits("digits")) == path
-    assert load(Digits("digits"), path).digest == whole
+    assert Digits().prepare() == path
+    assert Digits().load(path).digest == whole
 
 
 def test_cache_of_another_layout_is_made_again() -> None:
-    path = prepare(Digits("digits"))
+    path = Digits().prepare()
     assert path is not None
     torch.save({"train_images": torch.zeros(1)}, path)
-    prepare(Digits("digits"))
-    assert load(Digits("digits"), path).classes == 10
+    Digits().prepare()
+    assert Digits().load(path).classes == 10
 
 
 def overwritten(path: Path, **changes: Any) -> None:
@@ -260,7 +260,7 @@ def overwritten(path: Path, **changes: Any) -> None:
 
 
 def another_pixel(path: Path) -> None:
-    images = load(Digits("digits"), path).train_images.clone()
+    images = Digits().load(path).train_images.clone()
     images[700, 3, 3] ^= 1
     overwritten(path, train_images=images)
 
@@ -271,7 +271,7 @@ def other_statistics(path: Path) -> None:
 
 def classes_that_there_are_not(path: Path) -> None:
     """All of it right, digest included, but that an agent would fail on the labels."""
-    dataset = load(Digits("digits"), path)
+    dataset = Digits().load(path)
     labels = dataset.test_labels.clone()
     labels[5] = 10
     overwritten(path, **vars(assemble(dataset.train, (dataset.test_images, labels), dataset.class_names)))
@@ -289,29 +289,29 @@ PLANTED = [another_pixel, other_statistics, classes_that_there_are_not, zeros_in
 @pytest.mark.parametrize("plant", PLANTED)
 def test_what_a_file_claims_is_checked(plant: Callable[[Path], None]) -> None:
     """It is checked by whoever maps it; who prepares it makes it again."""
-    path = prepare(Digits("digits"))
+    path = Digits().prepare()
     assert path is not None
-    assert load(Digits("digits"), path).digest == DIGITS
+    assert Digits().load(path).digest == DIGITS
     plant(path)
     with pytest.raises(ConfigError, match=f"^data.name='digits': {path}: is damaged \\(.*\\); the next command makes"):
-        load(Digits("digits"), path)
-    assert prepare(Digits("digits")) == path
-    assert load(Digits("digits"), path).digest == DIGITS
+        Digits().load(path)
+    assert Digits().prepare() == path
+    assert Digits().load(path).digest == DIGITS
 
 
 def test_other_images_have_another_digest() -> None:
     """A file that is right in itself is believed, and recorded as what it is."""
-    path = prepare(Digits("digits"))
+    path = Digits().prepare()
     assert path is not None
-    dataset = load(Digits("digits"), path)
+    dataset = Digits().load(path)
     train = (255 - dataset.train_images, dataset.train_labels)
     overwritten(path, **vars(assemble(train, dataset.test, dataset.class_names)))
-    assert load(Digits("digits")).digest != DIGITS
+    assert Digits().load().digest != DIGITS
 
 
 def test_a_file_that_was_overwritten_since_is_not_trained_on(tmp_path: Path) -> None:
     run = tiny.config(data={"name": "digits"})
-    path = prepare(run.data)
+    path = run.data.prepare()
     assert path is not None
     another_pixel(path)
     with pytest.raises(RunFailed, match=r"^data\.name='digits': .* is damaged"):
@@ -323,16 +323,16 @@ def test_nowhere_to_keep_the_cache(cache: Path) -> None:
     cache.parent.mkdir()
     cache.write_text("a file where the folder should be")
     with pytest.raises(ConfigError, match=r"^XDG_CACHE_HOME='.*cache': decoded images can be kept neither in "):
-        prepare(Digits("digits"))
+        Digits().prepare()
 
 
 def test_ranks_import_no_decoder(tmp_path: Path) -> None:
     data = image_folder(tmp_path / "images")
-    path = prepare(data)
+    path = data.prepare()
     program = (
         "import sys\nfrom pathlib import Path\nfrom bench.task.data.imagefolder import ImageFolder\n"
-        "from bench.task import batches, sources\n"
-        f"dataset = sources.load({data!r}, Path({str(path)!r}))\n"
+        "from bench.task import batches\n"
+        f"dataset = {data!r}.load(Path({str(path)!r}))\n"
         "batches.Batches(dataset, seed=0, batch_size=2, augment=True).inputs(0, 0)\n"
         "print([name for name in ('PIL', 'sklearn', 'torchvision') if name in sys.modules])"
     )
@@ -353,52 +353,52 @@ def image_folder(folder: Path, image_size: int = 4) -> ImageFolder:
     (folder / "train" / "README.txt").write_text("not a class")
     (folder / "train" / "red" / "notes.txt").write_text("not an image")
     (folder / "train" / ".hidden").mkdir()
-    return ImageFolder("imagefolder", str(folder), image_size, True)
+    return ImageFolder(str(folder), image_size, True)
 
 
 def test_image_folder(tmp_path: Path) -> None:
     data = image_folder(tmp_path / "images")
-    path = prepare(data)
+    path = data.prepare()
     assert path is not None
     assert path.parent == tmp_path / "images" / ".staleness-bench"
-    dataset = load(data, path)
+    dataset = data.load(path)
     assert dataset.class_names == ("blue", "red")
     assert dataset.train_images.shape == (6, 4, 4, 3)
     assert dataset.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert dataset.test_labels.tolist() == [0, 1]
     assert (dataset.train_images.int()[3:, :, :, 0] >= 250).all()
     assert dataset.test_images[0, 0, 0].tolist() == [0, 0, 255]
-    assert prepare(data) == path
+    assert data.prepare() == path
 
 
 def test_image_folder_resizes_and_converts(tmp_path: Path) -> None:
     data = image_folder(tmp_path / "images", image_size=6)
     (tmp_path / "images" / "train" / "red" / "deeper").mkdir()
     Image.new("L", (9, 5), 77).save(tmp_path / "images" / "train" / "red" / "deeper" / "grey.png")
-    dataset = load(data)
+    dataset = data.load()
     assert dataset.train_images.shape == (7, 6, 6, 3)
     assert sum(image.eq(77).all().item() for image in dataset.train_images) == 1
 
 
 def test_image_folder_follows_changes(tmp_path: Path) -> None:
     data = image_folder(tmp_path / "images")
-    first = prepare(data)
-    assert prepare(replace(data, image_size=5)) != first
-    assert prepare(replace(data, augment=False)) == first
+    first = data.prepare()
+    assert replace(data, image_size=5).prepare() != first
+    assert replace(data, augment=False).prepare() == first
     Image.new("RGB", (4, 4), (0, 255, 0)).save(tmp_path / "images" / "train" / "red" / "new.png")
-    second = prepare(data)
+    second = data.prepare()
     assert second != first
-    assert len(load(data, second).train_labels) == 7
+    assert len(data.load(second).train_labels) == 7
 
 
 def test_read_only_folder_falls_back_to_the_users_cache(tmp_path: Path, cache: Path) -> None:
     data = image_folder(tmp_path / "images")
     (tmp_path / "images" / ".staleness-bench").write_text("a file where the folder should be")
-    path = prepare(data)
+    path = data.prepare()
     assert path is not None
     assert path.parent == cache
-    assert prepare(data) == path
-    assert load(data).classes == 2
+    assert data.prepare() == path
+    assert data.load().classes == 2
 
 
 def broken(folder: Path, defect: str) -> None:
@@ -446,7 +446,7 @@ def test_image_folder_refusals(tmp_path: Path, defect: str, message: str) -> Non
     data = image_folder(tmp_path / "images")
     broken(tmp_path / "images", defect)
     with pytest.raises(ConfigError, match=f"^data\\.folder={re.escape(repr(data.folder))}: {message}"):
-        prepare(data)
+        data.prepare()
     assert not list(tmp_path.rglob("*.pt")), "half a data set was kept"
     assert not list(tmp_path.rglob("*.tmp"))
 
@@ -454,7 +454,7 @@ def test_image_folder_refusals(tmp_path: Path, defect: str, message: str) -> Non
 # --------------------------------------------------------------------------------------------------------------- CIFAR
 def fake_cifar(folder: Path, name: str) -> CIFAR:
     """The published layout with two images a file, and dtypes written as the numpy of 2009 wrote them."""
-    root = folder / sources.CIFAR_FOLDERS[name]
+    root = folder / CIFARS[name].files
     root.mkdir(parents=True)
     ten = name == "cifar10"
     labels, meta = ("labels", "batches.meta") if ten else ("fine_labels", "meta")
@@ -467,7 +467,7 @@ def fake_cifar(folder: Path, name: str) -> CIFAR:
         text = pickle.dumps({"data": pixels, labels: [number, 9]}, protocol=0)
         assert b"I00\nI01\n" in text
         (root / file).write_bytes(text.replace(b"I00\nI01\n", b"I0\nI1\n"))
-    return CIFAR(name, str(folder), True)  # type: ignore[arg-type]
+    return CIFARS[name](str(folder), True)
 
 
 @pytest.mark.parametrize(("name", "train"), [("cifar10", 10), ("cifar100", 2)])
@@ -476,14 +476,14 @@ def test_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, train
 
     data = fake_cifar(tmp_path / "data", name)
     with pytest.raises(ConfigError) as error:
-        prepare(data)
+        data.prepare()
     fetch = f"fetch it: python -m bench download data={name} data.folder={data.folder}"
     assert str(error.value) == f"data.folder={data.folder!r}: its {name} is damaged; delete it and {fetch}"
     monkeypatch.setattr(cifar, "check_integrity", lambda *_: True)
-    path = prepare(data)
+    path = data.prepare()
     assert path is not None
     assert path.parent == tmp_path / "data" / ".staleness-bench"
-    dataset = load(data, path)
+    dataset = data.load(path)
     assert dataset.train_images.shape == (train, 32, 32, 3)
     assert dataset.test_images.shape == (2, 32, 32, 3)
     assert dataset.train_images[0, 0, 0].tolist() == [200, 0, 0]
@@ -493,9 +493,9 @@ def test_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, train
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_that_was_not_downloaded(tmp_path: Path, name: str) -> None:
-    data = CIFAR(name, str(tmp_path), True)  # type: ignore[arg-type]
+    data = CIFARS[name](str(tmp_path), True)
     with pytest.raises(ConfigError, match=f"fetch it: python -m bench download data={name} data.folder="):
-        prepare(data)
+        data.prepare()
 
 
 def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -503,10 +503,10 @@ def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     asked: list[tuple[str, bool]] = []
     monkeypatch.setattr(datasets, "CIFAR100", lambda root, download: asked.append((root, download)))
-    download(CIFAR("cifar100", str(tmp_path), True))
+    CIFAR100(str(tmp_path), True).download()
     assert asked == [(str(tmp_path), True)]
     with pytest.raises(ConfigError) as error:
-        download(Digits("digits"))
+        Digits().download()
     assert str(error.value) == "data.name='digits': allowed for a download are 'cifar10' and 'cifar100'"
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bench.__main__ import main
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from tests.commands import await_that
 from tests.test_trials import DEAD, opened, states, work
 

@@ -8,11 +8,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from bench.choice import ConfigError
 from bench.config import RunConfig, parse
+from bench.keys import ConfigError
 from bench.study.sweep.compose import compose, sweep
 from bench.study.sweep.library import CONF
-from bench.task.sources import load
 from tests import tiny
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -109,7 +108,7 @@ def test_a_large_model_learns_with_its_defaults(model: str, optimizer: str) -> N
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The digits as files, which have the three channels that torchvision's networks take."""
-    folder, digits = tmp_path_factory.mktemp("digits"), load(compose([]).data)
+    folder, digits = tmp_path_factory.mktemp("digits"), compose([]).data.load()
     parts = {"train": (digits.train_images, digits.train_labels), "test": (digits.test_images, digits.test_labels)}
     for part, (images, labels) in parts.items():
         for name in digits.class_names:

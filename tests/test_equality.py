@@ -16,7 +16,7 @@ from torch.distributed import Store
 
 from bench.config import RunConfig
 from bench.task.batches import Batches
-from bench.task.choices import Model
+from bench.task.model.contract import Model
 from bench.task.network import build
 from tests import tiny
 from tests.both import assert_close, assert_same, both, distributed, oracle, statistics

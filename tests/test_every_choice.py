@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.choice import ConfigError
 from bench.config import RunConfig
+from bench.keys import ConfigError
 from tests.both import assert_same, both
 from tests.designs import Case, covering, every_case
 from tests.pool import Pool

@@ -19,9 +19,9 @@ from bench.engine.method.reference import Reference
 from bench.engine.numerics import Numerics
 from bench.engine.train import train
 from bench.engine.weights.averaging import WeightMixing
-from bench.engine.weights.optimizer import FlatOptimizer
 from bench.engine.weights.versions import Weights
-from bench.rule.averaging.gossip import Gossip, Graph, mixing_matrix, spectral_gap
+from bench.rule.averaging.contract import spectral_gap
+from bench.rule.averaging.gossip import Graph, mixing_matrix
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, both, oracle, shared_out, statistics
 from tests.pool import Pool, joined
@@ -70,10 +70,12 @@ def mixed_by_the_oracle(graph: Graph, replicas: int) -> NDArray[np.float64]:
 
 def mix(store: Store, run: config.RunConfig) -> list[NDArray[np.float64]]:
     """One replica of the distributed engine that only mixes: its weights after each round."""
-    assert isinstance(run.averaging, Gossip)
     with joined(run, store) as world:
         weights = Weights(Point(world.replica), 1)
-        gossip = WeightMixing(world, run.averaging, weights, FlatOptimizer(run.optimizer, weights.current), Meter(CPU))
+        matrix = run.averaging.mixing(run.replicas)
+        assert matrix is not None
+        row = matrix[world.replica].tolist()
+        gossip = WeightMixing(world, row, weights, run.optimizer.flat(weights.current), Meter(CPU))
         rounds = [weights.current.numpy().copy()]
         for _ in range(ROUNDS):
             gossip.begin(0.5)

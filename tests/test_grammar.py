@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.study.sweep.compose import MOST_POINTS, compose, sweep
 from bench.study.sweep.grammar import GRAMMAR, SWEEPS, parse_overrides, size, spell_out
 from bench.study.sweep.library import CONF, RUN
@@ -264,11 +264,11 @@ def test_a_broken_interpolation_is_told_with_its_key(words: list[str], message: 
             ["+experiment=cifar10", "seed=0", "stages=2", "data.image_sze=3"],
             "data.image_sze: there is no such key; did you mean data.image_size? allowed are augment, folder, image_s",
         ),
-        (["+contender=ddp", "model.hidden=3"], "model.hidden: there is no such key; allowed are depth, name, "),
-        (["+model.depht=3"], "model.depht=3: there is no such key; did you mean model.depth? allowed are depth, name"),
+        (["+contender=ddp", "model.hidden=3"], "model.hidden: there is no such key; allowed are depth, "),
+        (["+model.depht=3"], "model.depht=3: there is no such key; did you mean model.depth? allowed are depth"),
         (
             ["model=vgg", "+model.width=3"],
-            "model.width=3: there is no such key; did you mean model.depth? allowed are depth, name",
+            "model.width=3: there is no such key; did you mean model.depth? allowed are depth",
         ),
         (["+stagse=3"], "stagse=3: there is no such key; did you mean stages? allowed are averaging, backend, batch_"),
         (["stages.x=3"], "stages.x: there is no such key"),

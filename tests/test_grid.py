@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.plan.grid import Grid
-from bench.rule.averaging.gossip import Graph, mixing_matrix, neighbours, spectral_gap
+from bench.rule.averaging.contract import spectral_gap
+from bench.rule.averaging.gossip import Graph, mixing_matrix, neighbours
 
 GRAPHS: tuple[Graph, ...] = get_args(Graph)
 

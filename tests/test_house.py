@@ -16,14 +16,14 @@ import pytest
 from tests.commands import TORCHRUN
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["__main__", "study", "engine", "record", "config", "task", "rule", "plan", "system", "choice"]
+ROOMS = ["__main__", "study", "engine", "record", "config", "task", "rule", "plan", "choice", "system", "keys"]
 """Folders of the package, and its two modules, from top to bottom."""
 FLOORS = ["verbs", "tune", "compare", "predict", "sweep", "launcher", "tracking", "report"]
 """The folders of ``study``, likewise."""
 SOURCES = sorted((ROOT / "bench").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 STUDY_ALONE = {"hydra", "omegaconf", "mlflow", "optuna", "pandas", "matplotlib", "sqlalchemy"}
-WITHOUT_TORCH = ("plan", "rule", "config", "choice")
+WITHOUT_TORCH = ("plan", "config", "choice", "keys")
 HEAVY = {*STUDY_ALONE, "sklearn", "torchvision", "PIL"}
 TORCHRUN_SAYS = {*TORCHRUN}
 
@@ -54,6 +54,9 @@ def imports(path: Path) -> Iterator[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             yield from (name if name in MODULES else node.module for name in names)
 
+
+CHOICES = [name for name in MODULES if name.startswith(("bench.rule.", "bench.task.data.", "bench.task.model."))]
+"""Keys are importable without what they are for."""
 
 IMPORTS = {name: set(imports(path)) for name, path in MODULES.items()}
 
@@ -205,7 +208,7 @@ def loaded_by(modules: list[str]) -> set[str]:
 
 def test_arithmetic_and_configuration_load_no_torch() -> None:
     """The command line answers a wrong configuration before torch is there."""
-    modules = [name_of(path) for path in SOURCES if room_of(name_of(path)) in WITHOUT_TORCH]
+    modules = [name_of(path) for path in SOURCES if room_of(name_of(path)) in WITHOUT_TORCH] + CHOICES
     assert len(modules) >= 6
     loaded = loaded_by([*modules, "bench.__main__", "bench.study.verbs.run"])
     assert "numpy" in loaded
@@ -213,7 +216,7 @@ def test_arithmetic_and_configuration_load_no_torch() -> None:
 
 
 def test_a_rank_loads_nothing_heavy() -> None:
-    loaded = loaded_by(["bench.engine.rank", "bench.engine.train", "bench.task.sources"])
+    loaded = loaded_by(["bench.engine.rank", "bench.engine.train", "bench.task.cache", *CHOICES])
     assert "torch" in loaded
     assert not loaded & HEAVY
 

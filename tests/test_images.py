@@ -12,10 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.choice import ConfigError
-from bench.task import sources
+from bench.keys import ConfigError
 from bench.task.data.imagefolder import ImageFolder
-from bench.task.images import SUFFIXES, left_out, list_images, read_images
+from bench.task.images import SUFFIXES, left_out, list_images
 
 SIDE = 4
 LEVEL = 30000
@@ -30,12 +29,12 @@ def folder_of(root: Path, name: str) -> tuple[ImageFolder, Path]:
         for label in ("a", "b"):
             (root / split / label).mkdir(parents=True)
             Image.new("RGB", (SIDE, SIDE)).save(root / split / label / "1.png")
-    return ImageFolder("imagefolder", str(root), SIDE, False), root / "train" / "a" / name
+    return ImageFolder(str(root), SIDE, False), root / "train" / "a" / name
 
 
 def decoded(data: ImageFolder) -> NDArray[np.uint8]:
     """The first training image."""
-    levels: NDArray[np.uint8] = read_images(data, list_images(data)).train_images[0].numpy()
+    levels: NDArray[np.uint8] = data.read().train_images[0].numpy()
     return levels
 
 
@@ -196,9 +195,9 @@ def test_files_that_are_left_out_are_counted(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "train" / "photo.png").touch()
     (tmp_path / "elsewhere.png").touch()
     words = "5 files are left out: 2 .heic, 1 .png, 1 without a suffix, 1 .txt"
-    assert left_out(list_images(data).left_out) == words
+    assert left_out(list_images(data.folder).left_out) == words
     for _ in range(2):
-        sources.prepare(data)
+        data.prepare()
     assert capsys.readouterr().err == f"data.folder={data.folder!r}: {words}\n"
 
 
@@ -206,7 +205,8 @@ def test_at_most_five_suffixes_are_named(tmp_path: Path) -> None:
     data, path = folder_of(tmp_path, "0.a")
     for suffix in "abcdefg":
         path.with_suffix(f".{suffix}").touch()
-    assert left_out(list_images(data).left_out) == "7 files are left out: 1 .a, 1 .b, 1 .c, 1 .d, 1 .e, 2 more suffixes"
+    found = left_out(list_images(data.folder).left_out)
+    assert found == "7 files are left out: 1 .a, 1 .b, 1 .c, 1 .d, 1 .e, 2 more suffixes"
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe1\x00\x08Exif\x00\x00", png(0, 1, 1)[:45], b"P5\n4 4\n0\n"])

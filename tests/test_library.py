@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.study.sweep.compose import compose, sweep
 from bench.study.sweep.library import CONF, RUN
 from tests.commands import ROOT
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_users_folder_adds_choices_presets_and_experiments(folder: Path) -> None:
     primary = RUN.beside(str(folder))
     config = compose(["model=small", "lr=tuned/found", "batch_size=8"], primary)
-    assert vars(config.model) == {"name": "mlp", "hidden": 8, "layers": 2}
+    assert config.model.values() == {"name": "mlp", "hidden": 8, "layers": 2}
     assert (config.lr.name, config.lr.gamma0, config.batch_size) == ("constant", 0.25, 8)
     points = sweep(["+experiment=own"], primary)
     assert [(p.config.seed, p.config.epochs, p.config.model.name) for p in points] == [(0, 3, "mlp"), (1, 3, "mlp")]

@@ -12,8 +12,8 @@ import yaml
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from bench.choice import ConfigError
-from bench.task.choices import Model
+from bench.keys import ConfigError
+from bench.task.model.contract import Model
 from bench.task.model.mlp import MLP
 from bench.task.model.resnet import ResNet
 from bench.task.model.torchvision import Torchvision
@@ -28,13 +28,13 @@ GROUPS = Path(__file__).parents[1] / "conf" / "model"
 
 # Small enough to run in moments, each with every kind of entry: (model, image shape, entries).
 SMALL: list[tuple[Model, tuple[int, int, int], int]] = [
-    (ResNet("resnet", 8, 4), (3, 9, 9), 14),
-    (ResNet("resnet", 14, 4), (1, 8, 8), 26),
-    (WideResNet("wide_resnet", 10, 1), (3, 8, 8), 14),
-    (VGG("vgg", 11), (1, 8, 8), 9),
-    (MLP("mlp", 16, 3), (1, 8, 8), 4),
-    (MLP("mlp", 16, 1), (3, 4, 6), 2),
-    (ViT("vit", 4, 16, 2, 4), (3, 8, 12), 6),
+    (ResNet(8, 4), (3, 9, 9), 14),
+    (ResNet(14, 4), (1, 8, 8), 26),
+    (WideResNet(10, 1), (3, 8, 8), 14),
+    (VGG(11), (1, 8, 8), 9),
+    (MLP(16, 3), (1, 8, 8), 4),
+    (MLP(16, 1), (3, 4, 6), 2),
+    (ViT(4, 16, 2, 4), (3, 8, 12), 6),
 ]
 MODELS = [(model, shape) for model, shape, _ in SMALL]
 TORCHVISION = ["resnet18", "mobilenet_v2", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5"]
@@ -145,16 +145,16 @@ def test_initialisation_follows_the_seed(model: Model, shape: tuple[int, int, in
     ("model", "expected", "entries"),
     [
         # He et al. 2016: 0.27 M and 0.85 M. With option B's 1 x 1 shortcuts ResNet-20 would have 272,474.
-        (ResNet("resnet", 20, 16), 269_722, 38),
-        (ResNet("resnet", 56, 16), 853_018, 110),
+        (ResNet(20, 16), 269_722, 38),
+        (ResNet(56, 16), 853_018, 110),
         # Zagoruyko and Komodakis 2016: 36.5 M and 2.7 M.
-        (WideResNet("wide_resnet", 28, 10), 36_479_194, 50),
-        (WideResNet("wide_resnet", 16, 4), 2_748_890, 26),
+        (WideResNet(28, 10), 36_479_194, 50),
+        (WideResNet(16, 4), 2_748_890, 26),
         # VGG's convolutions, the scale and shift of their norms, and one linear layer.
-        (VGG("vgg", 11), 9_217_728 + 2 * 2752 + 5130, 9),
-        (VGG("vgg", 16), 14_710_464 + 2 * 4224 + 5130, 14),
-        (MLP("mlp", 256, 4), 3072 * 256 + 256 + 3 * (256 * 256 + 256) + 2570, 5),
-        (ViT("vit", 4, 64, 4, 4), 48 * 64 + 64 * 64 + 4 * (12 * 64 * 64 + 13 * 64) + 2 * 64 + 650, 10),
+        (VGG(11), 9_217_728 + 2 * 2752 + 5130, 9),
+        (VGG(16), 14_710_464 + 2 * 4224 + 5130, 14),
+        (MLP(256, 4), 3072 * 256 + 256 + 3 * (256 * 256 + 256) + 2570, 5),
+        (ViT(4, 64, 4, 4), 48 * 64 + 64 * 64 + 4 * (12 * 64 * 64 + 13 * 64) + 2 * 64 + 650, 10),
     ],
 )
 def test_published_sizes(model: Model, expected: int, entries: int) -> None:
@@ -166,7 +166,7 @@ def test_published_sizes(model: Model, expected: int, entries: int) -> None:
 
 
 def test_initial_scale_is_customary() -> None:
-    network = build(ResNet("resnet", 20, 16), CIFAR_SHAPE, 10)
+    network = build(ResNet(20, 16), CIFAR_SHAPE, 10)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             assert module.bias is None
@@ -180,14 +180,14 @@ def test_initial_scale_is_customary() -> None:
 def test_vgg_stops_pooling_at_one_pixel() -> None:
     def pools(side: int) -> int:
         with torch.device("meta"):
-            modules = build(VGG("vgg", 11), (3, side, side), 10).modules()
+            modules = build(VGG(11), (3, side, side), 10).modules()
         return sum(isinstance(module, nn.MaxPool2d) for module in modules)
 
     assert [pools(side) for side in (1, 2, 3, 8, 16, 32, 64)] == [0, 1, 1, 3, 4, 5, 5]
 
 
 def test_shortcut_subsamples_and_pads_with_zeros() -> None:
-    network: Any = build(ResNet("resnet", 8, 4), CIFAR_SHAPE, 10)
+    network: Any = build(ResNet(8, 4), CIFAR_SHAPE, 10)
     branch, between, total = network[5], network[6:8], network[8]
     nn.init.zeros_(total.norm.weight)
     features = torch.rand(2, 4, 6, 6)
@@ -201,7 +201,7 @@ def test_shortcut_subsamples_and_pads_with_zeros() -> None:
 @pytest.mark.parametrize("shape", [(3, 32, 30), (3, 30, 32)])
 def test_patch_must_divide_the_side(shape: tuple[int, int, int]) -> None:
     with pytest.raises(ConfigError, match=r"^model\.patch=4: must divide the image side 30$"):
-        build(ViT("vit", 4, 16, 1, 2), shape, 10)
+        build(ViT(4, 16, 1, 2), shape, 10)
 
 
 @pytest.mark.parametrize("architecture", TORCHVISION)
@@ -210,7 +210,7 @@ def test_torchvision_is_the_same_flat(architecture: str) -> None:
 
     shape = (3, 32, 32)
     torch.manual_seed(3)
-    flat = build(Torchvision("torchvision", architecture), shape, 7).eval()
+    flat = build(Torchvision(architecture), shape, 7).eval()
     torch.manual_seed(3)
     original = torchvision.models.get_model(architecture, weights=None, num_classes=7).eval()
     batch = images(shape)
@@ -230,7 +230,7 @@ def test_torchvision_is_the_same_flat(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", ["resnet18", "mobilenet_v3_small"])
 def test_torchvision_entries_train_on_leaves(architecture: str) -> None:
     shape = (3, 16, 16)
-    network = build(Torchvision("torchvision", architecture), shape, 7).double()
+    network = build(Torchvision(architecture), shape, 7).double()
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -239,8 +239,8 @@ def test_torchvision_entries_train_on_leaves(architecture: str) -> None:
 
 def test_large_torchvision_classifiers_are_flat() -> None:
     with torch.device("meta"):
-        assert len(build(Torchvision("torchvision", "alexnet"), (3, 64, 64), 10)) == 8
-        assert len(build(Torchvision("torchvision", "vgg11_bn"), (3, 32, 32), 10)) == 11
+        assert len(build(Torchvision("alexnet"), (3, 64, 64), 10)) == 8
+        assert len(build(Torchvision("vgg11_bn"), (3, 32, 32), 10)) == 11
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_large_torchvision_classifiers_are_flat() -> None:
 )
 def test_torchvision_refusals(architecture: str, shape: tuple[int, int, int], message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        build(Torchvision("torchvision", architecture), shape, 10)
+        build(Torchvision(architecture), shape, 10)
     assert str(error.value).startswith(f"model.architecture={architecture!r}: {message}")
 
 

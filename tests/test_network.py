@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.plan.forecast.traffic import allreduce_bytes, boundary_bytes
 from bench.study.compare.hosts import between, run_across
 from bench.study.compare.line import DEVICE, LEAST_BURST, NAMESPACES, linked

@@ -29,7 +29,6 @@ from bench.study.predict.workload import Way, Workload, buckets, way_of
 from bench.study.sweep.compose import compose
 from bench.study.verbs.predict import figures, replay
 from bench.system.call import Call
-from bench.task import sources
 from tests.commands import TINY
 from tests.records import record_of
 
@@ -349,7 +348,7 @@ def test_a_network_is_measured_layer_by_layer(model: tuple[str, ...], pieces: in
     """In one piece, or cut inside its first residual block. The first layer's input has no gradient; where it has no
     weights, it has no backward at all."""
     config = compose(["data=synthetic", "data.train_size=8", "batch_size=4", *model])
-    dataset = sources.load(config.data)
+    dataset = config.data.load()
     layers = layers_of(config, dataset, "measured")
     spans = [(0, len(layers))] if pieces == 1 else [(0, 2), (2, len(layers))]
     speed = joined([Measured(config, dataset, layers, span).speed() for span in spans])

@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from bench.config import RunConfig
 from bench.plan.clock import Clock
+from bench.rule.optimizer.sgd import SGD
 from bench.study.sweep.compose import compose
 from bench.task.batches import Batches
 from bench.task.network import build
@@ -64,7 +65,7 @@ def reading(run: RunConfig) -> dict[str, NDArray[Any]]:
     ]
     weights = {name: parameter.detach() for name, parameter in network.named_parameters()}
     velocity = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    assert run.optimizer.name == "sgd"
+    assert isinstance(run.optimizer, SGD)
     momentum, decay = run.optimizer.momentum, run.optimizer.weight_decay
     done, steps = 0, run.max_steps or run.epochs * shards[0].batches
     while done < steps:

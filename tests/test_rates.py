@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bench.rule.convergence import Limit, cap, verdict
 from bench.rule.lr.constant import Constant
+from bench.rule.lr.contract import LearningRate
 from bench.rule.lr.cosine import Cosine
 from bench.rule.lr.exponential import Exponential
 from bench.rule.lr.inverse_log import InverseLog
@@ -20,7 +21,6 @@ from bench.rule.lr.multistep import MultiStep
 from bench.rule.lr.onecycle import OneCycle
 from bench.rule.lr.plateau_polynomial import PlateauPolynomial
 from bench.rule.lr.polynomial import Polynomial
-from bench.rule.lr.rates import LearningRate, peak, rate, share, tail
 
 KINDS = {
     "constant": Constant,
@@ -46,7 +46,7 @@ REST: dict[str, dict[str, Any]] = {
 
 def build(name: str, warmup_steps: int = 0, **changes: Any) -> LearningRate:
     keys = {"gamma0": 0.8, "staleness_power": 0.0, "require_convergent": False, **REST.get(name, {}), **changes}
-    schedule: LearningRate = KINDS[name](name=name, warmup_steps=warmup_steps, **keys)
+    schedule: LearningRate = KINDS[name](warmup_steps=warmup_steps, **keys)
     return schedule
 
 
@@ -100,32 +100,32 @@ FALLING = [
     ],
 )
 def test_eight_updates_in_epochs_of_two(schedule: LearningRate, expected: list[float]) -> None:
-    rates = [rate(schedule, step, steps=8, steps_per_epoch=2) for step in range(8)]
+    rates = [schedule.rate(step, steps=8, steps_per_epoch=2) for step in range(8)]
     assert rates == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_milestone_counts_whole_epochs() -> None:
     schedule = build("multistep")
-    assert [
-        rate(schedule, step, steps=400, steps_per_epoch=100) for step in (199, 200, 299, 300, 399)
-    ] == pytest.approx([0.8, 0.4, 0.4, 0.2, 0.2])
+    assert [schedule.rate(step, steps=400, steps_per_epoch=100) for step in (199, 200, 299, 300, 399)] == pytest.approx(
+        [0.8, 0.4, 0.4, 0.2, 0.2]
+    )
 
 
 def test_no_milestones_leave_the_rate_alone() -> None:
     schedule = build("multistep", milestones=[])
-    assert [rate(schedule, step, steps=4, steps_per_epoch=1) for step in range(4)] == [0.8] * 4
+    assert [schedule.rate(step, steps=4, steps_per_epoch=1) for step in range(4)] == [0.8] * 4
 
 
 @given(st.sampled_from(list(KINDS)), st.integers(1, 50), st.integers(0, 99))
 def test_warmup_scales_what_the_rate_would_be(name: str, warmup_steps: int, step: int) -> None:
-    settled = rate(build(name), step, steps=100, steps_per_epoch=20)
+    settled = build(name).rate(step, steps=100, steps_per_epoch=20)
     expected = settled * min(1, (step + 1) / warmup_steps)
-    assert rate(build(name, warmup_steps), step, steps=100, steps_per_epoch=20) == pytest.approx(expected)
+    assert build(name, warmup_steps).rate(step, steps=100, steps_per_epoch=20) == pytest.approx(expected)
 
 
 @given(st.integers(1, 300))
 def test_the_cosine_falls_from_gamma0_to_above_zero(steps: int) -> None:
-    rates = [rate(build("cosine"), step, steps, steps_per_epoch=10) for step in range(steps)]
+    rates = [build("cosine").rate(step, steps, steps_per_epoch=10) for step in range(steps)]
     assert rates[0] == 0.8
     assert all(later < earlier for earlier, later in pairwise(rates))
     assert rates[-1] > 0
@@ -133,9 +133,9 @@ def test_the_cosine_falls_from_gamma0_to_above_zero(steps: int) -> None:
 
 def test_the_peak_is_that_of_the_run() -> None:
     """A warm-up that the run ends in never gets to gamma0; one over a falling rate not quite."""
-    assert peak(build("constant", 16), 8, 2) == 0.4
-    assert peak(build("inverse_time", 3), 8, 2) == pytest.approx(0.4)
-    assert peak(build("onecycle"), 8, 2) == 0.8
+    assert build("constant", 16).peak(8, 2) == 0.4
+    assert build("inverse_time", 3).peak(8, 2) == pytest.approx(0.4)
+    assert build("onecycle").peak(8, 2) == 0.8
 
 
 @given(st.sampled_from(list(KINDS)), st.integers(0, 60), st.integers(1, 50), st.integers(1, 9), st.floats(0, 0.99))
@@ -144,14 +144,14 @@ def test_the_peak_is_found_without_a_walk(
 ) -> None:
     """A run may have a billion updates."""
     schedule = build(name, warmup_steps, **({"rise": rise} if name == "onecycle" else {}))
-    assert peak(schedule, steps, per_epoch) == max(rate(schedule, step, steps, per_epoch) for step in range(steps))
+    assert schedule.peak(steps, per_epoch) == max(schedule.rate(step, steps, per_epoch) for step in range(steps))
 
 
 @pytest.mark.parametrize(
     ("power", "expected"), [(0.0, [1, 1, 1]), (1.0, [1, 1 / 3, 1 / 5]), (0.5, [1, 3**-0.5, 5**-0.5])]
 )
 def test_the_share_of_a_stale_stage(power: float, expected: list[float]) -> None:
-    assert [share(build("constant", staleness_power=power), delay) for delay in (0, 2, 4)] == pytest.approx(expected)
+    assert [build("constant", staleness_power=power).share(delay) for delay in (0, 2, 4)] == pytest.approx(expected)
 
 
 # ------------------------------------------------------------------------------------------------------------- verdicts
@@ -278,11 +278,11 @@ def test_partial_sums_lie_between_the_integrals_that_decide(p: float, t0: float,
     And the integral goes to infinity exactly where the verdict says that the sum does.
     """
     schedule = build("polynomial", gamma0=1.0, t0=t0, p=p)
-    terms = [rate(schedule, step, UPDATES, 10) ** exponent for step in range(UPDATES)]
+    terms = [schedule.rate(step, UPDATES, 10) ** exponent for step in range(UPDATES)]
     below = integral(t0, exponent * p, UPDATES)
     assert below * (1 - 1e-9) <= math.fsum(terms) <= below + 1
     bounded = exponent * p > 1
-    end = tail(schedule)
+    end = schedule.tail()
     assert bounded == (not end.infinite_sum if exponent == 1 else end.finite_squares)
     if bounded:
         assert math.fsum(terms) <= 1 + t0 / (exponent * p - 1)
@@ -293,7 +293,7 @@ def test_partial_sums_lie_between_the_integrals_that_decide(p: float, t0: float,
 @given(POWERS, st.floats(0.5, 50.0), st.integers(1, 20))
 def test_a_plateau_sums_as_its_epochs_do(p: float, t0: float, per_epoch: int) -> None:
     schedule = build("plateau_polynomial", gamma0=1.0, t0=t0, p=p)
-    total = math.fsum(rate(schedule, step, 100 * per_epoch, per_epoch) for step in range(100 * per_epoch))
+    total = math.fsum(schedule.rate(step, 100 * per_epoch, per_epoch) for step in range(100 * per_epoch))
     below = integral(t0, p, 100)
     assert per_epoch * below * (1 - 1e-9) <= total <= per_epoch * (below + 1)
 
@@ -301,7 +301,7 @@ def test_a_plateau_sums_as_its_epochs_do(p: float, t0: float, per_epoch: int) ->
 @given(st.floats(0.01, 0.99), st.integers(1, 50))
 def test_a_geometric_sum_stays_under_its_limit(factor: float, per_epoch: int) -> None:
     schedule = build("exponential", gamma0=1.0, factor=factor)
-    total = math.fsum(rate(schedule, step, UPDATES, per_epoch) for step in range(UPDATES))
+    total = math.fsum(schedule.rate(step, UPDATES, per_epoch) for step in range(UPDATES))
     assert total <= 1 / (1 - factor ** (1 / per_epoch)) * (1 + 1e-9)
 
 
@@ -310,12 +310,12 @@ def test_squares_of_an_inverse_logarithm_outgrow_a_harmonic_sum(t0: float) -> No
     """log(e + x)^2 <= e + x for x >= 0, so that a square is at least t0 / (e t0 + t), whose sum has no limit."""
     schedule = build("inverse_log", gamma0=1.0, t0=t0)
     for step in range(0, 10**6, 9973):
-        assert rate(schedule, step, 10**6, 10) ** 2 >= t0 / (math.e * t0 + step) * (1 - 1e-12)
+        assert schedule.rate(step, 10**6, 10) ** 2 >= t0 / (math.e * t0 + step) * (1 - 1e-12)
 
 
 @given(st.sampled_from(list(KINDS)), st.integers(0, 30), st.integers(1, 40))
 def test_it_falls_after_the_warm_up_where_the_verdict_says_so(name: str, warmup_steps: int, per_epoch: int) -> None:
     schedule = build(name, warmup_steps)
-    rates = [rate(schedule, step, 300, per_epoch) for step in range(warmup_steps, 300)]
+    rates = [schedule.rate(step, 300, per_epoch) for step in range(warmup_steps, 300)]
     falls = all(later <= earlier for earlier, later in pairwise(rates))
     assert falls == verdict(schedule).conditions[0].holds

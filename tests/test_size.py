@@ -11,10 +11,9 @@ import torch
 from PIL import Image
 
 from bench.__main__ import main
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.study.launcher.size import outline
 from bench.task import memory
-from bench.task.images import list_images, read_images
 from bench.task.memory import in_words, require, there_is
 from bench.task.network import build
 from tests import tiny
@@ -68,7 +67,7 @@ def test_an_image_size_is_refused_before_an_image_is_decoded(tmp_path: Path) -> 
     data: Any = {"name": "imagefolder", "folder": str(tmp_path), "image_size": 10**6, "augment": False}
     run = tiny.config(data=data)
     with pytest.raises(ConfigError, match=r"^data\.image_size=1000000: 4 images of that side would need 10\.91 TiB of"):
-        read_images(run.data, list_images(run.data))  # type: ignore[arg-type]
+        run.data.read()
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,9 @@ import optuna
 import pytest
 from optuna.trial import FixedTrial
 
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.plan.clock import Clock
 from bench.rule.convergence import Limit, cap, verdict
-from bench.rule.lr.rates import peak, share
 from bench.study.sweep.compose import single
 from bench.study.sweep.library import CONF
 from bench.study.tune.settings import FAMILIES, RANGES, TUNE, Study, study_of
@@ -32,7 +31,7 @@ def space(*overrides: str) -> Space:
     wanted = study("epochs=10", *overrides)
     clock = Clock(wanted.run.stages, wanted.run.staleness, 0)
     lags = [clock.lag(stage) for stage in range(wanted.run.stages)]
-    top = min(cap(SMOOTHNESS, lag) / share(wanted.run.lr, lag) for lag in lags)
+    top = min(cap(SMOOTHNESS, lag) / wanted.run.lr.share(lag) for lag in lags)
     return space_of(wanted, top, UPDATES, UPDATES_PER_EPOCH)
 
 
@@ -59,8 +58,8 @@ def test_of_200_trials_none_leaves_the_conditions(grid: tuple[str, ...]) -> None
         run = found.run(settings)
         clock = Clock(run.stages, run.staleness, 0)
         lags = [clock.lag(stage) for stage in range(run.stages)]
-        top = peak(run.lr, UPDATES, UPDATES_PER_EPOCH)
-        limits = [Limit(top * share(run.lr, lag), cap(SMOOTHNESS, lag)) for lag in lags]
+        top = run.lr.peak(UPDATES, UPDATES_PER_EPOCH)
+        limits = [Limit(top * run.lr.share(lag), cap(SMOOTHNESS, lag)) for lag in lags]
         words[verdict(run.lr, limits).word] += 1
         margins.append(max(limit.rate / limit.cap for limit in limits))
         families.add(run.lr.name)
@@ -192,8 +191,8 @@ CAP = min(1.0, 2 * 0.3090169943749474) / SMOOTHNESS
         ),
         (
             ("optimizer=adamw", "tuning.corrections=[weight_prediction]"),
-            "tuning.corrections=['weight_prediction']: correction=weight_prediction needs optimizer=sgd with momentum, "
-            "not adamw",
+            "tuning.corrections=['weight_prediction']: correction=weight_prediction needs an optimizer with momentum, "
+            "not optimizer=adamw",
         ),
         (("tuning.p=[0,1]",), "tuning.p=[0.0, 1.0]: must be two numbers above 0, the smaller one first"),
         (("tuning.p=[-0.5,1]",), "tuning.p=[-0.5, 1.0]: must be two numbers above 0, the smaller one first"),

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bench.__main__ import main
-from bench.choice import ConfigError
 from bench.config import RunConfig
+from bench.keys import ConfigError
 from bench.study.launcher import convergence as module
 from bench.study.launcher.convergence import standing, warning
 from bench.study.verbs.rates import plot
@@ -103,7 +103,7 @@ def test_smoothness_is_that_of_the_images_that_there_are(tmp_path: Path, monkeyp
     dataset = tiny.dataset_of(run)
     train = (255 - dataset.train_images, dataset.train_labels)
     for images in (dataset, assemble(train, dataset.test, dataset.class_names), dataset):
-        monkeypatch.setattr("bench.task.sources.load", lambda *_, images=images: images)
+        monkeypatch.setattr(type(run.data), "load", lambda *_, images=images: images)
         standing(run, None)
     assert len(asked) == 2
 

@@ -23,8 +23,8 @@ import pytest
 import sqlalchemy
 
 from bench.__main__ import main
-from bench.choice import ConfigError
 from bench.config import MLflow, NoTracking, RunConfig
+from bench.keys import ConfigError
 from bench.record.folder import RecordError, RunFolder, WithoutResult
 from bench.record.runs_dir import Sweep
 from bench.study.launcher.check import make_folder

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.study.sweep.compose import single
 from bench.study.tune.settings import TUNE, study_of
 from bench.study.tune.space import space_of

@@ -222,7 +222,7 @@ def test_counted_operations_are_those_of_a_forward_and_a_backward() -> None:
 @pytest.mark.parametrize(("stages", "cuts"), [(2, [19]), (4, [9, 19, 29])])
 def test_a_norm_without_operations_stays_with_its_convolution(stages: int, cuts: list[int]) -> None:
     """The committed accuracies are those of these cuts, from when a convolution and its norm were one entry."""
-    network = build(ResNet("resnet", 20, 16), (1, 8, 8), 10).double()
+    network = build(ResNet(20, 16), (1, 8, 8), 10).double()
     layers = profile(network, torch.randn(2, 1, 8, 8, dtype=torch.float64), NUMERICS, "counted")
     assert cut([layer.cost for layer in layers], stages) == cuts
 

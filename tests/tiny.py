@@ -14,7 +14,6 @@ from bench.engine.train import Outcome, train
 from bench.engine.world import World
 from bench.plan.grid import Grid
 from bench.task.dataset import Dataset
-from bench.task.sources import load
 from tests.pool import joined
 
 VALUES: dict[str, Any] = {
@@ -54,7 +53,7 @@ def config(**changes: Any) -> RunConfig:
 
 
 def dataset_of(run: RunConfig, prepared: Path | None = None) -> Dataset:
-    return load(run.data, prepared)
+    return run.data.load(prepared)
 
 
 def distributed(store: Store, run: RunConfig) -> Outcome:

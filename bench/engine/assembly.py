@@ -22,8 +22,6 @@ from bench.plan.footprint import Footprint, LayerBytes
 from bench.plan.forecast.placement import holder
 from bench.plan.partition import bounds, cut
 from bench.task.batches import Batches
-from bench.task.data.cifar import CIFAR
-from bench.task.data.imagefolder import ImageFolder
 from bench.task.dataset import Dataset
 from bench.task.network import build
 
@@ -100,14 +98,13 @@ def assemble(config: RunConfig, dataset: Dataset, world: World, meter: Meter) ->
 
 def batches_of(config: RunConfig, dataset: Dataset, replica: int, numerics: Numerics) -> Batches:
     """The replica's batches; only real photographs are augmented."""
-    augment = isinstance(config.data, CIFAR | ImageFolder) and config.data.augment
     return Batches(
         dataset,
         seed=config.seed,
         batch_size=config.batch_size,
         replica=replica,
         replicas=config.replicas,
-        augment=augment,
+        augment=config.data.augments,
         dtype=numerics.dtype,
         channels_last=config.channels_last,
         device=numerics.device,

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.choice import ConfigError
 from bench.config import RunConfig
 from bench.engine.seat import Seat
+from bench.keys import ConfigError
 from bench.record.folder import SCHEMA, RunFolder, describe_data
 from bench.system.file import WriteError, write_atomic, write_json_atomic
 from bench.system.text import in_a_line
@@ -77,13 +77,12 @@ def _trained(job: Job, start: Start) -> str | None:
     from bench.engine.world import joined
     from bench.record.trace import chrome_trace
     from bench.task.cache import believe
-    from bench.task.sources import load
 
     config, prepared, folder, known = job
     seat, started = start.seat, datetime.now(UTC)
     if prepared and start.stamp:
         believe(prepared, start.stamp)
-    dataset = load(config.data, prepared)
+    dataset = config.data.load(prepared)
     store = FileStore(str(start.store), seat.size) if start.store else None
     with joined(config, seat, store) as world:
         outcome = train(config, dataset, world, folder.append)

@@ -18,9 +18,8 @@ from bench.engine.summary import AgentReport, EpochReport, metrics
 from bench.engine.worker import Evaluation, Stretch
 from bench.engine.world import World
 from bench.plan.clock import Clock
-from bench.rule.averaging.gossip import Gossip, mixing_matrix, spectral_gap
-from bench.rule.correction.effect import discount
-from bench.rule.lr.rates import rate, share, updates
+from bench.rule.averaging.contract import spectral_gap
+from bench.rule.lr.contract import updates
 from bench.system.heap import give_back_freed_memory, keep_freed_memory
 from bench.system.resident import forget_peak, resident
 from bench.task.dataset import Dataset
@@ -88,7 +87,7 @@ class _Run:
         """Train up to the next flush point, evaluate there, and sum up what the ranks report."""
         done = epoch * self._per_epoch
         count = min(self._per_epoch, self._steps - done)
-        rates = [rate(self._config.lr, done + index, self._steps, self._per_epoch) for index in range(count)]
+        rates = [self._config.lr.rate(done + index, self._steps, self._per_epoch) for index in range(count)]
         wall = self._stretch(
             Stretch(epoch, count, done, [self._of_stage(k, done, rates) for k in range(len(self._lags))])
         )
@@ -124,8 +123,8 @@ class _Run:
     def _of_stage(self, stage: int, done: int, rates: Sequence[float]) -> list[float]:
         """The learning rates that a stage applies in the updates from ``done`` on."""
         lag, config = self._lags[stage], self._config
-        discounts = [discount(config.correction, lag, done + index, self._steps) for index in range(len(rates))]
-        return [share(config.lr, lag) * part * whole for part, whole in zip(discounts, rates, strict=True)]
+        discounts = [config.correction.discount(lag, done + index, self._steps) for index in range(len(rates))]
+        return [config.lr.share(lag) * part * whole for part, whole in zip(discounts, rates, strict=True)]
 
     def _stretch(self, stretch: Stretch) -> float:
         """Train between two flush points, on the clock; return the seconds that it took here."""
@@ -153,9 +152,9 @@ class _Run:
             AgentReport.of(world.rank, self._meter, self._method.ages(), self._predicted_peak_memory())
         )
         outcome.metrics = metrics(reports, outcome.epochs, outcome.epochs[-1]["step"] * self._images_per_step)
-        averaging, replicas = self._config.averaging, self._config.replicas
-        if isinstance(averaging, Gossip) and replicas > 1:
-            outcome.metrics["consensus/spectral_gap"] = spectral_gap(mixing_matrix(averaging.graph, replicas))
+        mixing = self._config.averaging.mixing(self._config.replicas) if self._config.replicas > 1 else None
+        if mixing is not None:
+            outcome.metrics["consensus/spectral_gap"] = spectral_gap(mixing)
         outcome.agents = [agent for report in reports for agent in report.agents()]
         outcome.timelines = [report.timeline() for report in reports]
         outcome.state = world.collect(self._method.state())

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from bench.choice import Cardinal, Count, NonNegative, Positive, Text
 from bench.config import PIPELINED, hash_of
+from bench.keys import Cardinal, Count, NonNegative, Positive, Text
 from bench.system.file import read_json
 
 SHOWN = 60

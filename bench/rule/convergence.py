@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.rule.lr.onecycle import OneCycle
-from bench.rule.lr.rates import LearningRate, tail
+from bench.rule.lr.contract import LearningRate
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def verdict(schedule: LearningRate, limits: Sequence[Limit] = ()) -> Verdict:
     Args:
         limits: each stage's; none where the loss's smoothness is not known, and the condition on it is left out.
     """
-    end = tail(schedule)
+    end = schedule.tail()
     conditions = (
         _falling(schedule),
         *([_bounded(limits)] if limits else []),
@@ -70,8 +69,8 @@ def cap(smoothness: float, delay: int) -> float:
 
 def _falling(schedule: LearningRate) -> Condition:
     name = "never increases"
-    if isinstance(schedule, OneCycle) and schedule.rise and schedule.start < 1:
-        return Condition(name, False, f"climbs over {schedule.rise:g} of the run")
+    if rise := schedule.climbs():
+        return Condition(name, False, f"climbs over {rise:g} of the run")
     after = f"after a warm-up of {schedule.warmup_steps} updates, a finite beginning" if schedule.warmup_steps else ""
     return Condition(name, True, after or "from the first update on")
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.task.dataset import Dataset
 
 BORDER = 4

@@ -8,6 +8,7 @@ processes that it starts believe it.
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import uuid
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.task.dataset import Dataset, assemble
 
 FORMAT = 2
@@ -124,3 +125,8 @@ def _write(dataset: Dataset, path: Path) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def key_of(content: object) -> str:
+    """Return 16 hexadecimal digits that a kept file is named by, after what it was made from."""
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]

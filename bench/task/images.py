@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.choice import ConfigError
-from bench.task.data.imagefolder import ImageFolder
+from bench.keys import ConfigError
 from bench.task.dataset import Dataset, assemble
 from bench.task.memory import require
 
@@ -50,32 +49,32 @@ class Listing(NamedTuple):
     """Files in ``train/`` and ``test/`` that are not taken for images, by suffix; hidden ones are not counted."""
 
 
-def list_images(data: ImageFolder) -> Listing:
+def list_images(folder: str) -> Listing:
     """Find the images below a folder.
 
     Raises:
         ConfigError: it does not hold the same two or more classes of images twice, or cannot be read.
     """
-    if not os.path.isdir(data.folder):
-        raise _wrong(data, f"there is no such folder; make it, {LAYOUT}")
+    if not os.path.isdir(folder):
+        raise _wrong(folder, f"there is no such folder; make it, {LAYOUT}")
     files: list[File] = []
     names: dict[str, list[str]] = {}
     left_out: Counter[str] = Counter()
     try:
         for split in SPLITS:
-            names[split] = _list_classes(data, split, left_out)
+            names[split] = _list_classes(folder, split, left_out)
             for name in names[split]:
-                found, others = _list_class(data, f"{split}/{name}")
+                found, others = _list_class(folder, f"{split}/{name}")
                 files += found
                 left_out += others
     except OSError as error:
-        raise _wrong(data, f"cannot read {error.filename} ({error.strerror})") from None
+        raise _wrong(folder, f"cannot read {error.filename} ({error.strerror})") from None
     if differing := sorted(set(names["train"]) ^ set(names["test"])):
         raise _wrong(
-            data, f"train/ and test/ must have the same classes; only one of them has {', '.join(differing[:5])}"
+            folder, f"train/ and test/ must have the same classes; only one of them has {', '.join(differing[:5])}"
         )
     if len(names["train"]) == 1:
-        raise _wrong(data, f"has one class, {names['train'][0]}/; allowed are two or more")
+        raise _wrong(folder, f"has one class, {names['train'][0]}/; allowed are two or more")
     return Listing(files, names["train"], left_out)
 
 
@@ -87,48 +86,48 @@ def left_out(found: Counter[str]) -> str:
     return f"{files} left out: {', '.join([*kinds, *more])}"
 
 
-def read_images(data: ImageFolder, listing: Listing) -> Dataset:
+def read_images(folder: str, size: int, listing: Listing) -> Dataset:
     """Decode all images of a folder.
 
     Raises:
         ConfigError: one is damaged, or has no known scale; or together they are larger than the memory.
     """
-    paths, size = [file.path for file in listing.files], data.image_size
+    paths = [file.path for file in listing.files]
     require({"data.image_size": size}, 3 * len(paths) * size**2, f"{len(paths)} images of that side")
     labels = {name: label for label, name in enumerate(listing.classes)}
     images = torch.empty(len(paths), size, size, 3, dtype=torch.uint8)
     for index, path in enumerate(tqdm(paths, desc="decoding images", unit=" images", delay=2, mininterval=1)):
-        images[index] = _decode(data, path)
+        images[index] = _decode(folder, path, size)
     targets = torch.tensor([labels[path.split(os.sep)[1]] for path in paths])
     first_test = sum(path.startswith("train" + os.sep) for path in paths)
     train, test = slice(None, first_test), slice(first_test, None)
     return assemble((images[train], targets[train]), (images[test], targets[test]), tuple(listing.classes))
 
 
-def _wrong(data: ImageFolder, message: str) -> ConfigError:
-    return ConfigError(f"data.folder={data.folder!r}: {message}")
+def _wrong(folder: str, message: str) -> ConfigError:
+    return ConfigError(f"data.folder={folder!r}: {message}")
 
 
-def _list_classes(data: ImageFolder, split: str, left_out: Counter[str]) -> list[str]:
-    folder = os.path.join(data.folder, split)
-    if not os.path.isdir(folder):
-        raise _wrong(data, f"has no {split}/; {LAYOUT}")
+def _list_classes(folder: str, split: str, left_out: Counter[str]) -> list[str]:
+    place = os.path.join(folder, split)
+    if not os.path.isdir(place):
+        raise _wrong(folder, f"has no {split}/; {LAYOUT}")
     names = []
-    for entry in _entries(folder):
+    for entry in _entries(place):
         if entry.is_dir():
             names.append(entry.name)
         else:
             left_out[_suffix(entry)] += 1
     if not names:
-        raise _wrong(data, f"{split}/ has no class folders; {LAYOUT}")
+        raise _wrong(folder, f"{split}/ has no class folders; {LAYOUT}")
     return names
 
 
-def _list_class(data: ImageFolder, name: str) -> tuple[list[File], Counter[str]]:
-    root = os.path.join(data.folder, "")
+def _list_class(folder: str, name: str) -> tuple[list[File], Counter[str]]:
+    root = os.path.join(folder, "")
     files: list[File] = []
     others: Counter[str] = Counter()
-    for entry in _walk(os.path.join(data.folder, *name.split("/"))):
+    for entry in _walk(os.path.join(folder, *name.split("/"))):
         if _suffix(entry) in SUFFIXES:
             status = entry.stat()
             files.append(File(entry.path.removeprefix(root), status.st_size, status.st_mtime_ns))
@@ -136,7 +135,7 @@ def _list_class(data: ImageFolder, name: str) -> tuple[list[File], Counter[str]]
             others[_suffix(entry)] += 1
     if not files:
         found = f"; {left_out(others)}" if others else ""
-        raise _wrong(data, f"{name}/ holds no images; allowed are {' '.join(SUFFIXES)}{found}")
+        raise _wrong(folder, f"{name}/ holds no images; allowed are {' '.join(SUFFIXES)}{found}")
     return files, others
 
 
@@ -158,19 +157,19 @@ def _suffix(entry: os.DirEntry[str]) -> str:
     return os.path.splitext(entry.name)[1].lower()
 
 
-def _decode(data: ImageFolder, path: str) -> Tensor:
+def _decode(folder: str, path: str, side: int) -> Tensor:
     """Decode an image to uint8 [image_size, image_size, 3]; one of another shape is stretched to it."""
     import numpy
     from PIL import Image, ImageOps  # ranks decode nothing
 
-    size = (data.image_size, data.image_size)
+    size = (side, side)
     try:
-        with Image.open(os.path.join(data.folder, path)) as file:
+        with Image.open(os.path.join(folder, path)) as file:
             # Into the opened file, which alone knows the format that its levels are of.
             ImageOps.exif_transpose(file, in_place=True)
             image = _in_8_bits(file)
     except Exception as error:  # a damaged image fails anywhere in its decoder
-        raise _wrong(data, f"{path} is not a readable image ({error})") from None
+        raise _wrong(folder, f"{path} is not a readable image ({error})") from None
     if image.size != size:
         image = image.resize(size, Image.Resampling.BILINEAR)
     return torch.from_numpy(numpy.array(image))

@@ -179,3 +179,13 @@ def linear(inputs: int, outputs: int, gain: float = 1) -> nn.Linear:
     nn.init.normal_(layer.weight, std=(gain / inputs) ** 0.5)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def convolution_norm_and_relu(inputs: int, outputs: int) -> nn.Sequential:
+    """A convolution of 3 x 3 with the norm and the ReLU behind it."""
+    return nn.Sequential(convolution(inputs, outputs, 3), *norm_and_relu(outputs))
+
+
+def pooled_head(channels: int, classes: int) -> nn.Sequential:
+    """From features [batch, channels, height, width], averaged over the pixels, to scores [batch, classes]."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear(channels, classes))

@@ -12,12 +12,10 @@ from torch import Tensor
 from bench.config import RunConfig
 from bench.engine.assembly import batches_of, network_of, piece, plan_of
 from bench.engine.numerics import Numerics
-from bench.engine.weights.optimizer import FlatOptimizer
 from bench.engine.weights.versions import Weights
 from bench.plan.partition import bounds
 from bench.system.heap import keep_freed_memory
 from bench.task.network import build
-from bench.task.sources import load
 from bench.task.tensors import Tensors, every
 
 WARM_UP = 3
@@ -27,7 +25,7 @@ WARM_UP = 3
 def cuts_of(config: RunConfig) -> list[int]:
     """The cuts that a run would make in the network; to be asked for once, as times differ."""
     torch.set_num_threads(1)
-    dataset = load(config.data)
+    dataset = config.data.load()
     numerics = Numerics.of(config, torch.device("cpu"))
     network = build(config.model, dataset.image_shape, dataset.classes)
     return plan_of(config, network, batches_of(config, dataset, 0, numerics), numerics).cuts
@@ -42,7 +40,7 @@ def stage_alone(config: RunConfig, cuts: Sequence[int], stage: int, together: Ba
     """
     torch.set_num_threads(1)
     keep_freed_memory()
-    dataset = load(config.data)
+    dataset = config.data.load()
     numerics = Numerics.of(config, torch.device("cpu"))
     batches = batches_of(config, dataset, 0, numerics)
     network = network_of(config, dataset, numerics)
@@ -65,7 +63,7 @@ class _Update:
 
     def __init__(self, config: RunConfig, numerics: Numerics, weights: Weights, x: Tensors, wanted: bool) -> None:
         self._numerics, self._weights = numerics, weights
-        self._optimizer = FlatOptimizer(config.optimizer, weights.current)
+        self._optimizer = config.optimizer.flat(weights.current)
         self._input = x
         self._leaves = [part.requires_grad_() for part in every(x)] if wanted else []
 

@@ -10,8 +10,7 @@ from bench.config import RunConfig
 from bench.engine.assembly import batches_of, network_of
 from bench.engine.numerics import Numerics
 from bench.engine.profile import now
-from bench.engine.weights import optimizer as optimizers
-from bench.task.sources import load
+from bench.rule.optimizer.contract import set_rate
 
 RATE = 0.1
 WARM_UP = 20
@@ -34,13 +33,13 @@ def minimal_loop(config: RunConfig, compiled: bool = False) -> Minimal:
     """
     torch.set_num_threads(1)
     numerics = Numerics.of(config, torch.device(config.device))
-    dataset = load(config.data)
+    dataset = config.data.load()
     batches = batches_of(config, dataset, 0, numerics)
     network = network_of(config, dataset, numerics)
     on_gpu = config.device == "cuda"
     forward = torch.compile(network, mode="reduce-overhead" if on_gpu else "default") if compiled else network
-    optimizer = optimizers.build(config.optimizer, list(network.parameters()))
-    optimizers.set_rate(optimizer, RATE)
+    optimizer = config.optimizer.by_parameter(list(network.parameters()))
+    set_rate(optimizer, RATE)
     steps, warm_up = config.max_steps or batches.batches, WARM_UP if on_gpu or compiled else 0
     started, loss = now(numerics.device), torch.zeros(())
     for index in range(warm_up + steps):

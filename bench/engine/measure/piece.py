@@ -19,7 +19,6 @@ from bench.engine.measure.speed import Halves, Passes, Speed
 from bench.engine.method.metered import Layers
 from bench.engine.numerics import Numerics
 from bench.engine.profile import Layer, Row, now
-from bench.engine.weights.optimizer import FlatOptimizer
 from bench.engine.weights.versions import Weights
 from bench.system.heap import keep_freed_memory
 from bench.task.dataset import Dataset
@@ -122,7 +121,7 @@ class _Update:
 
     def __init__(self, config: RunConfig, numerics: Numerics, network: nn.Sequential) -> None:
         self._numerics, self._weights = numerics, Weights(network.train(), 2)
-        self._optimizer = FlatOptimizer(config.optimizer, self._weights.current)
+        self._optimizer = config.optimizer.flat(self._weights.current)
         self._flight: deque[tuple[Row, list[nn.Parameter]]] = deque()
 
     def __call__(self, x: Tensors, targets: Tensor | None, flight: int) -> Sequence[list[float]]:

@@ -18,11 +18,10 @@ from bench.engine.method.metered import HandedOn
 from bench.engine.method.pipelined import SCHEDULES
 from bench.engine.numerics import Numerics
 from bench.engine.profile import now
-from bench.engine.weights import optimizer as optimizers
 from bench.plan.forecast.placement import held
 from bench.plan.partition import bounds
+from bench.rule.optimizer.contract import set_rate
 from bench.system.heap import keep_freed_memory
-from bench.task.sources import load
 from bench.task.tensors import every, together
 
 WARM_UP = 2
@@ -53,7 +52,7 @@ def plain_pipeline(config: RunConfig, cuts: Sequence[int], rank: int, store: Pat
 
 def _train(config: RunConfig, cuts: Sequence[int], rank: int) -> Minimal:
     device = torch.device("cpu")
-    numerics, dataset = Numerics.of(config, device), load(config.data)
+    numerics, dataset = Numerics.of(config, device), config.data.load()
     batches = batches_of(config, dataset, 0, numerics)
     network = network_of(config, dataset, numerics)
     spans = bounds(cuts, len(network))
@@ -63,8 +62,8 @@ def _train(config: RunConfig, cuts: Sequence[int], rank: int) -> Minimal:
     schedule = SCHEDULES[config.method](
         stages if config.method in LOOPED else stages[0], config.microbatches, loss_fn=numerics.loss
     )
-    optimizer = optimizers.build(config.optimizer, list(nn.ModuleList(pieces).parameters()))
-    optimizers.set_rate(optimizer, RATE)
+    optimizer = config.optimizer.by_parameter(list(nn.ModuleList(pieces).parameters()))
+    set_rate(optimizer, RATE)
     steps, started = config.max_steps or batches.batches, now(device)
     losses: list[Tensor] = []
     for index in range(WARM_UP + steps):

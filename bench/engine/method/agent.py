@@ -15,8 +15,7 @@ from bench.engine.meter import Meter
 from bench.engine.numerics import Numerics
 from bench.engine.transport.channels import Receiver, Sender
 from bench.engine.transport.shared import SharedReceiver, SharedSender
-from bench.engine.weights.averaging import averaging, mean
-from bench.engine.weights.optimizer import FlatOptimizer
+from bench.engine.weights.averaging import agreement, mean
 from bench.engine.weights.versions import Weights
 from bench.engine.worker import Ages, Evaluation
 from bench.engine.world import World
@@ -57,8 +56,8 @@ class Agent(ABC):
     ) -> None:
         self._config, self._world, self._numerics, self._batches, self.meter = config, world, numerics, batches, meter
         self.weights = Weights(module.train(), versions)
-        self._optimizer = FlatOptimizer(config.optimizer, self.weights.current)
-        self._averaging = averaging(config.averaging, world, self.weights, self._optimizer, meter)
+        self._optimizer = config.optimizer.flat(self.weights.current)
+        self._averaging = agreement(config.averaging, world, self.weights, self._optimizer, meter)
         self._losses: list[Tensor] = []
         """The loss of each batch of the stretch, where the agent has the network's last layer."""
         self._staleness: Counter[int] = Counter()

@@ -25,9 +25,7 @@ from bench.engine.worker import Stretch
 from bench.engine.world import World
 from bench.plan.clock import SPARE, Clock
 from bench.plan.footprint import Footprint, LayerBytes
-from bench.rule.correction.effect import shrinkage
-from bench.rule.correction.weight_prediction import WeightPrediction
-from bench.rule.lr.rates import updates
+from bench.rule.lr.contract import updates
 from bench.task.batches import Batches
 from bench.task.tensors import Tensors, every, together
 
@@ -73,11 +71,11 @@ class Stage(Agent):
         delayed = clock.lag(self._stage) > 0
         self._forward_first = clock.forward_first(self._stage, config.replicas)
         stashed, forwards = delayed and config.weights == "stashed", clock.versions(self._stage)
-        foreseen = delayed and isinstance(config.correction, WeightPrediction)
+        foreseen = delayed and config.correction.foresees
         super().__init__(config, world, numerics, module, forwards if stashed and not foreseen else 1, batches, meter)
         self._shadow = self.weights.shadow() if delayed and config.weights == "recomputed" else None
         self._prediction = Prediction(self.weights, self._optimizer, forwards) if foreseen else None
-        self._shrinkage = shrinkage(config.correction, config.staleness)
+        self._shrinkage = config.correction.shrinkage() if config.staleness else 1.0
         self._flight: deque[InFlight] = deque()
         self._connect(boundaries, clock)
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bench.engine.weights import optimizer
-from bench.rule.optimizer.choices import Optimizer
+from bench.rule.optimizer.contract import Optimizer, set_rate
 from bench.task.tensors import Tensors
 
 Weights = dict[str, Tensor]
@@ -25,7 +24,7 @@ class Part:
     def __init__(self, module: nn.Module, choice: Optimizer) -> None:
         self.module = module.train()
         self.parameters: dict[str, nn.Parameter] = dict(module.named_parameters())
-        self.optimizer = optimizer.build(choice, list(self.parameters.values()))
+        self.optimizer = choice.by_parameter(list(self.parameters.values()))
         self.updates = 0
         self.before: dict[int, Weights] = {}
         """Weights of each batch's forward, until its loss is there."""
@@ -62,7 +61,7 @@ class Part:
     def step(self, batch: int, gradients: Gradients, rate: float) -> None:
         for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
             parameter.grad = gradient
-        optimizer.set_rate(self.optimizer, rate)
+        set_rate(self.optimizer, rate)
         self.optimizer.step()
         self.staleness[self.updates - self.seen.pop(batch)] += 1
         self.updates += 1

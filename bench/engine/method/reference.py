@@ -20,9 +20,6 @@ from bench.engine.method.part import Gradients, Part, Weights, bound, by_name, s
 from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.worker import Ages, Evaluation, Stretch
 from bench.plan.clock import Clock
-from bench.rule.averaging.gossip import Gossip, mixing_matrix
-from bench.rule.correction.effect import shrinkage
-from bench.rule.correction.weight_prediction import WeightPrediction
 from bench.task.batches import Batches
 from bench.task.tensors import Tensors, detached, every, together
 
@@ -46,10 +43,10 @@ class Reference:
         self._run, self._numerics, self._batches, self.meter = run, numerics, batches, meter
         self._parts = [[Part(module, run.optimizer) for module in replica] for replica in parts]
         self._last = run.stages - 1
-        self._shrinkage = shrinkage(run.correction, run.staleness)
+        self._shrinkage = run.correction.shrinkage() if run.staleness else 1.0
         self._losses: list[Tensor] = []
-        gossips = isinstance(run.averaging, Gossip) and run.replicas > 1
-        self._mixing = mixing_matrix(run.averaging.graph, run.replicas).tolist() if gossips else None  # type: ignore[union-attr]
+        mixing = run.averaging.mixing(run.replicas) if run.replicas > 1 else None
+        self._mixing: list[list[float]] | None = None if mixing is None else mixing.tolist()
 
     # ------------------------------------------------------------------------------------------------------- training
     def begin(self, stretch: Stretch) -> Sequence[int]:
@@ -98,7 +95,7 @@ class Reference:
 
         One step for each update between the two: those of earlier batches whose backward is due in this tick or later.
         """
-        if not isinstance(self._run.correction, WeightPrediction):
+        if not self._run.correction.foresees:
             return 0.0
         first = self._clock.first_backward(k)
         steps = sum(first + earlier >= tick for earlier in range(batch))

@@ -6,6 +6,7 @@ the replicas travels meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -13,11 +14,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bench.engine.meter import Meter
-from bench.engine.weights.optimizer import FlatOptimizer
 from bench.engine.weights.versions import Weights
 from bench.engine.world import World, peers_expected
-from bench.rule.averaging.choices import Averaging
-from bench.rule.averaging.gossip import Gossip, mixing_matrix, neighbours
+from bench.rule.averaging.contract import Averaging
+from bench.rule.optimizer.contract import Flat
 
 
 class Agreement(Protocol):
@@ -41,7 +41,7 @@ class GradientAveraging:
 
     copies = 0
 
-    def __init__(self, world: World, weights: Weights, optimizer: FlatOptimizer, meter: Meter) -> None:
+    def __init__(self, world: World, weights: Weights, optimizer: Flat, meter: Meter) -> None:
         self._world, self._weights, self._optimizer, self._meter = world, weights, optimizer, meter
         self._work: dist.Work | None = None
 
@@ -74,16 +74,13 @@ class WeightMixing:
     With replicas s, steps ``d_s`` and the mixing matrix M: ``w_s <- sum_r M[s, r] (w_r + d_r)``, by increasing r.
     """
 
-    def __init__(self, world: World, graph: Gossip, weights: Weights, optimizer: FlatOptimizer, meter: Meter) -> None:
+    def __init__(self, world: World, row: Sequence[float], weights: Weights, optimizer: Flat, meter: Meter) -> None:
         self._world, self._weights, self._optimizer, self._meter = world, weights, optimizer, meter
-        replicas, replica = world.grid.replicas, world.replica
-        row = mixing_matrix(graph.graph, replicas)[replica]
-        self._row = [float(weight) for weight in row]
+        self._row = row
         self._mine = torch.empty_like(weights.current)
         wire = torch.device("cpu") if world.staged else self._mine.device
-        self._theirs = {
-            r: torch.empty_like(self._mine, device=wire) for r in neighbours(graph.graph, replicas, replica)
-        }
+        others = [r for r, weight in enumerate(row) if weight and r != world.replica]
+        self._theirs = {r: torch.empty_like(self._mine, device=wire) for r in others}
         self.copies = 2 + len(self._theirs)  # also the mean
         self._work: list[dist.Work | None] = []
 
@@ -125,11 +122,13 @@ class WeightMixing:
         return [dist.isend(self._outgoing, peer, group), dist.irecv(buffer, peer, group)]
 
 
-def averaging(choice: Averaging, world: World, weights: Weights, optimizer: FlatOptimizer, meter: Meter) -> Agreement:
+def agreement(averaging: Averaging, world: World, weights: Weights, optimizer: Flat, meter: Meter) -> Agreement:
     """Make the configured way to agree; one replica has nobody to agree with."""
-    if isinstance(choice, Gossip) and world.grid.replicas > 1:
-        return WeightMixing(world, choice, weights, optimizer, meter)
-    return GradientAveraging(world, weights, optimizer, meter)
+    matrix = averaging.mixing(world.grid.replicas) if world.grid.replicas > 1 else None
+    if matrix is None:
+        return GradientAveraging(world, weights, optimizer, meter)
+    row = [float(weight) for weight in matrix[world.replica]]
+    return WeightMixing(world, row, weights, optimizer, meter)
 
 
 def mean(world: World, tensor: Tensor) -> Tensor:

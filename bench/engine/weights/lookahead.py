@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from bench.engine.weights.optimizer import FlatOptimizer
 from bench.engine.weights.versions import Weights
+from bench.rule.optimizer.contract import Flat
 
 
 class Prediction:
@@ -15,7 +15,7 @@ class Prediction:
         forwards: how many are in flight at once, at most.
     """
 
-    def __init__(self, weights: Weights, optimizer: FlatOptimizer, forwards: int) -> None:
+    def __init__(self, weights: Weights, optimizer: Flat, forwards: int) -> None:
         self._weights, self._optimizer = weights, optimizer
         self._ring = Weights(weights.module, forwards)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-from bench.choice import STRICT
+from bench.rule.averaging.contract import Averaging
 
 
 @dataclass(frozen=True)
-class AllReduce:
+class AllReduce(Averaging):
     """Gradients are averaged over the replicas of a stage at every update."""
 
-    __pydantic_config__ = STRICT
-    name: Literal["allreduce"]
+    name: ClassVar[str] = "allreduce"
+    place: ClassVar[int] = 1

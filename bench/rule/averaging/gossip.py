@@ -1,31 +1,34 @@
-"""``averaging=gossip``: the replicas of a stage average their weights with neighbours on a graph."""
+"""``averaging=gossip``: the replicas of a stage average their weights with neighbours on a graph (Lian et al. 2017)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from bench.choice import STRICT
+from bench.rule.averaging.contract import Averaging
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
-@dataclass(frozen=True)
-class Gossip:
-    """Weights are averaged with the neighbours on a graph after every update."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["gossip"]
-    graph: Literal["ring", "exponential", "complete"]
-
-
 Graph = Literal["ring", "exponential", "complete"]
 
 
+@dataclass(frozen=True)
+class Gossip(Averaging):
+    """Weights are averaged with the neighbours on a graph after every update."""
+
+    name: ClassVar[str] = "gossip"
+    place: ClassVar[int] = 2
+    graph: Graph
+    """Who is whose neighbour: see :func:`neighbours`."""
+
+    def mixing(self, replicas: int) -> NDArray[np.float64]:
+        return mixing_matrix(self.graph, replicas)
+
+
 def neighbours(graph: Graph, replicas: int, replica: int) -> list[int]:
-    """Replicas that ``replica`` exchanges weights with, itself left out, in increasing order.
+    """Return the replicas that ``replica`` exchanges weights with, itself left out, in increasing order.
 
     - ``ring``: one step either way (Lian et al. 2017, D-PSGD, arXiv 1705.09056).
     - ``exponential``: 1, 2, 4, ... steps either way. Ying et al. 2021 (arXiv 2110.13363) send one way only; here every
@@ -38,7 +41,7 @@ def neighbours(graph: Graph, replicas: int, replica: int) -> list[int]:
 
 
 def mixing_matrix(graph: Graph, replicas: int) -> NDArray[np.float64]:
-    """Weights [S, S] of one round of gossip: row s is what replica s makes its new weights of.
+    """Return the weights [S, S] of one round of gossip: row s is what replica s makes its new weights of.
 
     Each replica weighs itself and its d neighbours alike, 1 / (d + 1). As all have equally many neighbours, these are
     the Metropolis weights (Xiao and Boyd 2004), and the matrix is symmetric and doubly stochastic.
@@ -50,18 +53,6 @@ def mixing_matrix(graph: Graph, replicas: int) -> NDArray[np.float64]:
         group = [replica, *neighbours(graph, replicas, replica)]
         matrix[replica, group] = 1 / len(group)
     return matrix
-
-
-def spectral_gap(matrix: NDArray[np.float64]) -> float:
-    """1 - max(abs(lambda_2), abs(lambda_S)) of a symmetric doubly stochastic matrix [S, S].
-
-    A round of gossip shrinks the replicas' distance from their mean at least by the factor 1 - gap (Lian et al. 2017):
-    1 is exact averaging in one round, 0 never agrees.
-    """
-    import numpy as np
-
-    others = np.linalg.eigvalsh(matrix)[:-1]
-    return 1 - float(np.max(np.abs(others), initial=0))
 
 
 def _steps(graph: Graph, replicas: int) -> list[int]:

@@ -1,19 +1,26 @@
-"""``correction=lr_discount``: a stage with staleness takes a smaller rate at first."""
+"""``correction=lr_discount``: a stage with staleness takes a smaller rate at first.
+
+It is the first of the three techniques of PipeMare (Yang et al. 2021, arXiv 1910.05124).
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-from bench.choice import STRICT, Share
+from bench.keys import Share
+from bench.rule.correction.contract import Correction
 
 
 @dataclass(frozen=True)
-class RateDiscount:
-    """A stage's rate is divided by its staleness to a power that falls from 1 to 0: the first of PipeMare's three
-    techniques (arXiv 1910.05124)."""
+class RateDiscount(Correction):
+    """A stage's rate is divided by its staleness to a power that falls linearly from 1 to 0."""
 
-    __pydantic_config__ = STRICT
-    name: Literal["lr_discount"]
+    name: ClassVar[str] = "lr_discount"
+    place: ClassVar[int] = 3
     until: Share
     """Share of the run in which the power falls."""
+
+    def discount(self, delay: int, step: int, steps: int) -> float:
+        return math.pow(delay, -max(0.0, 1 - step / (self.until * steps))) if delay else 1.0

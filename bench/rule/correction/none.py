@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-from bench.choice import STRICT
+from bench.rule.correction.contract import Correction
 
 
 @dataclass(frozen=True)
-class NoCorrection:
+class NoCorrection(Correction):
     """Gradients are applied as they come."""
 
-    __pydantic_config__ = STRICT
-    name: Literal["none"]
+    name: ClassVar[str] = "none"
+    place: ClassVar[int] = 1

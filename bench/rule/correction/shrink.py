@@ -1,17 +1,22 @@
-"""``correction=shrink``: a gradient shrinks at every stage boundary."""
+"""``correction=shrink``: a gradient shrinks at every stage boundary (FDG, Zhuang et al. 2021, arXiv 1906.09108)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-from bench.choice import STRICT, Share
+from bench.keys import Share
+from bench.rule.correction.contract import Correction
 
 
 @dataclass(frozen=True)
-class Shrink:
-    """A gradient counts ``beta`` times at every stage boundary that it comes back through (FDG, arXiv 1906.09108)."""
+class Shrink(Correction):
+    """A gradient counts ``beta`` times at every stage boundary that it comes back through."""
 
-    __pydantic_config__ = STRICT
-    name: Literal["shrink"]
+    name: ClassVar[str] = "shrink"
+    place: ClassVar[int] = 2
     beta: Share
+    """The factor on a gradient at a boundary."""
+
+    def shrinkage(self) -> float:
+        return self.beta

@@ -1,17 +1,22 @@
-"""``lr=constant``."""
+"""``lr=constant``: the same rate at every update."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-from bench.choice import STRICT
-from bench.rule.lr.contract import Schedule
+from bench.rule.lr.contract import STEADY, LearningRate, Tail
 
 
 @dataclass(frozen=True)
-class Constant(Schedule):
-    """The rate is gamma0 at every update."""
+class Constant(LearningRate):
+    """gamma0 at every update."""
 
-    __pydantic_config__ = STRICT
-    name: Literal["constant"]
+    name: ClassVar[str] = "constant"
+    place: ClassVar[int] = 1
+
+    def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
+        return 1.0
+
+    def tail(self) -> Tail:
+        return STEADY

@@ -1,21 +1,90 @@
-"""What every learning rate has."""
+"""What every learning rate is: a rate for each update, and what becomes of it in the long run."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
-from bench.choice import Cardinal, NonNegative, Positive
+from bench.choice import Choice
+from bench.keys import Cardinal, NonNegative, Positive
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """What every learning rate has. Updates, t, count from 0."""
+class Tail:
+    """What rates do in the long run; no finite beginning, such as a warm-up, changes their sums."""
 
+    text: str
+    infinite_sum: bool
+    """Whether the rates sum to infinity."""
+    finite_squares: bool
+    """Whether the squares of the rates have a finite sum."""
+    constant: bool = False
+    """Whether the rate stays what it is in the end."""
+
+
+ENDED = Tail("0 from the end of the run on", infinite_sum=False, finite_squares=True)
+STEADY = Tail("constant in the end", infinite_sum=True, finite_squares=False, constant=True)
+
+
+@dataclass(frozen=True)
+class LearningRate(Choice):
+    """A learning rate; updates, t, count from 0."""
+
+    group: ClassVar[str] = "lr"
     gamma0: Positive
-    """Learning rate that it starts from, after the warm-up."""
+    """The step size that it starts from, after the warm-up."""
     warmup_steps: Cardinal
     """Updates over which the rate climbs linearly to what it would otherwise be."""
     staleness_power: NonNegative
     """A stage whose gradients are tau updates old takes the rate divided by (1 + tau) to this power."""
     require_convergent: bool
-    """Whether to refuse to train outside the conditions under which delayed gradients are proven to converge."""
+    """Refuse to train outside the conditions under which delayed gradients are proven to converge."""
+
+    # ------------------------------------------------------------------------------------------- what a choice says
+    def part(self, step: int, steps: int, steps_per_epoch: int) -> float:
+        """Return the share of gamma0 that an update takes, the warm-up left out.
+
+        Args:
+            step: the update, ``0 .. steps - 1``.
+            steps: updates in the whole run.
+            steps_per_epoch: updates in an epoch, at least 1.
+        """
+        raise NotImplementedError
+
+    def tail(self) -> Tail:
+        """Return what the rates do in the long run, as if training went on for ever."""
+        raise NotImplementedError
+
+    def climbs(self) -> float:
+        """Return the share of the run in which the rate climbs, the warm-up left out."""
+        return 0.0
+
+    # --------------------------------------------------------------------------------------- what follows from that
+    def rate(self, step: int, steps: int, steps_per_epoch: int) -> float:
+        """Return the learning rate of one update, of a stage without staleness; arguments as of :meth:`part`.
+
+        The warm-up is linear, from ``1 / warmup_steps`` at the first update to 1 (Goyal et al. 2017, arXiv 1706.02677).
+        """
+        warm = (step + 1) / self.warmup_steps if step < self.warmup_steps else 1.0
+        return warm * (self.gamma0 * self.part(step, steps, steps_per_epoch))
+
+    def peak(self, steps: int, steps_per_epoch: int) -> float:
+        """Return the largest learning rate of a run: at the end of the warm-up, or of the climb, if that is later."""
+        top = self.climbs() * steps
+        last = min(max(math.ceil(top), self.warmup_steps), steps - 1)
+        return max(self.rate(step, steps, steps_per_epoch) for step in range(math.floor(top), last + 1))
+
+    def share(self, delay: int) -> float:
+        """Return the share of the rate that a stage takes whose gradients are ``delay`` updates old."""
+        return math.pow(1 + delay, -self.staleness_power)
+
+
+def half_cosine(progress: float) -> float:
+    """Return what falls from 1 to 0 along half a cosine while ``progress`` grows from 0 to 1."""
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def updates(epochs: int, max_steps: int | None, steps_per_epoch: int) -> int:
+    """Return the number of updates in a whole run."""
+    return min(epochs * steps_per_epoch, max_steps or epochs * steps_per_epoch)

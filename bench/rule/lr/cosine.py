@@ -1,17 +1,22 @@
-"""``lr=cosine``."""
+"""``lr=cosine``: half a cosine (SGDR, Loshchilov and Hutter 2017, arXiv 1608.03983, eq. 5 with one period)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-from bench.choice import STRICT
-from bench.rule.lr.contract import Schedule
+from bench.rule.lr.contract import ENDED, LearningRate, Tail, half_cosine
 
 
 @dataclass(frozen=True)
-class Cosine(Schedule):
-    """The rate falls from gamma0 to 0 along half a cosine over the whole run."""
+class Cosine(LearningRate):
+    """From gamma0 down to 0 along half a cosine over the whole run."""
 
-    __pydantic_config__ = STRICT
-    name: Literal["cosine"]
+    name: ClassVar[str] = "cosine"
+    place: ClassVar[int] = 3
+
+    def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
+        return half_cosine(step / steps)
+
+    def tail(self) -> Tail:
+        return ENDED

@@ -1,18 +1,25 @@
-"""``lr=exponential``."""
+"""``lr=exponential``: the same factor every epoch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-from bench.choice import STRICT, Share
-from bench.rule.lr.contract import Schedule
+from bench.keys import Share
+from bench.rule.lr.contract import STEADY, LearningRate, Tail
 
 
 @dataclass(frozen=True)
-class Exponential(Schedule):
-    """The rate is gamma0, times ``factor`` an epoch, a little at every update."""
+class Exponential(LearningRate):
+    """gamma0, times ``factor`` an epoch, a little at every update."""
 
-    __pydantic_config__ = STRICT
-    name: Literal["exponential"]
+    name: ClassVar[str] = "exponential"
+    place: ClassVar[int] = 4
     factor: Share
+    """What the rate is multiplied by in an epoch."""
+
+    def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
+        return float(self.factor ** (step / steps_per_epoch))
+
+    def tail(self) -> Tail:
+        return Tail(f"{self.factor:g}^epoch", infinite_sum=False, finite_squares=True) if self.factor < 1 else STEADY

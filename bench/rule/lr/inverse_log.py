@@ -1,19 +1,26 @@
-"""``lr=inverse_log``."""
+"""``lr=inverse_log``: the inverse of the updates' logarithm."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-from bench.choice import STRICT, Positive
-from bench.rule.lr.contract import Schedule
+from bench.keys import Positive
+from bench.rule.lr.contract import LearningRate, Tail
 
 
 @dataclass(frozen=True)
-class InverseLog(Schedule):
-    """The rate is gamma0 / log(e + t/t0)."""
+class InverseLog(LearningRate):
+    """gamma0 / log(e + t/t0)."""
 
-    __pydantic_config__ = STRICT
-    name: Literal["inverse_log"]
+    name: ClassVar[str] = "inverse_log"
+    place: ClassVar[int] = 8
     t0: Positive
-    """The time scale of the fall, in updates."""
+    """Updates that the logarithm counts in."""
+
+    def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
+        return 1 / math.log(math.e + step / self.t0)
+
+    def tail(self) -> Tail:
+        return Tail("1/log t", infinite_sum=True, finite_squares=False)

@@ -1,19 +1,25 @@
-"""``lr=inverse_time``."""
+"""``lr=inverse_time``: the inverse of the updates."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-from bench.choice import STRICT, Positive
-from bench.rule.lr.contract import Schedule
+from bench.keys import Positive
+from bench.rule.lr.contract import LearningRate, Tail
 
 
 @dataclass(frozen=True)
-class InverseTime(Schedule):
-    """The rate is gamma0 / (1 + t/t0)."""
+class InverseTime(LearningRate):
+    """gamma0 / (1 + t/t0)."""
 
-    __pydantic_config__ = STRICT
-    name: Literal["inverse_time"]
+    name: ClassVar[str] = "inverse_time"
+    place: ClassVar[int] = 7
     t0: Positive
-    """The time scale of the fall, in updates."""
+    """Updates after which the rate has halved."""
+
+    def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
+        return 1 / (1 + step / self.t0)
+
+    def tail(self) -> Tail:
+        return Tail("t^-1", infinite_sum=True, finite_squares=True)

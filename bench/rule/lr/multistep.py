@@ -1,24 +1,32 @@
-"""``lr=multistep``."""
+"""``lr=multistep``: a rate that drops at milestones."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-from bench.choice import STRICT, Count, Share
-from bench.rule.lr.contract import Schedule
+from bench.keys import Count, Share
+from bench.rule.lr.contract import STEADY, LearningRate, Tail
 
 
 @dataclass(frozen=True)
-class MultiStep(Schedule):
-    """The rate is gamma0, times ``factor`` at each milestone."""
+class MultiStep(LearningRate):
+    """gamma0, times ``factor`` at each milestone."""
 
-    __pydantic_config__ = STRICT
-    name: Literal["multistep"]
+    name: ClassVar[str] = "multistep"
+    place: ClassVar[int] = 2
     milestones: list[Count]
-    """Epochs after which the factor applies once more, increasing."""
+    """Epochs, increasing."""
     factor: Share
+    """What the rate is multiplied by."""
 
     def __post_init__(self) -> None:
         if sorted(set(self.milestones)) != self.milestones:
             raise ValueError(f"milestones={self.milestones} must increase")
+
+    def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
+        return self.factor ** bisect_right(self.milestones, step // steps_per_epoch)
+
+    def tail(self) -> Tail:
+        return STEADY

@@ -1,22 +1,33 @@
-"""``lr=onecycle``."""
+"""``lr=onecycle``: up and down once (Smith and Topin 2018)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-from bench.choice import STRICT, Fraction, Share
-from bench.rule.lr.contract import Schedule
+from bench.keys import Fraction, Share
+from bench.rule.lr.contract import ENDED, LearningRate, Tail, half_cosine
 
 
 @dataclass(frozen=True)
-class OneCycle(Schedule):
-    """The rate climbs to gamma0 in the run's first part, then falls to 0, each by half a cosine (Smith and Topin
-    2018)."""
+class OneCycle(LearningRate):
+    """Up to gamma0 over the first part of the run, then down to 0, both along half a cosine."""
 
-    __pydantic_config__ = STRICT
-    name: Literal["onecycle"]
+    name: ClassVar[str] = "onecycle"
+    place: ClassVar[int] = 5
     rise: Fraction
     """Share of the run that climbs."""
     start: Share
     """Share of gamma0 that it starts from."""
+
+    def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
+        top = self.rise * steps
+        if step < top:
+            return 1 - (1 - self.start) * half_cosine(step / top)
+        return half_cosine((step - top) / (steps - top))
+
+    def tail(self) -> Tail:
+        return ENDED
+
+    def climbs(self) -> float:
+        return self.rise if self.start < 1 else 0.0

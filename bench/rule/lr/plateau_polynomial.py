@@ -1,20 +1,27 @@
-"""``lr=plateau_polynomial``."""
+"""``lr=plateau_polynomial``: a power of the epochs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-from bench.choice import STRICT, Positive
-from bench.rule.lr.contract import Schedule
+from bench.keys import Positive
+from bench.rule.lr.contract import LearningRate, Tail
 
 
 @dataclass(frozen=True)
-class PlateauPolynomial(Schedule):
-    """The rate is gamma0 (1 + n/t0)^-p through the whole of epoch n, from 0."""
+class PlateauPolynomial(LearningRate):
+    """gamma0 (1 + n/t0)^-p through the whole of epoch n, from 0."""
 
-    __pydantic_config__ = STRICT
-    name: Literal["plateau_polynomial"]
+    name: ClassVar[str] = "plateau_polynomial"
+    place: ClassVar[int] = 9
     t0: Positive
-    """The time scale of the fall, in epochs."""
+    """Epochs after which the rate has fallen by 2^p."""
     p: Positive
+    """The power."""
+
+    def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
+        return float((1 + step // steps_per_epoch / self.t0) ** -self.p)
+
+    def tail(self) -> Tail:
+        return Tail(f"epoch^-{self.p:g}", infinite_sum=self.p <= 1, finite_squares=2 * self.p > 1)

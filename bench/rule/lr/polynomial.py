@@ -1,20 +1,27 @@
-"""``lr=polynomial``."""
+"""``lr=polynomial``: a power of the updates."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-from bench.choice import STRICT, Positive
-from bench.rule.lr.contract import Schedule
+from bench.keys import Positive
+from bench.rule.lr.contract import LearningRate, Tail
 
 
 @dataclass(frozen=True)
-class Polynomial(Schedule):
-    """The rate is gamma0 (1 + t/t0)^-p."""
+class Polynomial(LearningRate):
+    """gamma0 (1 + t/t0)^-p."""
 
-    __pydantic_config__ = STRICT
-    name: Literal["polynomial"]
+    name: ClassVar[str] = "polynomial"
+    place: ClassVar[int] = 6
     t0: Positive
-    """The time scale of the fall, in updates."""
+    """Updates after which the rate has fallen by 2^p."""
     p: Positive
+    """The power."""
+
+    def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
+        return float((1 + step / self.t0) ** -self.p)
+
+    def tail(self) -> Tail:
+        return Tail(f"t^-{self.p:g}", infinite_sum=self.p <= 1, finite_squares=2 * self.p > 1)

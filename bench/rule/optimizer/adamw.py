@@ -1,19 +1,76 @@
-"""``optimizer=adamw``."""
+"""``optimizer=adamw``: Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from bench.choice import STRICT, Fraction, NonNegative, Positive
+from bench.keys import Fraction, NonNegative, Positive
+from bench.rule.optimizer.contract import Flat, Optimizer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class AdamW:
-    __pydantic_config__ = STRICT
-    name: Literal["adamw"]
+class AdamW(Optimizer):
+    """Steps of a mean gradient over the root of a mean square, and a decay of the weights beside them."""
+
+    name: ClassVar[str] = "adamw"
+    place: ClassVar[int] = 2
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+    """Shares of the mean gradient, and of the mean square, that stay at an update."""
     eps: Positive
+    """What is added to the root of the mean square."""
     weight_decay: NonNegative
+    """Share of the rate by which weights shrink at an update."""
+
+    def by_parameter(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        import torch
+
+        first, second = self.betas
+        return torch.optim.AdamW(
+            parameters, lr=0.0, betas=(first, second), eps=self.eps, weight_decay=self.weight_decay, foreach=False
+        )
+
+    def flat(self, like: Tensor) -> Flat:
+        return FlatAdamW(self, like)
+
+
+class FlatAdamW(Flat):
+    """torch's own step as a function: the class keeps its weights in one place, and imports torch's compiler."""
+
+    states = begun = 2
+    scratch = 2  # the denominator, and what that is made of
+
+    def __init__(self, keys: AdamW, like: Tensor) -> None:
+        import torch
+        from torch.optim.adamw import adamw
+
+        self._keys, self._adamw = keys, adamw
+        self._first, self._second = torch.zeros_like(like), torch.zeros_like(like)
+        self._steps = torch.tensor(0.0)
+
+    def step(self, weights: Tensor, gradient: Tensor, rate: float) -> None:
+        beta1, beta2 = self._keys.betas
+        self._adamw(
+            [weights],
+            [gradient],
+            [self._first],
+            [self._second],
+            [],
+            [self._steps],
+            foreach=False,
+            fused=False,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=rate,
+            weight_decay=self._keys.weight_decay,
+            eps=self._keys.eps,
+            maximize=False,
+        )

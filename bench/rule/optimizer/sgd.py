@@ -1,21 +1,77 @@
-"""``optimizer=sgd``."""
+"""``optimizer=sgd``: stochastic gradient descent, with momentum as torch has it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.choice import STRICT, Fraction, NonNegative
+from bench.keys import Fraction, NonNegative
+from bench.rule.optimizer.contract import Flat, Optimizer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class SGD:
-    __pydantic_config__ = STRICT
-    name: Literal["sgd"]
+class SGD(Optimizer):
+    """Weights follow the gradient, or a velocity that sums gradients up (Sutskever et al. 2013, as torch has it)."""
+
+    name: ClassVar[str] = "sgd"
+    place: ClassVar[int] = 1
     momentum: Fraction
+    """Share of the velocity that stays at an update."""
     weight_decay: NonNegative
+    """Share of the weights that is added to their gradient."""
     nesterov: bool
+    """Look ahead along the velocity (Nesterov 1983)."""
 
     def __post_init__(self) -> None:
         if self.nesterov and not self.momentum:
             raise ValueError(f"nesterov={self.nesterov} needs momentum above 0, not momentum={self.momentum}")
+
+    @property
+    def has_velocity(self) -> bool:
+        return self.momentum > 0
+
+    def by_parameter(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        import torch
+
+        keys = {"momentum": self.momentum, "weight_decay": self.weight_decay, "nesterov": self.nesterov}
+        return torch.optim.SGD(parameters, lr=0.0, foreach=False, **keys)  # type: ignore[arg-type]
+
+    def flat(self, like: Tensor) -> Flat:  # noqa: ARG002  (the first update makes the velocity)
+        return FlatSGD(self)
+
+
+class FlatSGD(Flat):
+    """torch's own step as a function: the class keeps its weights in one place, and imports torch's compiler."""
+
+    def __init__(self, keys: SGD) -> None:
+        from torch.optim.sgd import sgd
+
+        self._keys, self._sgd = keys, sgd
+        self._momentum: list[Tensor | None] = [None]
+        self.states = 1 if keys.momentum else 0
+        # The gradient with its decay, and with Nesterov's look ahead.
+        self.scratch = (1 if keys.weight_decay else 0) + (1 if keys.nesterov else 0)
+
+    @property
+    def velocity(self) -> Tensor | None:
+        return self._momentum[0]
+
+    def step(self, weights: Tensor, gradient: Tensor, rate: float) -> None:
+        self._sgd(
+            [weights],
+            [gradient],
+            self._momentum,
+            foreach=False,
+            fused=False,
+            weight_decay=self._keys.weight_decay,
+            momentum=self._keys.momentum,
+            lr=rate,
+            dampening=0.0,
+            nesterov=self._keys.nesterov,
+            maximize=False,
+        )

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import fmean
 
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.system.process import is_here
 
 NAMESPACES = Path("/var/run/netns")

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.choice import ConfigError
 from bench.config import RunConfig
 from bench.engine.rank import Job, RunFailed, Start, run_rank
 from bench.engine.seat import Seat, seats, torchrun_seat
+from bench.keys import ConfigError
 from bench.record.folder import RunFolder
 from bench.system.call import Call, Killed, results, temporary
 from bench.system.leftovers import clear_left_behind
-from bench.task.choices import Data
+from bench.task.data.contract import Data
 
 if TYPE_CHECKING:
     from bench.task.cache import Stamp
@@ -50,10 +50,9 @@ def vouch(data: Data, prepared: Path) -> Stamp:
         ConfigError: it is damaged.
     """
     from bench.task.cache import stamp_of
-    from bench.task.sources import load
 
     stamp = stamp_of(prepared)
-    load(data, prepared)
+    data.load(prepared)
     return stamp
 
 

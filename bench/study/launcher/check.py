@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.choice import ConfigError
 from bench.config import LOOPED, RunConfig
 from bench.engine.seat import torchrun_seat
+from bench.keys import ConfigError
 from bench.rule.convergence import verdict
 from bench.study.launcher.convergence import require
 from bench.study.launcher.devices import check_devices
@@ -34,7 +34,6 @@ def check(config: RunConfig) -> Path | None:
 
 def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
     """Hold each configuration against this machine as :func:`check` does; shared data is loaded once."""
-    from bench.task import sources
 
     known: dict[str, tuple[Path | None, Dataset]] = {}
     files = []
@@ -43,8 +42,8 @@ def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
         check_devices(config)
         data = repr(config.data)
         if data not in known:
-            prepared = sources.prepare(config.data)
-            known[data] = prepared, sources.load(config.data, prepared)
+            prepared = config.data.prepare()
+            known[data] = prepared, config.data.load(prepared)
         file, dataset = known[data]
         _check_cuts(config, dataset)
         files.append(file)

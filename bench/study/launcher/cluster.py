@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.choice import ConfigError
 from bench.config import Basic, RunConfig, Submitit
 from bench.engine.rank import RunFailed
+from bench.keys import ConfigError
 from bench.record.runs_dir import JOBS
 from bench.study.launcher.attempt import attempt
 from bench.study.launcher.convergence import Standing

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.choice import ConfigError
 from bench.config import RunConfig
+from bench.keys import ConfigError
 from bench.plan.clock import Clock
 from bench.plan.interval import Interval, mean
 from bench.rule.convergence import Limit, Verdict, cap, verdict
-from bench.rule.lr.rates import peak, share, updates
+from bench.rule.lr.contract import updates
 from bench.system.file import write_json_atomic
 
 FOLDER = "smoothness"
@@ -70,14 +70,13 @@ def standing(config: RunConfig, prepared: Path | None) -> Standing:
     Raises:
         ConfigError: it is outside the conditions, and ``lr.require_convergent`` is set.
     """
-    from bench.task import sources
     from bench.task.batches import batches_per_epoch
 
-    images = len(sources.load(config.data, prepared).train_labels)
+    images = len(config.data.load(prepared).train_labels)
     per_epoch = batches_per_epoch(images, config.batch_size, config.replicas)
     steps = updates(config.epochs, config.max_steps, per_epoch)
     found = mean(_smoothness(config, prepared))
-    top = peak(config.lr, steps, per_epoch)
+    top = config.lr.peak(steps, per_epoch)
     limits = tuple(Limit(top * part, most) for part, most in _shares_and_caps(config, found))
     judged = verdict(config.lr, limits)
     require(judged, config)
@@ -93,7 +92,7 @@ def _shares_and_caps(config: RunConfig, smoothness: Interval) -> list[tuple[floa
     """Each stage's share of the learning rate, and the cap on its rate."""
     clock = Clock(config.stages, config.staleness, 0)
     delays = [clock.lag(stage) for stage in range(config.stages)]
-    return [(share(config.lr, delay), cap(_upper(smoothness), delay)) for delay in delays]
+    return [(config.lr.share(delay), cap(_upper(smoothness), delay)) for delay in delays]
 
 
 def standings(configs: Sequence[RunConfig], prepared: Sequence[Path | None]) -> list[Standing]:
@@ -119,9 +118,8 @@ def _upper(smoothness: Interval) -> float:
 def _smoothness(config: RunConfig, prepared: Path | None) -> list[float]:
     """The smoothness on a few batches at the initial weights of seed 0, kept in the folder of runs."""
     from bench.engine.measure.curvature import curvatures
-    from bench.task import sources
 
-    size, dataset = min(config.batch_size, BATCH_SIZE), sources.load(config.data, prepared)
+    size, dataset = min(config.batch_size, BATCH_SIZE), config.data.load(prepared)
     # Second derivatives of convolutions are a quarter faster in the plain layout.
     asked = replace(config, seed=0, batch_size=size, replicas=1, precision="float32", channels_last=False)
     keys = {name: asked.resolved()[name] for name in ("model", "data", "batch_size")} | {"digest": dataset.digest}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from bench.choice import ConfigError
 from bench.config import RunConfig
 from bench.engine.seat import torchrun_seat
+from bench.keys import ConfigError
 
 
 def oversubscribed(config: RunConfig) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 
-from bench.choice import ConfigError
 from bench.config import Basic, Launcher, Submitit
+from bench.keys import ConfigError
 from bench.study.launcher.cluster import Cluster, submitit_module
 from bench.study.launcher.local import InTurn
 from bench.study.launcher.task import Jobs

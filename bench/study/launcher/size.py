@@ -6,12 +6,9 @@ The bounds are what no run stays below; its peak (:mod:`bench.plan.footprint`) i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bench.config import RunConfig
-from bench.task.data.imagefolder import ImageFolder
-from bench.task.data.synthetic import Synthetic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,13 +67,7 @@ def _within_memory(config: RunConfig, dataset: Dataset, keys: Mapping[str, objec
 
 def _keys(config: RunConfig) -> dict[str, object]:
     """The keys that a network's size follows from, with their values."""
-    keys: dict[str, object] = {f"model.{key}": value for key, value in asdict(config.model).items()}
-    match config.data:
-        case Synthetic():
-            keys |= {"data.classes": config.data.classes, "data.shape": config.data.shape}
-        case ImageFolder():
-            keys |= {"data.image_size": config.data.image_size}
-    return keys
+    return {**{f"model.{key}": value for key, value in vars(config.model).items()}, **config.data.sizes()}
 
 
 def _without_weights(config: RunConfig, dataset: Dataset) -> Iterator[nn.Module]:

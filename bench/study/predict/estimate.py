@@ -25,11 +25,10 @@ def estimate(configs: Sequence[RunConfig], prepared: Sequence[Path | None]) -> l
     The pace of decoupled stages is that of the slowest one; at staleness 0 they work in turns. Microbatches fill and
     drain the stages at every update. Agents that share cores take turns as well, and so do all those of the oracle.
     """
-    from bench.task.sources import load
 
     known: dict[str, list[float]] = {}
     files = zip(configs, prepared, strict=True)
-    return [_seconds(config, load(config.data, file), known) for config, file in files]
+    return [_seconds(config, config.data.load(file), known) for config, file in files]
 
 
 def _layers(config: RunConfig, dataset: Dataset, known: dict[str, list[float]]) -> list[float]:
@@ -45,7 +44,7 @@ def _layers(config: RunConfig, dataset: Dataset, known: dict[str, list[float]]) 
 def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[float]]) -> float:
     from bench.plan.forecast.placement import holder
     from bench.plan.partition import bounds, cut
-    from bench.rule.lr.rates import updates
+    from bench.rule.lr.contract import updates
     from bench.task.batches import Batches
 
     layers = _layers(config, dataset, known)

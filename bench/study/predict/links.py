@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.choice import ConfigError
 from bench.engine.seat import seats
+from bench.keys import ConfigError
 from bench.plan.forecast.costs import FREE, Link, Pace
 from bench.system.call import PRELOAD, Call, results, temporary
 

@@ -62,9 +62,8 @@ def _speeds(
 ) -> list[Speed | None]:
     """Measure in one of these processes: first those with the pieces alone, one after the other, then all at once."""
     from bench.engine.measure.piece import Measured
-    from bench.task import sources
 
-    measured = Measured(replace(config, replicas=1), sources.load(config.data, prepared), layers, span)
+    measured = Measured(replace(config, replicas=1), config.data.load(prepared), layers, span)
     alone: Speed | None = None
     for turn in range(pieces):
         together.wait()
@@ -76,6 +75,5 @@ def _speeds(
 
 def _layers(config: RunConfig, prepared: Path | None, how: str) -> list[Layer]:
     from bench.engine.assembly import layers_of
-    from bench.task import sources
 
-    return layers_of(replace(config, replicas=1), sources.load(config.data, prepared), how)
+    return layers_of(replace(config, replicas=1), config.data.load(prepared), how)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.study.predict.workload import Way, Workload, way_of
 from bench.study.report.figure import new_figure
 

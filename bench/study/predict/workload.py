@@ -13,7 +13,7 @@ from bench.plan.clock import Clock
 from bench.plan.forecast.costs import Method, Setup, StageCost, Times
 from bench.plan.forecast.throughput import predict_sharing, stretches
 from bench.plan.partition import bounds, cut
-from bench.rule.lr.rates import updates
+from bench.rule.lr.contract import updates
 from bench.study.predict.links import Links
 from bench.study.predict.processes import layers_of, measure
 from bench.system.call import Call
@@ -85,10 +85,9 @@ class Workload:
         Raises:
             ConfigError: there are not enough images for one update.
         """
-        from bench.task import sources
         from bench.task.batches import batches_per_epoch, check_batch_size
 
-        images, config = len(sources.load(self.config.data, self.prepared).train_labels), self.config
+        images, config = len(self.config.data.load(self.prepared).train_labels), self.config
         check_batch_size(images, way.batch_size, way.replicas)
         per_epoch = batches_per_epoch(images, way.batch_size, way.replicas)
         return stretches(updates(config.epochs, config.max_steps, per_epoch), per_epoch)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bench.choice import ConfigError
 from bench.config import WITHOUT_RESULT, RunConfig, parse
+from bench.keys import ConfigError
 from bench.record.folder import flatten
 from bench.study.sweep.composition import Base, composed
 from bench.study.sweep.grammar import parse_overrides, size, spell_out

@@ -10,8 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from bench.choice import ConfigError
-from bench.config import unknown_key
+from bench.keys import ConfigError, unknown_key
 from bench.study.sweep.grammar import parse_overrides
 from bench.study.sweep.library import CONF, Primary
 

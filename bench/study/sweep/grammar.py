@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.study.sweep.library import Primary
 
 GRAMMAR = "is no verb, and no override in Hydra's grammar; allowed are key=value, group=choice and +experiment=name"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bench
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 
 CONF = Path(bench.__file__).parent / "conf"
 """The suite's folder of configurations; in a checkout, a link to the folder beside the package."""

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.choice import ConfigError
 from bench.config import MLflow, RunConfig
 from bench.engine.rank import RunFailed
 from bench.engine.seat import torchrun_seat
+from bench.keys import ConfigError
 from bench.record.runs_dir import Sweep, known_record
 from bench.study.launcher.agents import imports, launch, under_torchrun
 from bench.study.launcher.attempt import folder_of

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.choice import ConfigError
 from bench.config import MLflow, RunConfig, masked, parse_recorded
+from bench.keys import ConfigError
 from bench.record.folder import RecordError, RunFolder, WithoutResult
 from bench.record.runs_dir import Sweep
 from bench.study.report.result import Run, read_run

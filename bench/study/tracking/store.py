@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.choice import ConfigError
 from bench.config import MLflow
+from bench.keys import ConfigError
 from bench.system import sqlite
 from bench.system.text import first_line
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 
 HOST = "127.0.0.1"
 SETTINGS = {

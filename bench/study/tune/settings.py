@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, get_args, get_type_hints
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from bench.choice import STRICT, Cardinal, ConfigError, Count, Share, Text
-from bench.config import SQLITE_FILE, RunConfig, parse_as
+from bench.choice import choices
+from bench.config import SQLITE_FILE, RunConfig
+from bench.keys import STRICT, Cardinal, ConfigError, Count, Share, Text, parse_as
 from bench.rule.convergence import verdict
-from bench.rule.correction.effect import Correction
+from bench.rule.correction.contract import Correction
 from bench.rule.lr.constant import Constant
+from bench.rule.lr.contract import LearningRate
 from bench.rule.lr.cosine import Cosine
 from bench.rule.lr.exponential import Exponential
 from bench.rule.lr.inverse_log import InverseLog
@@ -23,7 +25,6 @@ from bench.rule.lr.multistep import MultiStep
 from bench.rule.lr.onecycle import OneCycle
 from bench.rule.lr.plateau_polynomial import PlateauPolynomial
 from bench.rule.lr.polynomial import Polynomial
-from bench.rule.lr.rates import LearningRate
 from bench.study.sweep.compose import Point
 from bench.study.sweep.library import Primary
 
@@ -58,19 +59,19 @@ _COMMON = (1.0, 0, 0.0, False)
 FAMILIES: dict[str, LearningRate] = {
     schedule.name: schedule
     for schedule in (
-        Constant(*_COMMON, "constant"),
-        MultiStep(*_COMMON, "multistep", [1], 0.5),
-        Cosine(*_COMMON, "cosine"),
-        Exponential(*_COMMON, "exponential", 0.5),
-        OneCycle(*_COMMON, "onecycle", 0.5, 0.5),
-        Polynomial(*_COMMON, "polynomial", 1.0, 1.0),
-        InverseTime(*_COMMON, "inverse_time", 1.0),
-        InverseLog(*_COMMON, "inverse_log", 1.0),
-        PlateauPolynomial(*_COMMON, "plateau_polynomial", 1.0, 1.0),
+        Constant(*_COMMON),
+        MultiStep(*_COMMON, [1], 0.5),
+        Cosine(*_COMMON),
+        Exponential(*_COMMON, 0.5),
+        OneCycle(*_COMMON, 0.5, 0.5),
+        Polynomial(*_COMMON, 1.0, 1.0),
+        InverseTime(*_COMMON, 1.0),
+        InverseLog(*_COMMON, 1.0),
+        PlateauPolynomial(*_COMMON, 1.0, 1.0),
     )
 }
 """One schedule of each family, convergent if the family can be: those with a power are at 1."""
-CORRECTIONS: list[str] = [get_args(get_type_hints(kind)["name"])[0] for kind in get_args(Correction)]
+CORRECTIONS = list(choices(Correction))
 ABOVE_0, SHARE, FRACTION = "above 0", "above 0 and at most 1", "at least 0 and below 1"
 ALLOWED: dict[str, Callable[[float], bool]] = {
     ABOVE_0: lambda value: value > 0,
@@ -176,7 +177,7 @@ class Tuning:
             ValueError: one does not.
         """
         for p in self.p:
-            found = verdict(Polynomial(*_COMMON, "polynomial", 1.0, p))
+            found = verdict(Polynomial(*_COMMON, 1.0, p))
             if found.word != "convergent":
                 failed = "; ".join(f"{condition.name}? no, {condition.why}" for condition in found.failed)
                 raise ValueError(

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from bench.choice import ConfigError
 from bench.config import RunConfig, parse
+from bench.keys import ConfigError
 from bench.rule.correction.none import NoCorrection
 from bench.rule.optimizer.sgd import SGD
 from bench.study.tune.settings import CORRECTIONS, RANGES, Study
@@ -147,7 +147,7 @@ def _goes(study: Study, name: str, asked: bool) -> bool:
     # Any momentum, for weight prediction: the trials have one of their own.
     optimizer = study.run.optimizer
     optimizer = replace(optimizer, momentum=study.tuning.momentum[0]) if isinstance(optimizer, SGD) else optimizer
-    plain = replace(study.run, correction=NoCorrection("none"), optimizer=optimizer).resolved()
+    plain = replace(study.run, correction=NoCorrection(), optimizer=optimizer).resolved()
     try:
         parse({**plain, "correction": {"name": name, **values}})
     except ConfigError as error:

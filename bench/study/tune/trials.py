@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.record.folder import flatten
 from bench.study.tune.database import Database
 from bench.study.tune.settings import Study

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.record.folder import describe_data
 from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN
@@ -19,12 +19,11 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: an override is wrong, the data is missing or damaged, or the file cannot be written.
     """
-    from bench.task.sources import load
 
     config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
     if "://" in (arguments.output or ""):
         raise ConfigError(f"--output={arguments.output!r}: must be a file of this machine, not a URL")
-    description = describe_data(config.data.name, load(config.data))
+    description = describe_data(config.data.name, config.data.load())
     if arguments.output is None:
         print(json.dumps(description, indent=2))
         return 0

@@ -6,7 +6,6 @@ import argparse
 
 from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN
-from bench.task import sources
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -16,6 +15,6 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigError: the data is not one that can be downloaded.
     """
     config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
-    sources.download(config.data)
-    sources.prepare(config.data)
+    config.data.download()
+    config.data.prepare()
     return 0

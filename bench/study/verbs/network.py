@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.choice import ConfigError
 from bench.config import RunConfig
 from bench.engine.rank import RunFailed
+from bench.keys import ConfigError
 from bench.plan.forecast.traffic import allreduce_bytes, boundary_bytes
 from bench.plan.interval import Interval, mean, ratio
 from bench.record.environment import environment
@@ -157,11 +157,10 @@ def crossing_bytes(config: RunConfig, partition: Sequence[Mapping[str, Any]]) ->
         partition: the stages, as the record has them.
     """
     from bench.task.network import build
-    from bench.task.sources import load, prepare
 
     if config.stages > 1:
         return boundary_bytes(partition[0]["message_bytes"], config.microbatches)
-    dataset = load(config.data, prepare(config.data))
+    dataset = config.data.load(config.data.prepare())
     parameters = build(config.model, dataset.image_shape, dataset.classes).parameters()
     size = 8 if config.precision == "float64" else 4
     return allreduce_bytes(size * sum(parameter.numel() for parameter in parameters), config.replicas)

@@ -11,8 +11,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from bench.choice import ConfigError
 from bench.config import PIPELINED, RunConfig
+from bench.keys import ConfigError
 from bench.plan.forecast.costs import LOCKS, StageCost, Times
 from bench.plan.forecast.throughput import predict
 from bench.record.runs_dir import known_record

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from bench.config import RunConfig
 from bench.plan.clock import Clock
-from bench.rule.lr.rates import rate
 from bench.study.launcher.check import check, make_folder
 from bench.study.launcher.convergence import Standing, standing
 from bench.study.report.align import align
@@ -36,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
 def describe(config: RunConfig, found: Standing) -> str:
     """The schedule as a picture, its conditions one by one, and the caps of the stages."""
     steps, per_epoch = found.updates, found.updates_per_epoch
-    rates = [rate(config.lr, step, steps, per_epoch) for step in range(steps)]
+    rates = [config.lr.rate(step, steps, per_epoch) for step in range(steps)]
     conditions = [[c.name, "yes" if c.holds else "no", c.why] for c in found.verdict.conditions]
     delays = [Clock(config.stages, config.staleness, 0).lag(stage) for stage in range(config.stages)]
     limits = [

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.record.runs_dir import Shelf, read_shelf
 from bench.study.launcher.check import make_folder
 from bench.study.report.accuracy import accuracy_table

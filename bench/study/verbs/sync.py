@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from bench.choice import ConfigError
 from bench.config import MLflow, RunConfig
+from bench.keys import ConfigError
 from bench.record.folder import RecordError, RunFolder
 from bench.record.runs_dir import Sweep, read_sweeps, run_folders
 from bench.study.launcher.attempt import Busy, alone

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from bench.choice import ConfigError
+from bench.keys import ConfigError
 from bench.study.launcher.agents import imports, under_torchrun
 from bench.study.launcher.check import check_all, made
 from bench.study.predict.estimate import estimate

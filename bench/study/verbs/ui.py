@@ -9,8 +9,8 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.choice import ConfigError
 from bench.config import MLflow
+from bench.keys import ConfigError
 from bench.record.runs_dir import Sweep, read_sweeps
 from bench.study.sweep.compose import points
 from bench.study.sweep.library import RUN

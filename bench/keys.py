@@ -1,0 +1,126 @@
+"""What keys are made of, how a whole set of them is checked, and what a user is told of one that is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
+
+import pydantic
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from pydantic_core import PydanticCustomError
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+Count = Annotated[int, Field(ge=1)]
+Cardinal = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+Checked = TypeVar("Checked")
+
+TOLD = 3
+"""Messages that a user is told at once, at most."""
+
+
+class ConfigError(ValueError):
+    """The user's configuration is wrong: one message with the key, the value and what is allowed (exit code 2)."""
+
+
+def local(path: str) -> str:
+    """Refuse the URL of something that is elsewhere: a folder of that name would be made here."""
+    if "://" in path:
+        raise PydanticCustomError("local", "must be a path of this machine, not a URL")
+    return path
+
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(local)]
+
+
+def parse_as(kind: type[Checked], values: Mapping[str, Any], above: str = "") -> Checked:
+    """Check plain values and return them as an instance of a dataclass.
+
+    Args:
+        kind: a frozen dataclass with ``STRICT`` as its ``__pydantic_config__``.
+        values: what JSON can hold.
+        above: the dotted key that the values are found under, for messages.
+
+    Raises:
+        ConfigError: a key is missing, unknown, of the wrong type or out of range.
+    """
+    try:
+        checked: Checked = _adapter(cast(Hashable, kind)).validate_json(json.dumps(dict(values)))
+        return checked
+    except pydantic.ValidationError as error:
+        messages = dict.fromkeys(_message(dict(detail), values, kind, above) for detail in error.errors())
+        raise ConfigError("; ".join(list(messages)[:TOLD])) from None
+
+
+def unknown_key(key: str, allowed: Sequence[str], meant: str = "", **given: object) -> str:
+    """What a user is told of a key that does not exist.
+
+    Args:
+        allowed: the keys beside it.
+        meant: what the user will have meant, if it is not the key that is spelt most like it.
+        given: its value, where that is known.
+    """
+    *path, last = key.split(".")
+    told = "".join(f"{key}={value!r}" for value in given.values()) or key
+    close = [".".join([*path, name]) for name in difflib.get_close_matches(last, allowed, 1)]
+    hint = f"did you mean {name}? " if (name := meant or "".join(close)) else ""
+    return f"{told}: there is no such key" + (f"; {hint}allowed are {', '.join(allowed)}" if allowed else "")
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Built once: that takes a hundred times as long as to check with it."""
+    return TypeAdapter(kind)
+
+
+def _message(detail: dict[str, Any], values: Mapping[str, Any], kind: type, above: str) -> str:  # noqa: PLR0911
+    """``key=value: what is allowed``, from one of pydantic's error details."""
+    if detail["type"] == "choice":
+        return str(detail["ctx"]["message"])
+    if detail["loc"][:1] == ("partition",) and "partition" in values:
+        # A union: pydantic says of each member why it does not fit.
+        return f"partition={values['partition']!r}: must be 'measured', 'counted' or a list of layers, e.g. [4]"
+    path = [*filter(None, [above]), *(str(part) for part in detail["loc"] if _is_key(part))]
+    key = ".".join(path)
+    if detail["type"] == "value_error":
+        return f"{key}.".lstrip(".") + str(detail["ctx"]["error"])
+    if detail["type"] == "extra_forbidden" or detail["type"] == "unexpected_keyword_argument":
+        return unknown_key(key, _keys(kind, detail["loc"][:-1]), given=detail["input"])
+    if detail["type"].startswith("union_tag"):
+        tag = detail["input"].get("name") if isinstance(detail["input"], dict) else detail["input"]
+        return f"{key}.name={tag!r}: allowed are {detail.get('ctx', {}).get('expected_tags', 'named groups')}"
+    if detail["type"] == "missing":
+        return f"{key}: a value is missing"
+    allowed = re.sub("^(Input|List|String) should", "must", detail["msg"]).replace(" after validation", "")
+    return f"{key}={detail['input']!r}: {allowed}"
+
+
+def _keys(kind: Any, location: Sequence[object]) -> list[str]:
+    """The fields at pydantic's location in a dataclass."""
+    for part in location:
+        if is_dataclass(kind):
+            kind = get_type_hints(kind)[str(part)]
+        else:
+            members = [member for member in get_args(kind) if is_dataclass(member)]
+            kind = next(member for member in members if part in get_args(get_type_hints(member)["name"]))
+    return sorted(field.name for field in fields(kind)) if is_dataclass(kind) else []
+
+
+def _is_key(part: object) -> bool:
+    """Whether a user has typed this part of pydantic's location, and it is not the name of a type."""
+    named = ("mlflow", "none", "basic", "submitit")
+    return isinstance(part, int) or not (
+        part in named or str(part).startswith(("literal[", "list[", "constrained-", "function-"))
+    )

@@ -1,0 +1,29 @@
+"""What every correction for staleness is: three hooks in the training of a stage, of which none does anything here."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from bench.choice import Choice
+
+
+class Correction(Choice):
+    """What is done about staleness. Without staleness no correction may change a bit, and none is asked."""
+
+    group: ClassVar[str] = "correction"
+    foresees: ClassVar[bool] = False
+    """Whether a forward uses the weights that momentum alone would lead to by the time of its update."""
+
+    def discount(self, delay: int, step: int, steps: int) -> float:  # noqa: ARG002
+        """Return the share of the learning rate that a stage takes.
+
+        Args:
+            delay: age of the stage's gradients in updates, at least 0.
+            step: the update, ``0 .. steps - 1``.
+            steps: updates in the whole run.
+        """
+        return 1.0
+
+    def shrinkage(self) -> float:
+        """Return the factor on a gradient that comes back through a stage boundary."""
+        return 1.0

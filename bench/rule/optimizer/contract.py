@@ -1,0 +1,83 @@
+"""What every optimizer is, written twice: by parameter for the oracle, and on one flat vector for the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.choice import Choice
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+class Flat:
+    """An optimizer whose state stays while its weights move from buffer to buffer: one kernel for all parameters."""
+
+    states: int
+    """Numbers that it keeps for each weight from its first update on."""
+    begun: int = 0
+    """Those of them that there is memory for before the first update."""
+    scratch: int
+    """Numbers that a step makes for each weight, for as long as it runs."""
+
+    @property
+    def velocity(self) -> Tensor | None:
+        """The change [parameters] that every update repeats a part of; None before the first one, or for ever."""
+        return None
+
+    def step(self, weights: Tensor, gradient: Tensor, rate: float) -> None:
+        """Update ``weights`` [parameters] in place by ``gradient`` [parameters]."""
+        raise NotImplementedError
+
+
+class Optimizer(Choice):
+    """How a gradient becomes a change of the weights."""
+
+    group: ClassVar[str] = "optimizer"
+
+    @property
+    def has_velocity(self) -> bool:
+        """Whether the weights move on along a velocity that is known before the next gradient is."""
+        return False
+
+    def by_parameter(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return torch's optimizer of the parameters; its learning rate is set before every step."""
+        raise NotImplementedError
+
+    def flat(self, like: Tensor) -> Flat:
+        """Return the same arithmetic on one vector of weights; without another, that of the class by element.
+
+        Args:
+            like: a vector [parameters] of the weights' type, on their device.
+        """
+        return ByElement(self, like)
+
+
+class ByElement(Flat):
+    """A class of torch's on a single parameter that is all weights: right where the arithmetic is by element."""
+
+    scratch = 2
+
+    def __init__(self, optimizer: Optimizer, like: Tensor) -> None:
+        import torch
+
+        self._weights = torch.nn.Parameter(torch.empty(0, dtype=like.dtype, device=like.device))
+        self._optimizer = optimizer.by_parameter([self._weights])
+        probe = torch.nn.Parameter(torch.ones(3, dtype=like.dtype))
+        probe.grad, tried = torch.ones_like(probe), optimizer.by_parameter([probe])
+        tried.step()
+        self.states = sum(getattr(value, "shape", None) == probe.shape for value in tried.state[probe].values())
+
+    def step(self, weights: Tensor, gradient: Tensor, rate: float) -> None:
+        set_rate(self._optimizer, rate)
+        self._weights.data, self._weights.grad = weights, gradient
+        self._optimizer.step()
+        self._weights.grad = None
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Have the next step take this rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,78 @@
+"""What every data set is: labelled images, read once and kept as a file that every rank maps.
+
+The parent process calls :meth:`Data.prepare`, which may decode and keep; ranks call :meth:`Data.load`, which maps what
+was kept, so that they share its pages and import no decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.choice import Choice, choices
+from bench.keys import ConfigError
+
+if TYPE_CHECKING:
+    from bench.task.dataset import Dataset
+
+
+class Data(Choice):
+    """What is learned from."""
+
+    group: ClassVar[str] = "data"
+
+    @property
+    def augments(self) -> bool:
+        """Whether training images are cropped and mirrored at random: the key ``augment``, where there is one."""
+        return bool(getattr(self, "augment", False))
+
+    def read(self) -> Dataset:
+        """Return the images; the same ones in every process.
+
+        Raises:
+            ConfigError: they are missing, incomplete, damaged or larger than the memory.
+        """
+        raise NotImplementedError
+
+    def prepare(self) -> Path | None:
+        """Read and keep the images in a file, unless there is one; None where every process reads them by itself.
+
+        The file lies in ``<folder>/.staleness-bench/`` or, where that cannot be written, in the user's cache folder. It
+        is named after what it was made from and replaced atomically, so processes may prepare the same data at once.
+
+        Raises:
+            ConfigError: as of :meth:`read`, or there is nowhere to keep the file.
+        """
+        return None
+
+    def load(self, prepared: Path | None = None) -> Dataset:
+        """Return the images, mapped from the file that :meth:`prepare` returned; without one, from what it returns now.
+
+        Raises:
+            ConfigError: the file is damaged by now; without one, as of :meth:`prepare`.
+        """
+        from bench.task.cache import Damaged, opened
+
+        path = prepared or self.prepare()
+        if path is None:
+            return self.read()
+        try:
+            return opened(path)
+        except Damaged as error:
+            raise ConfigError(f"data.name={self.name!r}: {error}") from None
+
+    def sizes(self) -> Mapping[str, object]:
+        """Return the keys that an image's size and the number of classes follow from, with their values."""
+        return {}
+
+    def download(self) -> None:
+        """Fetch the data, by the user's own command.
+
+        Raises:
+            ConfigError: it is not data that can be fetched.
+            OSError, RuntimeError: the download failed, or what arrived is damaged.
+        """
+        known = [name for name, kind in choices(Data).items() if kind.download is not Data.download]
+        allowed = " and ".join(map(repr, known))
+        raise ConfigError(f"data.name={self.name!r}: allowed for a download are {allowed}")
