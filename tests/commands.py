@@ -48,8 +48,11 @@ TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "here",
 }
 """What torchrun tells the only process that it starts."""
-RATES = "constant, cosine, exponential, inverse_log, inverse_time, multistep, onecycle, plateau_polynomial, polynomial"
-"""What ``lr`` may be, as a message says it."""
+
+
+def allowed(group: str) -> str:
+    """What a group may be, as a message says it: whatever has a file in ``conf``."""
+    return ", ".join(sorted(file.stem for file in (ROOT / "conf" / group).glob("*.yaml")))
 
 
 LISTEN = "0A"

@@ -24,7 +24,7 @@ from bench.keys import ConfigError
 from bench.plan.clock import Clock
 from bench.study.launcher.check import check
 from bench.study.sweep.compose import compose
-from tests.commands import BENCH, RATES, ROOT, TINY, TORCHRUN, await_that, read_json, said
+from tests.commands import BENCH, ROOT, TINY, TORCHRUN, allowed, await_that, read_json, said
 
 CIFAR_FETCH = "fetch it: python -m bench download data=cifar10 data.folder=nowhere"
 
@@ -48,8 +48,8 @@ WRONG = {
     # What Hydra would refuse, in words of the suite.
     "model=lenet": "model='lenet': allowed are mlp, resnet, torchvision, vgg, vit, wide_resnet",
     "data=mnist": "data='mnist': allowed are cifar10, cifar100, digits, imagefolder, synthetic",
-    "optimizer=adam": "optimizer='adam': allowed are adamw, sgd",
-    "lr=linear": f"lr='linear': allowed are {RATES}",
+    "optimizer=adam": f"optimizer='adam': allowed are {allowed('optimizer')}",
+    "lr=sawtooth": f"lr='sawtooth': allowed are {allowed('lr')}",
     "averaging=mean": "averaging='mean': allowed are allreduce, gossip",
     "tracking=wandb": "tracking='wandb': allowed are mlflow, none",
     "+experiment=nope": "experiment='nope': allowed are accuracy, cifar10, cifar10_throughput, grid, staleness",

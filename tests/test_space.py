@@ -9,9 +9,12 @@ import optuna
 import pytest
 from optuna.trial import FixedTrial
 
+from bench.choice import choices
 from bench.keys import ConfigError
 from bench.plan.clock import Clock
 from bench.rule.convergence import Limit, cap, verdict
+from bench.rule.correction.contract import Correction
+from bench.rule.lr.contract import LearningRate
 from bench.study.sweep.compose import single
 from bench.study.sweep.library import CONF
 from bench.study.tune.settings import FAMILIES, RANGES, TUNE, Study, study_of
@@ -88,7 +91,7 @@ def test_a_cap_that_is_no_bound_does_not_bound(conditions: str) -> None:
 
 
 def test_the_families_are_those_of_conf() -> None:
-    assert set(FAMILIES) == {path.stem for path in (CONF / "lr").glob("*.yaml")}
+    assert {*choices(LearningRate)} == {*FAMILIES} == {path.stem for path in (CONF / "lr").glob("*.yaml")}
     assert {name for name, schedule in FAMILIES.items() if schedule.name != name} == set()
 
 
@@ -219,7 +222,7 @@ CAP = min(1.0, 2 * 0.3090169943749474) / SMOOTHNESS
         ),
         (
             ("tuning.corrections=[shrnk]",),
-            "tuning.corrections=['shrnk']: allowed are null and a list of none, shrink, lr_discount, weight_prediction",
+            f"tuning.corrections=['shrnk']: allowed are null and a list of {', '.join(choices(Correction))}",
         ),
         (("tuning.objectives=[time]",), "tuning.objectives=['time'] must be [accuracy] or [accuracy, time]"),
         (("tuning.conditions=some",), "tuning.conditions='some': must be 'bound', 'constraint', 'shape' or 'none'"),

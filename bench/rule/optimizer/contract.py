@@ -63,7 +63,8 @@ class ByElement(Flat):
     def __init__(self, optimizer: Optimizer, like: Tensor) -> None:
         import torch
 
-        self._weights = torch.nn.Parameter(torch.empty(0, dtype=like.dtype, device=like.device))
+        # As large as the weights at once, for classes that make their state of it before the first step.
+        self._weights = torch.nn.Parameter(torch.zeros_like(like))
         self._optimizer = optimizer.by_parameter([self._weights])
         probe = torch.nn.Parameter(torch.ones(3, dtype=like.dtype))
         probe.grad, tried = torch.ones_like(probe), optimizer.by_parameter([probe])
