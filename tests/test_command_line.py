@@ -46,8 +46,8 @@ WRONG = {
     "backend=nccl": "backend=nccl needs device=cuda, not device=cpu",
     "method=adaptive": "method='adaptive': must be 'decoupled'",
     # What Hydra would refuse, in words of the suite.
-    "model=lenet": "model='lenet': allowed are mlp, resnet, torchvision, vgg, vit, wide_resnet",
-    "data=mnist": "data='mnist': allowed are cifar10, cifar100, digits, imagefolder, synthetic",
+    "model=nonet": f"model='nonet': allowed are {allowed('model')}",
+    "data=mnist": f"data='mnist': allowed are {allowed('data')}",
     "optimizer=adam": f"optimizer='adam': allowed are {allowed('optimizer')}",
     "lr=sawtooth": f"lr='sawtooth': allowed are {allowed('lr')}",
     "averaging=mean": "averaging='mean': allowed are allreduce, gossip",

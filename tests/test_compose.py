@@ -158,7 +158,7 @@ CURE = "as text, the value needs quotes: "
         (["epochs=2", "stages=2 é"], f"stages=2 é: 'é' is not plain text in Hydra's grammar; {CURE}'stages=\"2 é\"'"),
         (["train"], f"train: {GRAMMAR}"),
         (["=3"], "=3: a key is missing; allowed is key=value"),
-        (["model=5"], "model=5: allowed are mlp, resnet, torchvision, vgg, vit, wide_resnet"),
+        (["model=5"], f"model=5: allowed are {allowed('model')}"),
         (["lr=null"], f"lr=null: allowed are {allowed('lr')}"),
         (["optimizer=adam"], f"optimizer='adam': allowed are {allowed('optimizer')}"),
         (

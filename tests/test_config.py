@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from bench.choice import choices
 from bench.config import canonical, parse, parse_recorded
 from bench.keys import ConfigError
+from bench.task.model.contract import Model
 from tests.tiny import VALUES, config
 
 SGD = VALUES["optimizer"]
@@ -98,8 +100,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"name": "mlp", "hidden": 8, "layers": 0}}, "model.layers=0: must be greater than or equal to 1"),
     ({"model": {**VIT, "heads": 5}}, "model.dim=64 must be a multiple of heads=5"),
     (
-        {"model": {"name": "lenet"}},
-        "model.name='lenet': allowed are 'resnet', 'wide_resnet', 'vgg', 'mlp', 'vit', 'torchvision'",
+        {"model": {"name": "nonet"}},
+        f"model.name='nonet': allowed are {', '.join(map(repr, choices(Model)))}",
     ),
     ({"data": {"name": "cifar10", "folder": "", "augment": True}}, "data.folder='': must have at least 1 character"),
     ({"data": {**SYNTHETIC, "shape": [3, 8]}}, "data.shape=[3, 8]: must have at least 3 items, not 2"),

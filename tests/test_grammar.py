@@ -13,6 +13,7 @@ from bench.keys import ConfigError
 from bench.study.sweep.compose import MOST_POINTS, compose, sweep
 from bench.study.sweep.grammar import GRAMMAR, SWEEPS, parse_overrides, size, spell_out
 from bench.study.sweep.library import CONF, RUN
+from tests.commands import allowed
 
 WRITTEN = [
     "seed=1,2,3",
@@ -95,12 +96,12 @@ def test_the_points_of_a_sweep(words: list[str], seeds: list[int]) -> None:
 
 def test_a_choice_of_all_models_is_composed() -> None:
     names = [point.config.model.name for point in sweep(["model=glob(*,exclude=torchvision)"])]
-    assert names == ["mlp", "resnet", "vgg", "vit", "wide_resnet"]
+    assert names == [name for name in MODELS.split(", ") if name != "torchvision"]
 
 
 NOTHING = "has no value; the end of a range is not among its values"
 INSIDE = f"a sweep is not part of a value, nor of another sweep; allowed are {SWEEPS}"
-MODELS = "mlp, resnet, torchvision, vgg, vit, wide_resnet"
+MODELS = allowed("model")
 
 
 @pytest.mark.parametrize(

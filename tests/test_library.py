@@ -10,7 +10,7 @@ from bench.__main__ import main
 from bench.keys import ConfigError
 from bench.study.sweep.compose import compose, sweep
 from bench.study.sweep.library import CONF, RUN
-from tests.commands import ROOT
+from tests.commands import ROOT, allowed
 
 PRESET = "# @package _global_\nlr: {name: constant, gamma0: 0.25, warmup_steps: 0, staleness_power: 0.0, %s}\n"
 PRESET %= "require_convergent: false"
@@ -49,7 +49,7 @@ def test_a_committed_preset_is_found_beside_a_users(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["model=smal"], "model='smal': allowed are mlp, resnet, small, torchvision, vgg, vit, wide_resnet"),
+        (["model=smal"], f"model='smal': allowed are {', '.join(sorted([*allowed('model').split(', '), 'small']))}"),
         (
             ["lr=tuned/x"],
             "lr='tuned/x': allowed are tuned/digits-K2-c0-bound, tuned/digits-K2-c0-none, tuned/digits-K2-c0",
