@@ -96,10 +96,15 @@ def kind_of(contract: type[Chosen], values: Mapping[str, Any]) -> type[Chosen]:
     """The class of the choice that plain values name.
 
     Raises:
-        ConfigError: there is no such choice, or it cannot be imported.
+        ConfigError: there is no such choice, it cannot be imported, or it is not what a record was made with.
     """
     if TARGET in values:
-        return imported(contract, values[TARGET])
+        kind = imported(contract, values[TARGET])
+        source = digest_of(kind)
+        if (then := values.get(SOURCE, source)) != source:
+            now = f"has changed since; allowed is {source!r}, what it is now"
+            raise ConfigError(f"{contract.group}.{SOURCE}={then!r}: {_file(kind)} {now}")
+        return kind
     if NAME not in values:
         raise ConfigError(f"{contract.group}.{NAME}: a value is missing; allowed are {_listed(contract)}")
     name = values[NAME]

@@ -57,7 +57,7 @@ class LearningRate(Choice):
         raise NotImplementedError
 
     def climbs(self) -> float:
-        """Return the share of the run in which the rate climbs, the warm-up left out."""
+        """Return the share of the run in which the rate climbs, the warm-up left out; 1 if it may climb anywhere."""
         return 0.0
 
     # --------------------------------------------------------------------------------------- what follows from that
@@ -72,8 +72,9 @@ class LearningRate(Choice):
     def peak(self, steps: int, steps_per_epoch: int) -> float:
         """Return the largest learning rate of a run: at the end of the warm-up, or of the climb, if that is later."""
         top = self.climbs() * steps
+        first = math.floor(top) if top < steps else 0
         last = min(max(math.ceil(top), self.warmup_steps), steps - 1)
-        return max(self.rate(step, steps, steps_per_epoch) for step in range(math.floor(top), last + 1))
+        return max(self.rate(step, steps, steps_per_epoch) for step in range(first, last + 1))
 
     def share(self, delay: int) -> float:
         """Return the share of the rate that a stage takes whose gradients are ``delay`` updates old."""

@@ -1,0 +1,147 @@
+"""Choices of a user's own, of every group: ``tests/outside`` is such a user's package, beside its ``conf``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+from mlflow.tracking import MlflowClient
+
+from bench.choice import SOURCE, TARGET, Choice, digest_of
+from bench.config import RunConfig, parse
+from bench.keys import ConfigError
+from bench.study.sweep.compose import compose
+from bench.study.sweep.library import RUN
+from tests.both import assert_same, both
+from tests.commands import ROOT, read_json, said
+from tests.outside import images, mixing, nets, rates, rules, steps
+from tests.pool import Pool
+
+CONF = ROOT / "tests/outside/conf"
+CHOICES: dict[str, type[Choice]] = {
+    "model": nets.LeNet,
+    "data": images.Stripes,
+    "optimizer": steps.RMSProp,
+    "lr": rates.Sawtooth,
+    "averaging": mixing.Lazy,
+    "correction": rules.Halve,
+}
+"""The package's class of every group that has a contract."""
+ALL = tuple(f"{group}={kind.name}" for group, kind in CHOICES.items())
+TINY = ("batch_size=8", "epochs=2", "partition=counted", "precision=float64")
+SMALL = ("data=stripes", "data.images=48", "model=mlp", "model.hidden=4", "model.layers=2", "engine=reference", *TINY)
+
+
+def own(*overrides: str) -> RunConfig:
+    return compose(overrides, RUN.beside(str(CONF)))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob("runs/*/record.json"))
+
+
+def test_every_file_of_the_users_folder_is_tried() -> None:
+    files = {(path.parent.name, path.stem) for path in CONF.rglob("*.yaml")}
+    assert files == {(group, kind.name) for group, kind in CHOICES.items()}
+
+
+@pytest.mark.parametrize("group", CHOICES)
+def test_a_users_choice_says_where_it_lies_and_what_it_was_made_from(group: str) -> None:
+    kind = CHOICES[group]
+    model = () if group == "model" else ("model=lenet",)
+    chosen = own(f"{group}={kind.name}", *model).resolved()[group]
+    assert (chosen[TARGET], chosen[SOURCE], chosen["name"]) == (
+        f"{kind.__module__}.{kind.__name__}",
+        digest_of(kind),
+        kind.name,
+    )
+
+
+@pytest.mark.parametrize(("replicas", "choices"), [(1, [[each] for each in ALL if "lazy" not in each]), (2, [[*ALL]])])
+def test_both_engines_compute_the_same_with_a_users_choices(
+    pool: Pool, replicas: int, choices: Sequence[Sequence[str]]
+) -> None:
+    lenet = [] if replicas > 1 else ["model=lenet"]
+    runs = [own(*lenet, f"replicas={replicas}", "data=stripes", *each, *TINY) for each in choices]
+    for run, (ran, expected) in zip(runs, both(pool, runs), strict=True):
+        assert ran.epochs[-1]["step"] == expected.epochs[-1]["step"] == 2 * 96 // 8 // replicas
+        assert_same(ran.state, expected.state, str(run.resolved()))
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_sweep_goes_over_own_and_the_suites_choices(no_runs: Path, tmp_path: Path) -> None:
+    """Points with a record are skipped; tables, records and MLflow hold what the choice was, and its source."""
+    shutil.copy(no_runs, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    sweep = ("-m", "--config-dir", str(CONF), *SMALL, f"tracking.uri={uri}", "correction=none,halve,shrink")
+    first = said(tmp_path, *sweep)
+    assert (first.code, len(names(tmp_path))) == (0, 3), first.err
+    again = said(tmp_path, *sweep)
+    assert (again.code, again.out.count("has a record") + again.err.count("has a record")) == (0, 3), again
+    records = [read_json(path) for path in tmp_path.glob("runs/*/record.json")]
+    halved = next(each for each in records if each["config"]["correction"]["name"] == "halve")
+    source = digest_of(rules.Halve)
+    assert halved["config"]["correction"] == {
+        TARGET: "tests.outside.rules.Halve",
+        SOURCE: source,
+        "name": "halve",
+        "part": 0.5,
+    }
+    client = MlflowClient(tracking_uri=uri)
+    found = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    params = [run.data.params for run in found if run.data.params.get("correction.name") == "halve"]
+    assert [(each[f"correction.{TARGET}"], each[f"correction.{SOURCE}"]) for each in params] == [
+        ("tests.outside.rules.Halve", source)
+    ]
+    assert said(tmp_path, "report").code == 0
+    table = pandas.read_csv(tmp_path / "results/runs.csv", keep_default_na=False)
+    assert set(table["correction.name"]) == {"none", "halve", "shrink"}
+
+
+def test_a_changed_source_file_is_a_new_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, target = tmp_path / "changing", "correction._target_=changing.rules.Halve"
+    package.mkdir()
+    file = Path(shutil.copy(ROOT / "tests/outside/rules.py", package))
+    monkeypatch.syspath_prepend(tmp_path)
+    run = own("correction=halve", target)
+    before, again = run.hash(), own("correction=halve", target).hash()
+    recorded = run.resolved()
+    assert parse(recorded) == run
+    file.write_text(file.read_text().replace("return self.part", "return self.part / 2"))
+    after = own("correction=halve", target).hash()
+    assert before == again != after
+    assert own("correction=halve", target, "correction.part=0.25").hash() not in (before, after)
+    with pytest.raises(ConfigError) as caught:
+        parse(recorded)
+    assert str(caught.value) == (
+        f"correction._source_={recorded['correction'][SOURCE]!r}: {file} has changed since; allowed is "
+        f"{own('correction=halve', target).resolved()['correction'][SOURCE]!r}, what it is now"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["correction=half"], "correction='half': allowed are halve, lr_discount, none, shrink, weight_prediction"),
+        (
+            ["-m", "correction=none,half"],
+            "correction='half': allowed are halve, lr_discount, none, shrink, weight_prediction",
+        ),
+        (["correction=halve", "correction.parts=1"], "correction.parts: there is no such key; did you mean"),
+        (["correction=halve", "correction.part=2"], "correction.part=2: must be less than or equal to 1"),
+        (["correction=halve", "correction.part=1", "+correction.more=1"], "correction.more=1: there is no such key"),
+        (["model=mlp", "optimizer=rmsprop"], "lr.gamma0: this model has no default rate for optimizer=rmsprop"),
+    ],
+)
+def test_a_wrong_word_is_one_message_that_knows_the_users_choices(
+    words: list[str], message: str, tmp_path: Path
+) -> None:
+    answer: Any = said(tmp_path, *words, "--config-dir", str(CONF))
+    assert answer.code == 2
+    assert answer.err.startswith(f"bench: {message}"), answer.err
+    assert answer.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
