@@ -18,8 +18,9 @@ import inspect
 import pkgutil
 import sys
 import traceback
-from collections.abc import Hashable, Mapping
-from dataclasses import asdict, is_dataclass
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -48,6 +49,13 @@ class Choice:
     def refuses(self, run: Any) -> str | None:  # noqa: ARG002  (its contract says what a run is)
         """Say in one sentence what it does not go with in the rest of the run; None if it goes with all of it."""
         return None
+
+    def try_out(self, run: Any) -> None:
+        """Call once what it says, so that a user's own fails before anything is written.
+
+        Raises:
+            Exception: whatever a user's own code raises; ValueError if what it says cannot be.
+        """
 
     def values(self) -> dict[str, Any]:
         """Its name and keys as plain values; of a user's own, also where its class lies and its source's digest.
@@ -84,12 +92,13 @@ def choose(contract: type[Chosen], values: object) -> Chosen:
         raise ConfigError(f"{contract.group}={values!r}: must be one of {_listed(contract)} with its keys")
     kind = kind_of(contract, values)
     keys = {key: value for key, value in values.items() if key not in (TARGET, SOURCE, NAME)}
-    try:
-        return parse_as(kind, keys, contract.group)
-    except ConfigError:
-        raise
-    except Exception as error:  # whatever a user's class raises
-        raise ConfigError(f"{contract.group}.{NAME}={kind.name!r}: {told(error, kind)}") from None
+    with telling(kind):
+        try:
+            return parse_as(kind, keys, contract.group)
+        except ConfigError as error:
+            if error.__cause__ is None or is_own(kind):
+                raise
+            raise error.__cause__ from None
 
 
 def kind_of(contract: type[Chosen], values: Mapping[str, Any]) -> type[Chosen]:
@@ -140,13 +149,14 @@ def imported(contract: type[Chosen], target: object) -> type[Chosen]:
         raise ConfigError(f"{key}: must be the dotted path of a class, such as mypackage.mymodule.MyClass")
     try:
         kind = getattr(importlib.import_module(module), name, None)
-    except Exception as error:  # whatever a user's module raises
+    except (Exception, SystemExit) as error:  # whatever a user's module raises
         raise ConfigError(f"{key}: {told(error)}") from None
-    needed = f"a frozen dataclass that fulfils {target_of(contract)} and says its name"
-    if not (isinstance(kind, type) and issubclass(kind, contract) and is_dataclass(kind) and hasattr(kind, "name")):
-        where = f"{_file(kind)}: " if isinstance(kind, type) else f"{module} has no such thing: "
-        raise ConfigError(f"{key}: {where}must be {needed}")
-    return cast(type[Chosen], kind)
+    if not isinstance(kind, type):
+        raise ConfigError(f"{key}: {module} has no such class")
+    if not (issubclass(kind, contract) and _is_frozen(kind) and isinstance(getattr(kind, "name", None), str)):
+        needed = f"a frozen dataclass that fulfils {target_of(contract)} and says its name"
+        raise ConfigError(f"{key}: {_start(kind)}: must be {needed}")
+    return kind
 
 
 def is_own(kind: type) -> bool:
@@ -164,20 +174,51 @@ def digest_of(kind: type) -> str:
     return hashlib.sha256(Path(_file(kind)).read_bytes()).hexdigest()[:12]
 
 
+@contextmanager
+def telling(kind: type[Choice]) -> Iterator[None]:
+    """Tell of what a user's own class raises in one message, with its file and line; the suite's own raise it.
+
+    Raises:
+        ConfigError: the user's class has failed, or says itself what is wrong.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        if is_own(kind):
+            raise
+        raise ConfigError(f"{kind.group}={kind.name!r}: {told(error, kind)}") from None
+
+
 def told(error: BaseException, kind: type | None = None) -> str:
-    """An error of a user's own code in a line, with its file and line."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename, kind)]
+    """An error of a user's own code in a line, with the file and line that raised it, or that its class begins at."""
+    every = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in every if _is_users(frame.filename, kind)]
     if isinstance(error, SyntaxError) and error.filename:
         where = f"{error.filename}:{error.lineno}: "
+    elif frames:
+        where = f"{frames[-1].filename}:{frames[-1].lineno}: "
     else:
-        where = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
-    return f"{where}{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        where = f"{_start(kind)}: " if kind else ""
+    words = [line.strip() for line in str(error).splitlines() if line.strip()] or [f"in {every[-1].name}"]
+    return f"{where}{type(error).__name__}: {words[0]}"
 
 
 def _is_users(file: str, kind: type | None) -> bool:
     if kind is not None:
         return file == _file(kind)
     return not file.startswith(("<", str(Path(__file__).parent), sys.base_prefix)) and "site-packages" not in file
+
+
+def _is_frozen(kind: type) -> bool:
+    """Whether a class is a frozen dataclass itself, and not its contract alone."""
+    return "__dataclass_fields__" in vars(kind) and vars(kind)["__dataclass_params__"].frozen
+
+
+def _start(kind: type) -> str:
+    """The file and line that a class begins at."""
+    return f"{_file(kind)}:{inspect.getsourcelines(kind)[1]}"
 
 
 def _file(kind: type) -> str:

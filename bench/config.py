@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from bench.choice import Choice
-from bench.keys import STRICT, Cardinal, Count, Place, Positive, Seed, Text, parse_as
+from bench.choice import Choice, telling
+from bench.keys import STRICT, Cardinal, ConfigError, Count, Place, Positive, Seed, Text, parse_as
 from bench.rule.averaging.contract import Averaging
 from bench.rule.correction.contract import Correction
 from bench.rule.correction.none import NoCorrection
@@ -175,8 +175,9 @@ class RunConfig:
             self._check_baseline()
             return
         for choice in self.choices:
-            if refusal := choice.refuses(self):
-                raise ValueError(f"{choice.group}={choice.name} {refusal}")
+            with telling(type(choice)):
+                if refusal := choice.refuses(self):
+                    raise ConfigError(f"{choice.group}={choice.name} {refusal}")
 
     def _check_baseline(self) -> None:
         if self.engine == "reference":

@@ -54,14 +54,17 @@ def parse_as(kind: type[Checked], values: Mapping[str, Any], above: str = "") ->
         above: the dotted key that the values are found under, for messages.
 
     Raises:
-        ConfigError: a key is missing, unknown, of the wrong type or out of range.
+        ConfigError: a key is missing, unknown, of the wrong type or out of range; its cause is what the class itself
+            has raised, if it has.
     """
     try:
         checked: Checked = _adapter(cast(Hashable, kind)).validate_json(json.dumps(dict(values)))
         return checked
     except pydantic.ValidationError as error:
-        messages = dict.fromkeys(_message(dict(detail), values, kind, above) for detail in error.errors())
-        raise ConfigError("; ".join(list(messages)[:TOLD])) from None
+        details: list[dict[str, Any]] = [dict(detail) for detail in error.errors()]
+        messages = dict.fromkeys(_message(detail, values, kind, above) for detail in details)
+        raised = [cause for detail in details if isinstance(cause := detail.get("ctx", {}).get("error"), Exception)]
+        raise ConfigError("; ".join(list(messages)[:TOLD])) from next(iter(raised), None)
 
 
 def unknown_key(key: str, allowed: Sequence[str], meant: str = "", **given: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from bench.choice import is_own, told
+from bench.choice import is_own, telling
 from bench.keys import ConfigError
 from bench.task.model.contract import Model, Shape
 
@@ -29,12 +29,10 @@ def entries(model: Model, image_shape: Shape, classes: int) -> Iterator[nn.Modul
     Raises:
         ConfigError: the model cannot take such images, or it is a user's own and fails.
     """
-    try:
-        yield from model.entries(image_shape, classes)
-    except Exception as error:
-        kind = type(model)
-        if not is_own(kind):
-            raise ConfigError(f"{model.group}={model.name!r}: {told(error, kind)}") from None
-        if type(error) is ValueError:
-            raise ConfigError(f"{model.group}.{error}") from None
-        raise
+    with telling(type(model)):
+        try:
+            yield from model.entries(image_shape, classes)
+        except ValueError as error:
+            if is_own(type(model)) and type(error) is ValueError:
+                raise ConfigError(f"{model.group}.{error}") from None
+            raise

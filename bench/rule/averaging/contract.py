@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.choice import Choice
 
@@ -26,6 +26,16 @@ class Averaging(Choice):
     def mixes(self, replicas: int) -> bool:
         """Whether so many replicas mix their weights."""
         return replicas > 1 and self.mixing(replicas) is not None
+
+    def try_out(self, run: Any) -> None:
+        import numpy as np
+
+        matrix = self.mixing(run.replicas) if run.replicas > 1 else None
+        if matrix is None:
+            return
+        shape = (run.replicas, run.replicas)
+        if matrix.shape != shape or not (np.allclose(matrix, matrix.T) and np.allclose(matrix.sum(axis=1), 1)):
+            raise ValueError(f"the mixing must be symmetric {shape} with rows of sum 1, not {matrix.tolist()}")
 
 
 def spectral_gap(matrix: NDArray[np.float64]) -> float:

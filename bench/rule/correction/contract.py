@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
 from bench.choice import Choice
 
@@ -27,3 +28,8 @@ class Correction(Choice):
     def shrinkage(self) -> float:
         """Return the factor on a gradient that comes back through a stage boundary."""
         return 1.0
+
+    def try_out(self, run: Any) -> None:  # noqa: ARG002
+        said = [self.discount(1, 0, 2), self.shrinkage()]
+        if not all(math.isfinite(number) for number in said):
+            raise ValueError(f"the discount and the shrinkage are {said}; they must be finite")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from bench.choice import Choice
 from bench.keys import Cardinal, NonNegative, Positive
@@ -61,6 +61,12 @@ class LearningRate(Choice):
         return 0.0
 
     # --------------------------------------------------------------------------------------- what follows from that
+    def try_out(self, run: Any) -> None:  # noqa: ARG002
+        self.tail()
+        rates = [self.peak(2, 1), *(self.rate(step, 2, 1) for step in range(2))]
+        if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
+            raise ValueError(f"rates are {rates}; they must be finite, and at least 0")
+
     def rate(self, step: int, steps: int, steps_per_epoch: int) -> float:
         """Return the learning rate of one update, of a stage without staleness; arguments as of :meth:`part`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.choice import Choice
 
@@ -53,6 +53,13 @@ class Optimizer(Choice):
             like: a vector [parameters] of the weights' type, on their device.
         """
         return ByElement(self, like)
+
+    def try_out(self, run: Any) -> None:  # noqa: ARG002
+        import torch
+
+        weights = torch.zeros(1)
+        self.flat(weights).step(weights, torch.ones(1), 0.1)
+        self.by_parameter([torch.nn.Parameter(weights)]).step()
 
 
 class ByElement(Flat):

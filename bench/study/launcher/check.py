@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.choice import is_own, telling
 from bench.config import LOOPED, RunConfig
 from bench.engine.seat import torchrun_seat
 from bench.keys import ConfigError
@@ -15,6 +16,7 @@ from bench.rule.convergence import verdict
 from bench.study.launcher.convergence import require
 from bench.study.launcher.devices import check_devices
 from bench.study.launcher.size import outline
+from bench.task.data.contract import Data
 
 if TYPE_CHECKING:
     from bench.task.dataset import Dataset
@@ -38,16 +40,44 @@ def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
     known: dict[str, tuple[Path | None, Dataset]] = {}
     files = []
     for config in configs:
+        _try_out(config)
         require(verdict(config.lr), config)
         check_devices(config)
         data = repr(config.data)
         if data not in known:
-            prepared = config.data.prepare()
-            known[data] = prepared, config.data.load(prepared)
+            known[data] = ready(config.data)
         file, dataset = known[data]
         _check_cuts(config, dataset)
         files.append(file)
     return files
+
+
+def ready(data: Data) -> tuple[Path | None, Dataset]:
+    """Prepare a data set; return its file, None where it needs none, and what it holds.
+
+    Raises:
+        ConfigError: it is not there, or it is a user's own and fails.
+    """
+    from bench.task.dataset import Dataset
+
+    with telling(type(data)):
+        prepared = data.prepare()
+        dataset = data.load(prepared)
+        if not isinstance(dataset, Dataset):
+            raise TypeError(f"read returned {type(dataset).__name__}, and no Dataset")
+    return prepared, dataset
+
+
+def _try_out(config: RunConfig) -> None:
+    """Call once what a user's own choices say.
+
+    Raises:
+        ConfigError: one of them fails.
+    """
+    for choice in config.choices:
+        if not is_own(type(choice)):
+            with telling(type(choice)):
+                choice.try_out(config)
 
 
 def _check_cuts(config: RunConfig, dataset: Dataset) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from bench.choice import telling
 from bench.config import RunConfig
+from bench.keys import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +45,9 @@ def outline(config: RunConfig, dataset: Dataset) -> list[nn.Module]:
             require(keys, TOO_LARGE, "the network")
         raise
     batch = config.batch_size // config.microbatches
-    needed = batch * _handed_on(layers, dataset) * BYTES[config.precision] // config.stages
+    with telling(type(config.model)):
+        numbers = _handed_on(layers, dataset)
+    needed = batch * numbers * BYTES[config.precision] // config.stages
     require({**keys, "batch_size": config.batch_size}, needed, f"a stage's part of a batch of {batch} images")
     return layers
 
@@ -75,11 +79,14 @@ def _without_weights(config: RunConfig, dataset: Dataset) -> Iterator[nn.Module]
 
     from bench.task.network import build, entries
 
+    made = 0
     try:
         with torch.device("meta"):
-            yield from entries(config.model, dataset.image_shape, dataset.classes)
-    except NotImplementedError:  # a RegNet computes its widths with tensors, before its first layer
-        yield from build(config.model, dataset.image_shape, dataset.classes).to("meta")
+            for layer in entries(config.model, dataset.image_shape, dataset.classes):
+                yield layer
+                made += 1
+    except (NotImplementedError, ConfigError):  # a RegNet computes its widths with tensors; so may a user's own
+        yield from list(build(config.model, dataset.image_shape, dataset.classes).to("meta"))[made:]
 
 
 def _handed_on(layers: Sequence[nn.Module], dataset: Dataset) -> int:

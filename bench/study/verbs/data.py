@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.keys import ConfigError
 from bench.record.folder import describe_data
+from bench.study.launcher.check import ready
 from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN
 from bench.system.file import write_json_atomic
@@ -23,7 +24,7 @@ def main(arguments: argparse.Namespace) -> int:
     config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
     if "://" in (arguments.output or ""):
         raise ConfigError(f"--output={arguments.output!r}: must be a file of this machine, not a URL")
-    description = describe_data(config.data.name, config.data.load())
+    description = describe_data(config.data.name, ready(config.data)[1])
     if arguments.output is None:
         print(json.dumps(description, indent=2))
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from bench.choice import telling
 from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN
 
@@ -12,9 +13,10 @@ def main(arguments: argparse.Namespace) -> int:
     """Download and decode; 0 when the data is ready.
 
     Raises:
-        ConfigError: the data is not one that can be downloaded.
+        ConfigError: the data is not one that can be downloaded, or it is of a user's own and fails.
     """
     config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
-    config.data.download()
-    config.data.prepare()
+    with telling(type(config.data)):
+        config.data.download()
+        config.data.prepare()
     return 0
