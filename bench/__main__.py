@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from bench.config import masked
 from bench.keys import ConfigError
+from bench.study.launcher.packages import importable
 from bench.system import signals
 
 EXIT_FAILED, EXIT_WRONG = 1, 2
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parser_of(verb).parse_intermixed_args(words)
         verb_main: Callable[[argparse.Namespace], int] = importlib.import_module(f"bench.study.verbs.{verb}").main
-        with signals.terminable():
+        with signals.terminable(), importable(arguments.config_dir):
             return verb_main(arguments)
     except ConfigError as error:
         _say(shown(masked(str(error))))

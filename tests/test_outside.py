@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from mlflow.tracking import MlflowClient
 from bench.choice import SOURCE, TARGET, Choice, digest_of
 from bench.config import RunConfig, parse
 from bench.keys import ConfigError
+from bench.study.launcher.packages import exported, importable
 from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN
 from tests.both import assert_same, both
@@ -38,6 +41,12 @@ SMALL = ("data=stripes", "data.images=48", "model=mlp", "model.hidden=4", "model
 
 def own(*overrides: str) -> RunConfig:
     return compose(overrides, RUN.beside(str(CONF)))
+
+
+def write_package(package: Path) -> Path:
+    """Make a package of the user's one with corrections, and return this one's file."""
+    package.mkdir(parents=True)
+    return Path(shutil.copy(ROOT / "tests/outside/rules.py", package))
 
 
 def names(folder: Path) -> list[str]:
@@ -103,9 +112,7 @@ def test_a_sweep_goes_over_own_and_the_suites_choices(no_runs: Path, tmp_path: P
 
 
 def test_a_changed_source_file_is_a_new_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package, target = tmp_path / "changing", "correction._target_=changing.rules.Halve"
-    package.mkdir()
-    file = Path(shutil.copy(ROOT / "tests/outside/rules.py", package))
+    target, file = "correction._target_=changing.rules.Halve", write_package(tmp_path / "changing")
     monkeypatch.syspath_prepend(tmp_path)
     run = own("correction=halve", target)
     before, again = run.hash(), own("correction=halve", target).hash()
@@ -145,3 +152,30 @@ def test_a_wrong_word_is_one_message_that_knows_the_users_choices(
     assert answer.err.startswith(f"bench: {message}"), answer.err
     assert answer.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["beside the configurations", "in the folder that we are in"])
+def test_a_package_is_found_where_a_user_has_it(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folder but that of the tests is on the path to begin with, as for the installed command."""
+    monkeypatch.setattr("sys.path", [each for each in sys.path if each])
+    project, away = tmp_path / "project", tmp_path / "away"
+    package = f"found_{place.split(maxsplit=1)[0]}"
+    write_package((project if place.startswith("beside") else away) / package)
+    shutil.copytree(CONF, project / "mine")
+    words = ("correction=halve", f"correction._target_={package}.rules.Halve", "tracking=none")
+    answer = said(away, *SMALL, *words, "--config-dir", str(project / "mine"))
+    assert (answer.code, len(names(away))) == (0, 1), answer.err
+    assert str(away) not in sys.path
+
+
+def test_a_job_finds_what_its_command_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "before")
+    with importable(str(tmp_path / "mine")), exported():
+        path = os.environ["PYTHONPATH"].split(os.pathsep)
+        assert path == [each for each in sys.path if each]
+        assert path[-1] == str(tmp_path)
+    assert os.environ["PYTHONPATH"] == "before"
+    monkeypatch.delenv("PYTHONPATH")
+    with exported():
+        assert os.environ["PYTHONPATH"]
+    assert "PYTHONPATH" not in os.environ

@@ -15,6 +15,7 @@ from bench.keys import ConfigError
 from bench.record.runs_dir import JOBS
 from bench.study.launcher.attempt import attempt
 from bench.study.launcher.convergence import Standing
+from bench.study.launcher.packages import exported
 from bench.study.launcher.task import Ending, Task, start, stop
 from bench.study.tracking.tracker import Tracker
 
@@ -60,7 +61,8 @@ class Cluster:
             gpus_per_node=launcher.gpus,
             **({"slurm_partition": launcher.slurm_partition} if launcher.slurm_partition else {}),
         )
-        return executor.submit(on_node, replace(config, launcher=Basic("basic")), task.standing)
+        with exported():
+            return executor.submit(on_node, replace(config, launcher=Basic("basic")), task.standing)
 
 
 def on_node(config: RunConfig, standing: Standing) -> str | None:
