@@ -16,12 +16,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from bench.choice import Choice, telling
+from bench.choice import Choice, choices, telling
 from bench.keys import STRICT, Cardinal, ConfigError, Count, Place, Positive, Seed, Text, parse_as
 from bench.rule.averaging.contract import Averaging
 from bench.rule.correction.contract import Correction
 from bench.rule.correction.none import NoCorrection
 from bench.rule.lr.contract import LearningRate
+from bench.rule.method.contract import Method, facts_of, method_of
 from bench.rule.optimizer.contract import Optimizer
 from bench.task.data.contract import Data
 from bench.task.model.contract import Model
@@ -40,15 +41,18 @@ def _store(uri: str) -> str:
     return uri
 
 
+def _method(name: str) -> str:
+    """Refuse what names no method, in the words that are told of any other list of words."""
+    if name not in choices(Method):
+        *names, last = map(repr, choices(Method))
+        raise PydanticCustomError("method", "must be {names}", {"names": f"{', '.join(names)} or {last}"})
+    return name
+
+
 SQLITE_FILE = r"sqlite(\+\w+)?:///(?!:memory:|file:)[^?]"
 """The pattern of how the URL of an SQLite database begins that is a file."""
 WITHOUT_RESULT = ("tracking", "launcher", "runs_dir", "force", "dry_run")
 """Keys that do not bear on the result."""
-
-PIPELINED = ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble")
-"""Methods that split a batch into microbatches and pass these through the stages, by torch.distributed.pipelining."""
-LOOPED = ("interleaved_1f1b", "zero_bubble")
-"""Methods, of those above, that place two pieces of the network on every stage."""
 
 
 # ---------------------------------------------------------------------------------------------------- what is learned
@@ -115,7 +119,7 @@ class RunConfig:
     """S: copies of the whole pipeline, each on its own shard of the data."""
     staleness: Cardinal
     """c: ticks of delay per stage boundary; 0 is back-propagation, 1 DDG, 2 FDG."""
-    method: Literal["decoupled", "ddp", "gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"]
+    method: Annotated[str, AfterValidator(_method)]
     """How the agents train: delayed gradients, or one of the baselines, which know no staleness."""
     microbatches: Count
     """Parts that a batch is split into by the methods that pass such through the stages; 1 for the others."""
@@ -171,45 +175,17 @@ class RunConfig:
                 "weights=latest needs precision=float32 or float64: under bfloat16 autocast the backward pass keeps "
                 "the weights that were cast for its forward pass"
             )
-        if self.method != "decoupled":
-            self._check_baseline()
-            return
-        for choice in self.choices:
+        if refusal := self.how.refuses(self):
+            raise ValueError(refusal)
+        for choice in self.choices if self.how.stale else []:
             with telling(type(choice)):
                 if refusal := choice.refuses(self):
                     raise ConfigError(f"{choice.group}={choice.name} {refusal}")
 
-    def _check_baseline(self) -> None:
-        if self.engine == "reference":
-            raise ValueError(
-                f"engine=reference is the oracle of method=decoupled; method={self.method} needs engine=distributed"
-            )
-        if self.averaging.name != "allreduce" and self.replicas > 1:
-            raise ValueError(f"method={self.method} needs averaging=allreduce, not averaging={self.averaging.name}")
-        if self.method == "ddp":
-            if self.stages > 1:
-                raise ValueError(f"method=ddp needs stages=1, not stages={self.stages}")
-            return
-        if self.stages == 1:
-            raise ValueError(f"method={self.method} needs stages=2 or more, not stages=1")
-        if self.method in LOOPED and self.device == "cuda" and self.backend != "gloo":
-            raise ValueError(
-                f"method={self.method} needs backend=gloo, not backend={self.backend}: NCCL would have to run the "
-                "messages between four pieces of two ranks in one order"
-            )
-        self._check_microbatches()
-
-    def _check_microbatches(self) -> None:
-        if self.batch_size % self.microbatches:
-            raise ValueError(f"batch_size={self.batch_size} must be a multiple of microbatches={self.microbatches}")
-        if self.method == "1f1b" and self.microbatches < self.stages:
-            raise ValueError(f"microbatches={self.microbatches}: method=1f1b needs at least stages={self.stages}")
-        rounds = max(1, self.microbatches // self.stages)
-        if self.method == "interleaved_1f1b" and self.microbatches % rounds:
-            raise ValueError(
-                f"microbatches={self.microbatches}: method=interleaved_1f1b with stages={self.stages} needs a multiple "
-                f"of {rounds}, its rounds"
-            )
+    @property
+    def how(self) -> Method:
+        """The method that :attr:`method` names."""
+        return method_of(self.method)
 
     @property
     def choices(self) -> list[Choice]:
@@ -224,11 +200,11 @@ class RunConfig:
     @property
     def pieces(self) -> int:
         """The number of pieces that the network is cut into: one a stage, or two."""
-        return self.stages * (2 if self.method in LOOPED else 1)
+        return self.stages * self.how.pieces
 
     @property
     def _looped(self) -> str:
-        return f"method={self.method} " if self.method in LOOPED else ""
+        return f"method={self.method} " if self.how.pieces > 1 else ""
 
     def resolved(self) -> dict[str, Any]:
         """All keys, as :func:`parse` takes them; the address of a tracking server is without its password."""
@@ -258,7 +234,7 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
         keys |= {"staleness": 0, "partition": []}
     if keys["staleness"] == 0:
         keys["weights"] = "stashed"
-    if keys["method"] not in PIPELINED:
+    if not facts_of(keys["method"]).microbatched:
         keys.pop("microbatches", None)
     if keys["replicas"] == 1:
         keys["averaging"] = {"name": "allreduce"}
@@ -275,9 +251,10 @@ def grid_label(keys: Mapping[str, Any]) -> str:
 
     The last number is the staleness or, of a method that has them, the microbatches.
     """
-    how = f"c{keys['staleness']}" if keys["method"] == "decoupled" else keys["method"]
-    how += f" m{keys['microbatches']}" if keys["method"] in PIPELINED else ""
-    return f"K{keys['stages']} S{keys['replicas']} {how}"
+    how = facts_of(keys["method"])
+    said = f"c{keys['staleness']}" if how.stale else keys["method"]
+    said += f" m{keys['microbatches']}" if how.microbatched else ""
+    return f"K{keys['stages']} S{keys['replicas']} {said}"
 
 
 def parse(values: Mapping[str, Any]) -> RunConfig:
@@ -289,9 +266,9 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
         ConfigError: a key is missing, unknown, of the wrong type or out of range.
     """
     run = parse_as(RunConfig, values)
-    if run.method != "decoupled":
+    if not run.how.stale:
         run = replace(run, staleness=0, weights="stashed", correction=NoCorrection())
-    return run if run.method in PIPELINED else replace(run, microbatches=1)
+    return run if run.how.microbatched else replace(run, microbatches=1)
 
 
 def parse_recorded(values: Mapping[str, Any]) -> RunConfig:

@@ -24,7 +24,8 @@ os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 # A process has one server to fork from, whoever starts it: the pool, or a command that a test runs in this process.
 # What the server has not imported, every process that it forks would import for itself, again and again.
 call.PRELOAD += [
-    "bench.engine.baselines",
+    "bench.engine.method.ddp",
+    "bench.engine.method.pipelined",
     "bench.engine.measure.piece",
     "bench.engine.measure.messages",
     "bench.engine.measure.overhead",

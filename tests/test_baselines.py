@@ -18,8 +18,8 @@ from bench.config import RunConfig
 from bench.engine.meter import Span
 from bench.engine.method.metered import MeteredStage
 from bench.engine.train import train
-from bench.plan.forecast.placement import held, holder
 from bench.plan.sections import COMPUTE, KINDS
+from bench.rule.method.contract import method_of
 from bench.task.model.contract import Model
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, distributed, together
@@ -219,15 +219,16 @@ def test_ddp_in_other_precisions(pool: Pool, numbers: dict[str, Any]) -> None:
 
 # ------------------------------------------------------------------------------------------------------------ placement
 def test_every_piece_has_one_holder() -> None:
-    assert [held("interleaved_1f1b", 3, 6, stage) for stage in range(3)] == [[0, 3], [1, 4], [2, 5]]
-    assert [held("zero_bubble", 3, 6, stage) for stage in range(3)] == [[0, 5], [1, 4], [2, 3]]
-    assert [held("gpipe", 3, 3, stage) for stage in range(3)] == [[0], [1], [2]]
-    for method in PIPELINES[2:]:
+    loop, v, line = map(method_of, ("interleaved_1f1b", "zero_bubble", "gpipe"))
+    assert [loop.held(3, stage) for stage in range(3)] == [[0, 3], [1, 4], [2, 5]]
+    assert [v.held(3, stage) for stage in range(3)] == [[0, 5], [1, 4], [2, 3]]
+    assert [line.held(3, stage) for stage in range(3)] == [[0], [1], [2]]
+    for method in (loop, v):
         for stages in range(2, 6):
-            pieces = [piece for stage in range(stages) for piece in held(method, stages, 2 * stages, stage)]
+            pieces = [piece for stage in range(stages) for piece in method.held(stages, stage)]
             assert sorted(pieces) == list(range(2 * stages))
             for stage in range(stages):
-                assert all(holder(method, stages, p) == stage for p in held(method, stages, 2 * stages, stage))
+                assert all(method.holder(stages, piece) == stage for piece in method.held(stages, stage))
 
 
 def test_a_record_says_who_holds_what(pool: Pool) -> None:

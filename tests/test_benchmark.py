@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.config import PIPELINED, RunConfig
+from bench.config import RunConfig
 from bench.engine.measure import plain
 from bench.engine.measure.ceiling import cuts_of, stage_alone
 from bench.engine.measure.minimal import Minimal, minimal_loop
 from bench.plan.interval import ratio
-from bench.study.compare.contenders import CONTENDERS, PREDICTED, WORKLOAD, Measurement, Prediction
+from bench.study.compare.contenders import CONTENDERS, PIPELINES, PREDICTED, WORKLOAD, Measurement, Prediction
 from bench.study.sweep.compose import compose
 from bench.study.verbs.benchmark import BEST, RATIOS, asked_of, report
 from bench.system.call import Call, results
@@ -129,7 +129,7 @@ def test_a_minimal_loop_trains() -> None:
         assert minimal_loop(config).images_per_second > 0
 
 
-@pytest.mark.parametrize("method", PIPELINED)
+@pytest.mark.parametrize("method", PIPELINES)
 def test_a_plain_pipeline_trains_as_the_minimal_loop_does(method: str, tmp_path: Path) -> None:
     """There is no batch norm, which would see a microbatch at a time."""
     network = ["model=mlp", "model.hidden=8", "model.layers=3", "precision=float64"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bench.config import PIPELINED, WITHOUT_RESULT, RunConfig
+from bench.config import WITHOUT_RESULT, RunConfig
 from bench.record.folder import flatten
-from bench.study.compare.contenders import CONTENDERS, WORKLOAD
+from bench.study.compare.contenders import CONTENDERS, PIPELINES, WORKLOAD
 from bench.study.report.accuracy import accuracy_table
 from bench.study.report.baseline import Speeds
 from bench.study.report.comparison import LENGTH, REPEAT, WAYS, is_of, shared
@@ -32,7 +32,7 @@ OTHER: dict[str, list[dict[str, Any]]] = {
     "stages": [{"stages": 3}],
     "replicas": [{"replicas": 2}],
     "staleness": [{"staleness": 1}],
-    "method": [{"method": method, "microbatches": 4} for method in PIPELINED],
+    "method": [{"method": method, "microbatches": 4} for method in PIPELINES],
     "microbatches": [{"method": "gpipe", "microbatches": 2}],
     "weights": [{"weights": "latest"}, {"weights": "recomputed"}],
     "averaging": [{"replicas": 2, "averaging": {**GOSSIP, "graph": graph}} for graph in ("ring", "complete")],

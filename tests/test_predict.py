@@ -21,6 +21,7 @@ from bench.engine.measure.speed import Halves, Passes, Speed, joined, mean
 from bench.engine.profile import Layer
 from bench.engine.transport.message import Message
 from bench.plan.forecast.costs import Link, Pace
+from bench.rule.method.contract import method_of
 from bench.study.launcher.attempt import folder_of
 from bench.study.predict.links import Links, neighbours
 from bench.study.predict.links import _exchange as exchange
@@ -237,7 +238,7 @@ def test_jitter_is_measured_where_none_is_asked_for() -> None:
     speed = speed_of([(1, 2, 10, 0), (3, 4, 20, 0)])
     know(workload, 4, speed._replace(jitter=0.1), speed._replace(jitter=0.3))
     know(workload, 2, speed)
-    way = Way("gpipe", 2, 1, 4, 0, 2)
+    way = Way(method_of("gpipe"), 2, 1, 4, 0, 2)
     alone, together = workload.setup(way, 1), workload.setup(way)
     assert (alone.jitter, together.jitter, alone.towards(together, 0.25).jitter) == pytest.approx((0.1, 0.3, 0.15))
 
@@ -295,7 +296,7 @@ def test_what_neighbours_exchange_is_measured(monkeypatch: pytest.MonkeyPatch) -
 
 def test_microbatches_are_measured_at_their_own_size() -> None:
     workload = workload_of(PAIR, 0)
-    workload.setup(Way("gpipe", 2, 1, 4, 0, 2))
+    workload.setup(Way(method_of("gpipe"), 2, 1, 4, 0, 2))
     assert sorted(workload._speeds) == [(2, 1, 2), (2, 2, 2), (4, 1, 2), (4, 2, 2)]
 
 
@@ -304,7 +305,7 @@ def test_zero_bubble_goes_backward_in_two_passes() -> None:
     workload = workload_of((*TINY, "stages=4", "partition=[1,2,3]"), 0)
     for size in (2, 4):
         know(workload, size, speed_of([(1, 2, 10, 0), (3, 4, 20, 0), (5, 6, 30, 0), (7, 8, 40, 0), (1, 1, 0, 0)]))
-    stages = workload.setup(Way("zero_bubble", 2, 1, 4, 0, 2)).stages
+    stages = workload.setup(Way(method_of("zero_bubble"), 2, 1, 4, 0, 2)).stages
     assert [(part.forward, part.backward, part.weights) for part in stages] == [
         (10, 0, 20),
         (30, 80, 120),
@@ -321,7 +322,7 @@ def test_a_schedule_takes_time_for_itself(method: str) -> None:
 def _by_the_processor(method: str) -> float:
     """Time a schedule by the processor's seconds: what others take meanwhile is not in them."""
     with patch("bench.engine.measure.overhead.time", Mock(perf_counter=time.process_time)):
-        return seconds_a_pass(method)
+        return seconds_a_pass(method_of(method))
 
 
 def test_processes_agree_on_the_mean_of_what_they_measured() -> None:

@@ -9,18 +9,18 @@ import torch
 from torch import nn
 from torch.distributed.pipelining import Schedule1F1B, ScheduleGPipe, ScheduleInterleaved1F1B, ScheduleZBVZeroBubble
 
-from bench.plan.forecast.costs import Method, Setup, StageCost
+from bench.plan.forecast.costs import Setup, StageCost
 from bench.plan.forecast.microbatches import levels
-from bench.plan.forecast.orders import Kind, Pass, orders
-from bench.plan.forecast.placement import held
+from bench.plan.forecast.orders import Kind, Pass
+from bench.rule.method.contract import method_of
 
-SCHEDULES: dict[Method, Any] = {
+SCHEDULES: dict[str, Any] = {
     "gpipe": ScheduleGPipe,
     "1f1b": Schedule1F1B,
     "interleaved_1f1b": ScheduleInterleaved1F1B,
     "zero_bubble": ScheduleZBVZeroBubble,
 }
-TABLES: list[tuple[Method, int, str]] = [
+TABLES: list[tuple[str, int, str]] = [
     ("gpipe", 2, "F0 F1 .  .  B0 B1 | .  F0 F1 B0 B1 ."),
     ("1f1b", 2, "F0 F1 .  B0 .  B1 | .  F0 B0 F1 B1 ."),
     ("1f1b", 3, "F0 F1 .  B0 F2 B1 .  B2 | .  F0 B0 F1 B1 F2 B2 ."),
@@ -37,13 +37,17 @@ TABLES: list[tuple[Method, int, str]] = [
 """What two agents do at each moment where every pass takes one; small letters are the second piece's."""
 
 
-def setup_of(method: Method, agents: int, microbatches: int) -> Setup:
-    chunks = 2 if method in ("interleaved_1f1b", "zero_bubble") else 1
-    return Setup(method, [StageCost(1, 1, weights=1)] * (agents * chunks), microbatches=microbatches, chunks=chunks)
+def setup_of(method: str, agents: int, microbatches: int) -> Setup:
+    how = method_of(method)
+    return Setup(how, [StageCost(1, 1, weights=1)] * (agents * how.pieces), microbatches=microbatches)
+
+
+def orders(setup: Setup) -> list[list[Pass]]:
+    return setup.method.orders(setup.agents, setup.microbatches)
 
 
 @pytest.mark.parametrize(("method", "microbatches", "table"), TABLES)
-def test_who_does_what_when(method: Method, microbatches: int, table: str) -> None:
+def test_who_does_what_when(method: str, microbatches: int, table: str) -> None:
     setup = setup_of(method, 2, microbatches)
     ordered = orders(setup)
     passes = [item for order in ordered for item in order]
@@ -95,11 +99,9 @@ class Recorded:
 def torchs_order(setup: Setup, agent: int) -> list[Pass]:
     """What torch's schedule calls the agent's stages for; what the 1F1B of torch 2.14 prints has other microbatches."""
     said: list[Pass] = []
-    stages = [
-        Recorded(number, agent, setup, said) for number in held(setup.method, setup.agents, len(setup.stages), agent)
-    ]
+    stages = [Recorded(number, agent, setup, said) for number in method_of(setup.method.name).held(setup.agents, agent)]
     looped = len(stages) > 1
-    schedule = SCHEDULES[setup.method](stages if looped else stages[0], setup.microbatches)
+    schedule = SCHEDULES[setup.method.name](stages if looped else stages[0], setup.microbatches)
     # Nothing travels that would have to be made ready.
     vars(schedule)["_initialize_stages" if looped else "_initialize_stage"] = lambda *_: None
     parts: list[tuple[()]] = [()] * setup.microbatches
@@ -109,13 +111,13 @@ def torchs_order(setup: Setup, agent: int) -> list[Pass]:
 
 @pytest.mark.parametrize(("agents", "microbatches"), [(2, 2), (2, 4), (2, 8), (3, 3), (3, 6), (4, 4), (4, 8), (5, 5)])
 @pytest.mark.parametrize("method", SCHEDULES)
-def test_orders_are_torchs(method: Method, agents: int, microbatches: int) -> None:
+def test_orders_are_torchs(method: str, agents: int, microbatches: int) -> None:
     setup = setup_of(method, agents, microbatches)
     assert orders(setup) == [torchs_order(setup, agent) for agent in range(agents)]
 
 
 @pytest.mark.parametrize(("agents", "microbatches"), [(2, 1), (2, 3), (2, 5), (3, 1), (3, 2), (3, 4), (4, 3), (4, 9)])
 @pytest.mark.parametrize("method", ["gpipe", "zero_bubble"])
-def test_orders_are_torchs_with_any_number_of_microbatches(method: Method, agents: int, microbatches: int) -> None:
+def test_orders_are_torchs_with_any_number_of_microbatches(method: str, agents: int, microbatches: int) -> None:
     setup = setup_of(method, agents, microbatches)
     assert orders(setup) == [torchs_order(setup, agent) for agent in range(agents)]

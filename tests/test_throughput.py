@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan.forecast.costs import LOCKS, METHODS, Link, Method, Setup, StageCost, Times
-from bench.plan.forecast.placement import held
+from bench.choice import choices
+from bench.plan.forecast.costs import LOCKS, Link, Setup, StageCost, Times
 from bench.plan.forecast.throughput import overlap, predict, predict_sharing, stretches
+from bench.rule.method.contract import Method, method_of
 
 EVEN = StageCost(forward=1, backward=2)
 
@@ -26,14 +27,14 @@ def rows(times: Times) -> list[list[float]]:
 
 
 def decoupled(stages: Sequence[StageCost], staleness: int, batches: int, **more: object) -> list[list[float]]:
-    setup = Setup("decoupled", stages, staleness=staleness, **more)  # type: ignore[arg-type]
+    setup = Setup(method_of("decoupled"), stages, staleness=staleness, **more)  # type: ignore[arg-type]
     return rows(predict(setup, [batches]))
 
 
 # ------------------------------------------------------------------------------------------------------- walked by hand
 def test_one_agent_only_computes() -> None:
     """Data 0-1, F 1-2, B 2-4, U 4-5, and so on three times."""
-    times = predict(Setup("decoupled", [StageCost(1, 2, 1, data=1)], staleness=2), [3])
+    times = predict(Setup(method_of("decoupled"), [StageCost(1, 2, 1, data=1)], staleness=2), [3])
     assert rows(times) == [[15, 12, 0, 0, 0, 3]]
     assert (times.efficiency, times.images_per_second(10)) == (0.8, 2.0)
 
@@ -96,7 +97,7 @@ def test_averaging_hides_behind_the_forward_of_every_stage_but_the_last() -> Non
 def test_ddp_averages_buckets_while_the_backward_goes_on() -> None:
     """F 0-1, B 1-5; the first bucket is ready at 3 and averaged at 5, the second at 7. In one it would be at 9."""
     stage = StageCost(1, 4, parameter_bytes=8, buckets=((0.5, 4), (1.0, 4)))
-    setup = Setup("ddp", [stage], replicas=2, peers=Link(2))
+    setup = Setup(method_of("ddp"), [stage], replicas=2, peers=Link(2))
     assert rows(predict(setup, [1])) == [[7, 5, 0, 0, 2, 0]] * 2
     assert rows(predict(replace(setup, stages=[replace(stage, buckets=())]), [1])) == [[9, 5, 0, 0, 4, 0]] * 2
 
@@ -110,12 +111,12 @@ def test_ddp_averages_buckets_while_the_backward_goes_on() -> None:
         ("1f1b", 4, [[15, 12, 0, 3, 0, 0], [13, 12, 1, 0, 0, 0]]),
     ],
 )
-def test_pipelines_with_a_flush(method: Method, microbatches: int, agents: list[list[float]]) -> None:
+def test_pipelines_with_a_flush(method: str, microbatches: int, agents: list[list[float]]) -> None:
     """The bubble's share of an update's time by GPipe and 1F1B is (K - 1) / (M + K - 1) (Narayanan et al. 2021)."""
-    times = predict(Setup(method, [EVEN, EVEN], microbatches=microbatches), [1])
+    times = predict(Setup(method_of(method), [EVEN, EVEN], microbatches=microbatches), [1])
     assert rows(times) == agents
     assert 1 - times.compute.sum() / (2 * times.seconds) == pytest.approx(1 / (microbatches + 1))
-    assert predict(Setup(method, [EVEN, EVEN], microbatches=microbatches), [5]).seconds == 5 * times.seconds
+    assert predict(Setup(method_of(method), [EVEN, EVEN], microbatches=microbatches), [5]).seconds == 5 * times.seconds
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_pipelines_with_a_flush(method: Method, microbatches: int, agents: list[
 def test_zero_bubble_has_none_where_all_passes_take_equally_long(microbatches: int, agents: list[list[float]]) -> None:
     """ZB-V (Qi et al. 2024, section 6), from 2 K - 1 microbatches on; see the tables in tests/test_schedules.py."""
     stages = [StageCost(1, 1, weights=1)] * 4
-    assert rows(predict(Setup("zero_bubble", stages, microbatches=microbatches, chunks=2), [1])) == agents
+    assert rows(predict(Setup(method_of("zero_bubble"), stages, microbatches=microbatches), [1])) == agents
 
 
 def test_a_schedule_takes_its_time_for_each_pass() -> None:
@@ -140,7 +141,7 @@ def test_a_schedule_takes_its_time_for_each_pass() -> None:
 
     What agent 1 has to do before F0 it does while it waits.
     """
-    setup = Setup("gpipe", [EVEN, EVEN], microbatches=2, a_pass=0.5)
+    setup = Setup(method_of("gpipe"), [EVEN, EVEN], microbatches=2, a_pass=0.5)
     assert rows(predict(setup, [1])) == [[11, 6, 0, 3, 0, 2], [9, 6, 1, 0, 0, 2]]
 
 
@@ -158,15 +159,15 @@ def test_zero_bubble_by_hand_with_passes_of_different_lengths() -> None:
         StageCost(2, 4, 0.5, message_bytes=4, weights=1, data=1),
         StageCost(1, 3, 0.5, weights=1, data=1),
     ]
-    setup = Setup("zero_bubble", stages, microbatches=2, chunks=2, link=Link(bandwidth=2))
+    setup = Setup(method_of("zero_bubble"), stages, microbatches=2, link=Link(bandwidth=2))
     assert rows(predict(setup, [1])) == [[33, 17, 6, 9, 0, 1], [30, 21, 4, 5, 0, 0]]
 
 
 def test_interleaving_shortens_the_bubble() -> None:
     """Two chunks of half the work: (K - 1) of them less than the whole stages' (Narayanan et al. 2021, section 2.2)."""
-    times = predict(Setup("interleaved_1f1b", [EVEN] * 4, microbatches=2, chunks=2), [1])
+    times = predict(Setup(method_of("interleaved_1f1b"), [EVEN] * 4, microbatches=2), [1])
     assert times.seconds == 4 * 3 + 1 * 3
-    assert predict(Setup("1f1b", [StageCost(2, 4)] * 2, microbatches=2), [1]).seconds == 2 * 6 + 1 * 6
+    assert predict(Setup(method_of("1f1b"), [StageCost(2, 4)] * 2, microbatches=2), [1]).seconds == 2 * 6 + 1 * 6
 
 
 # ------------------------------------------------------------------------------------ agents that slow one another down
@@ -177,15 +178,15 @@ SLOW = StageCost(forward=2, backward=4)
 @pytest.mark.parametrize(
     ("setup", "share"),
     [
-        (Setup("decoupled", [EVEN]), 0),
+        (Setup(method_of("decoupled"), [EVEN]), 0),
         # In turns.
-        (Setup("decoupled", [EVEN, EVEN], staleness=0), 0),
+        (Setup(method_of("decoupled"), [EVEN, EVEN], staleness=0), 0),
         # All the time: there is nothing to wait for.
-        (Setup("ddp", [EVEN], replicas=2), 1),
+        (Setup(method_of("ddp"), [EVEN], replicas=2), 1),
         # 12 seconds of work in 9, of which both work for 3: for half of the work.
-        (Setup("gpipe", [EVEN, EVEN], microbatches=2), 1 / 2),
+        (Setup(method_of("gpipe"), [EVEN, EVEN], microbatches=2), 1 / 2),
         # 24 seconds of work in 15, of which both work for 9.
-        (Setup("gpipe", [EVEN, EVEN], microbatches=4), 3 / 4),
+        (Setup(method_of("gpipe"), [EVEN, EVEN], microbatches=4), 3 / 4),
     ],
 )
 def test_what_agents_do_at_the_same_time_takes_longer(setup: Setup, share: float) -> None:
@@ -201,7 +202,7 @@ def test_the_share_of_work_in_company_is_a_fixed_point() -> None:
 
     In a long epoch of FDG the first stage works for 3 in each 3 + 1.5 x, the second one always: for x both work.
     """
-    setup = Setup("decoupled", [EVEN, EVEN], staleness=2)
+    setup = Setup(method_of("decoupled"), [EVEN, EVEN], staleness=2)
     together = replace(setup, stages=[EVEN, StageCost(1.5, 3)])
     times = predict_sharing(setup, together, [2000])
     share = overlap(times)
@@ -211,7 +212,7 @@ def test_the_share_of_work_in_company_is_a_fixed_point() -> None:
 
 
 def test_stretches_add_up() -> None:
-    setup = Setup("decoupled", [EVEN, EVEN], staleness=2)
+    setup = Setup(method_of("decoupled"), [EVEN, EVEN], staleness=2)
     assert stretches(10, 4) == [4, 4, 2]
     assert stretches(8, 4) == [4, 4]
     whole, short, total = (predict(setup, parts) for parts in ([4], [2], [4, 4, 2]))
@@ -222,12 +223,12 @@ def test_stretches_add_up() -> None:
 WRONG: list[tuple[dict[str, object], str]] = [
     ({"replicas": 0}, "replicas=0 must be at least 1"),
     ({"microbatches": 0}, "microbatches=0 must be at least 1"),
-    ({"chunks": 2}, "stages: 1 must be a multiple of chunks=2, and at least 1"),
-    ({"stages": []}, "stages: 0 must be a multiple of chunks=1, and at least 1"),
-    ({"method": "pipedream"}, "method='pipedream': allowed are decoupled, ddp, gpipe, 1f1b, interleaved_1f1b, zero"),
-    ({"stages": [EVEN] * 2, "chunks": 2, "method": "gpipe"}, "chunks=2 must be 1 for method='gpipe'"),
-    ({"stages": [EVEN] * 2, "method": "ddp"}, "method='ddp' needs one stage, not 2"),
-    ({"method": "zero_bubble"}, "chunks=1 must be 2 for method='zero_bubble'"),
+    ({"stages": []}, "stages: 0 must be a multiple of 1, and at least 1, for method='decoupled'"),
+    ({"stages": [EVEN] * 2, "method": method_of("ddp")}, "method='ddp' needs one stage, not 2"),
+    (
+        {"method": method_of("zero_bubble")},
+        "stages: 1 must be a multiple of 2, and at least 1, for method='zero_bubble'",
+    ),
     ({"jitter": math.nan}, "jitter=nan must be finite and at least 0"),
     ({"jitter": -0.1}, "jitter=-0.1 must be finite and at least 0"),
 ]
@@ -235,16 +236,16 @@ WRONG: list[tuple[dict[str, object], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), WRONG, ids=str)
 def test_a_wrong_setup_is_refused(changes: dict[str, object], message: str) -> None:
-    keys: dict[str, object] = {"method": "decoupled", "stages": [EVEN]}
+    keys: dict[str, object] = {"method": method_of("decoupled"), "stages": [EVEN]}
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         Setup(**{**keys, **changes})  # type: ignore[arg-type]
 
 
 def test_microbatches_that_do_not_go_round_are_refused() -> None:
     with pytest.raises(
-        ValueError, match="microbatches=5 must be a multiple of 2, their number of rounds over 2 agents"
+        ValueError, match="microbatches=5: method=interleaved_1f1b with stages=2 needs a multiple of 2, its rounds"
     ):
-        predict(Setup("interleaved_1f1b", [EVEN] * 2, microbatches=5), [1])
+        predict(Setup(method_of("interleaved_1f1b"), [EVEN] * 4, microbatches=5), [1])
 
 
 # ---------------------------------------------------------------------------------------------------- what always holds
@@ -253,25 +254,23 @@ SOME = st.floats(0.1, 4).map(lambda x: round(x, 3))
 
 
 @st.composite
-def setups(draw: st.DrawFn, methods: Sequence[Method] = METHODS, jitter: bool = True) -> Setup:
-    method = draw(st.sampled_from(methods))
-    chunks = {"interleaved_1f1b": draw(st.integers(1, 2)), "zero_bubble": 2}.get(method, 1)
-    agents = 1 if method == "ddp" else draw(st.integers(1, 4))
-    microbatches = 1 if method in ("decoupled", "ddp") else draw(st.integers(1, 2)) * agents
+def setups(draw: st.DrawFn, methods: Sequence[str] = tuple(choices(Method)), jitter: bool = True) -> Setup:
+    method = method_of(draw(st.sampled_from(methods)))
+    agents = 1 if method.whole else draw(st.integers(1, 4))
+    microbatches = draw(st.integers(1, 2)) * agents if method.microbatched else 1
     link = st.builds(Link, bandwidth=st.floats(0.5, 4), latency=SECONDS, shared=st.booleans())
     cost = st.builds(
         StageCost,
         **dict.fromkeys(("forward", "backward", "update"), SOME),
         **dict.fromkeys(("message_bytes", "parameter_bytes", "data", "send", "receive", "averaging"), SECONDS),
-        weights=SOME if method == "zero_bubble" else st.just(0.0),
+        weights=SOME if method.splits_backward else st.just(0.0),
     )
     return Setup(
         method,
-        draw(st.lists(cost, min_size=chunks * agents, max_size=chunks * agents)),
+        draw(st.lists(cost, min_size=method.pieces * agents, max_size=method.pieces * agents)),
         draw(st.integers(1, 3)),
         draw(st.integers(0, 5)),
         microbatches,
-        chunks,
         draw(SECONDS),
         draw(link),
         draw(link),
@@ -302,7 +301,7 @@ def test_nothing_is_faster_than_its_slowest_stage_alone(setup: Setup, batches: i
     works = [
         np.sum([sum(passes(stage)) * setup.microbatches + float(np.max(stage.update)) for stage in stages])
         for stages in (
-            [setup.stages[number] for number in held(setup.method, setup.agents, len(setup.stages), agent)]
+            [setup.stages[number] for number in method_of(setup.method.name).held(setup.agents, agent)]
             for agent in range(setup.agents)
         )
     ]
@@ -333,24 +332,24 @@ def test_more_staleness_never_slows_the_pace_down(setup: Setup) -> None:
 
 def test_more_staleness_can_slow_a_short_epoch_down() -> None:
     """Three batches by DDG end at 13, by FDG at 14, where a forward goes before a gradient that is there."""
-    setup = Setup("decoupled", [StageCost(1, 2), StageCost(2, 1), StageCost(1, 1)])
+    setup = Setup(method_of("decoupled"), [StageCost(1, 2), StageCost(2, 1), StageCost(1, 1)])
     assert [predict(replace(setup, staleness=c), [3]).seconds for c in range(4)] == [24, 13, 14, 14]
 
 
 @given(st.integers(1, 4), st.integers(2, 40), st.integers(2, 6))
 def test_decoupled_stages_reach_the_pace_of_the_slowest(agents: int, batches: int, staleness: int) -> None:
     """All alike and the links free: every batch more costs F + B, and the fill and the drain are once."""
-    setup = Setup("decoupled", [EVEN] * agents, staleness=staleness)
+    setup = Setup(method_of("decoupled"), [EVEN] * agents, staleness=staleness)
     longer = predict(setup, [batches + 50]).seconds - predict(setup, [batches + 30]).seconds
     assert longer == 20 * 3
 
 
 def test_jitter_has_the_deviation_that_was_asked_for() -> None:
     """Deeper queues absorb it, too."""
-    works = predict(Setup("decoupled", [EVEN], replicas=10000, jitter=0.3), [1]).compute
+    works = predict(Setup(method_of("decoupled"), [EVEN], replicas=10000, jitter=0.3), [1]).compute
     assert works.mean() == pytest.approx(3, rel=0.02)
     assert works.std() / works.mean() == pytest.approx(0.3, rel=0.05)
-    pair = Setup("decoupled", [EVEN] * 2, jitter=0.3)
+    pair = Setup(method_of("decoupled"), [EVEN] * 2, jitter=0.3)
     seconds = {c: predict(replace(pair, staleness=c), [1000]).seconds for c in (0, 2, 8)}
     assert seconds[0] > 1.5 * seconds[2]
     assert seconds[2] > 1.02 * seconds[8] > 1.02 * 3000
@@ -371,11 +370,13 @@ def test_jitter_has_the_deviation_that_was_asked_for() -> None:
     ],
 )
 def test_4096_agents_and_1000_ticks_take_ten_seconds_at_most(
-    method: Method, stages: int, replicas: int, staleness: int, microbatches: int
+    method: str, stages: int, replicas: int, staleness: int, microbatches: int
 ) -> None:
     stage = StageCost(1.0, 2.0, 0.1, message_bytes=100.0, parameter_bytes=1000.0, send=0.01, receive=0.01)
     link = Link(1e3, 0.01)
-    setup = Setup(method, [stage] * stages, replicas, staleness, microbatches, link=link, peers=link, jitter=0.1)
+    setup = Setup(
+        method_of(method), [stage] * stages, replicas, staleness, microbatches, link=link, peers=link, jitter=0.1
+    )
     started = time.process_time()
     assert predict(setup, [1000]).updates == 1000
     assert time.process_time() - started <= 10

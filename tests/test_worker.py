@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.engine.meter import Meter
+from bench.engine.method.agent import Cut
 from bench.engine.method.decoupled import Stage
 from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.profile import profile
@@ -153,9 +154,10 @@ def test_a_stage_keeps_as_many_versions_as_the_clock_says(stages: int, staleness
 @pytest.mark.parametrize("mode", ["stashed", "latest", "recomputed"])
 def test_a_stage_has_room_for_the_batches_that_there_are(mode: str) -> None:
     """Ten in a stretch, which is all that is ever in flight: from a lag of ten on, more staleness takes no more."""
-    layers = [LayerBytes(8, 64, 64)]
+    message = Message.like(torch.empty(8, 8, dtype=torch.float64))
+    cut = Cut(nn.Sequential(scale(1), scale(1)), [(0, 1), (1, 2)], [message] * 3, [LayerBytes(8, 64, 64)] * 2)
     for stage in range(2):
-        most, little = (stage_of(2, staleness, stage, mode).footprint(layers, 512) for staleness in (100_000, 20))
+        most, little = (stage_of(2, staleness, stage, mode).footprint(cut) for staleness in (100_000, 20))
         assert most == little
         assert most.in_flight == (1 if stage else 10)
         assert most.versions == (1 if stage or mode != "stashed" else 10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
+import importlib
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.config import RunConfig
 from bench.engine.meter import Meter
-from bench.engine.method.decoupled import Stage
+from bench.engine.method.agent import Agent, Cut, piece
 from bench.engine.method.reference import Reference
 from bench.engine.numerics import Numerics
 from bench.engine.profile import Layer, profile
@@ -19,7 +19,6 @@ from bench.engine.transport.message import Message
 from bench.engine.worker import Method
 from bench.engine.world import World
 from bench.plan.footprint import Footprint, LayerBytes
-from bench.plan.forecast.placement import holder
 from bench.plan.partition import bounds, cut
 from bench.task.batches import Batches
 from bench.task.dataset import Dataset
@@ -42,7 +41,7 @@ class Plan(NamedTuple):
         pieces = bounds(self.cuts, len(self.costs))
         return [
             {
-                "stage": holder(config.method, config.stages, piece),
+                "stage": config.how.holder(config.stages, piece),
                 "first_layer": first,
                 "last_layer": last - 1,
                 "cost": sum(self.costs[first:last]) if unit else None,
@@ -76,24 +75,24 @@ def assemble(config: RunConfig, dataset: Dataset, world: World, meter: Meter) ->
     network = build(config.model, dataset.image_shape, dataset.classes)
     unit = {"measured": "seconds", "counted": "operations"}.get(_how(config))
     plan: Plan = world.share(plan_of(config, network, batches[0], numerics) if world.rank == 0 else None)
-    stages = [piece(network, first, last) for first, last in bounds(plan.cuts, len(network))]
+    spans = bounds(plan.cuts, len(network))
     if config.engine == "reference":
+        stages = [piece(network, first, last) for first, last in spans]
         parts = [[numerics.place(copy.deepcopy(stage)) for stage in stages] for _ in range(config.replicas)]
         return Assembled(Reference(config, numerics, parts, batches, meter), batches, plan.record(config, unit), None)
-    mine, images = batches[world.replica], Message.like(_images(config, batches[world.replica]))
-    spans = bounds(plan.cuts, len(network))
-    if config.method == "decoupled":
-        ends = [None, *(plan.messages[first - 1] for first in plan.cuts), None]
-        boundaries = (ends[world.stage], ends[world.stage + 1])
-        stage = Stage(config, world, numerics, numerics.place(stages[world.stage]), boundaries, mine, meter)
-        footprint = stage.footprint(plan.layers[slice(*spans[world.stage])], images.bytes)
-        on_host = world.device.type == "cpu"
-        return Assembled(stage, batches, plan.record(config, unit), footprint if on_host else None)
-    from bench.engine.baselines import baseline
+    mine = batches[world.replica]
+    messages = [Message.like(_images(config, mine)), *(plan.messages[last - 1] for _, last in spans)]
+    share = Cut(network, spans, messages, plan.layers)
+    agent = worker_of(config).of(config, world, numerics, share, mine, meter)
+    footprint = agent.footprint(share) if world.device.type == "cpu" else None
+    return Assembled(agent, batches, plan.record(config, unit), footprint)
 
-    messages = [images, *(plan.messages[last - 1] for _, last in spans)]
-    method = baseline(config, world, numerics, network, spans, messages, mine, meter)
-    return Assembled(method, batches, plan.record(config, unit), None)
+
+def worker_of(config: RunConfig) -> type[Agent]:
+    """The class of one process's part in the method; torch's own take a second to import, which other runs save."""
+    module, _, name = config.how.worker.rpartition(".")
+    worker: type[Agent] = getattr(importlib.import_module(module), name)
+    return worker
 
 
 def batches_of(config: RunConfig, dataset: Dataset, replica: int, numerics: Numerics) -> Batches:
@@ -141,8 +140,3 @@ def _images(config: RunConfig, batches: Batches) -> Tensor:
 def _how(config: RunConfig) -> str:
     """Where a layer's cost comes from: ``measured``, ``counted``, or neither for one stage or given cuts."""
     return config.partition if isinstance(config.partition, str) and config.stages > 1 else "given"
-
-
-def piece(network: nn.Sequential, first: int, last: int) -> nn.Sequential:
-    """Take layers ``first .. last - 1`` out of the network, under the names that they have there."""
-    return nn.Sequential(OrderedDict((str(number), network[number]) for number in range(first, last)))

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import ProcessGroup, Store
 
-from bench.config import PIPELINED, RunConfig
+from bench.config import RunConfig
 from bench.engine.seat import Seat
 from bench.plan.grid import Grid
 
@@ -115,9 +115,7 @@ def joined(config: RunConfig, seat: Seat, store: Store | None = None) -> Iterato
         control = dist.group.WORLD if backend == "gloo" else _group(list(range(size)), "gloo")
         groups = [_group(grid.peers(stage)) for stage in range(grid.stages)] if grid.replicas > 1 else []
         peers = groups[grid.stage(rank)] if groups else None
-        pipelines = [
-            _group(grid.line(replica), "gloo") for replica in range(grid.replicas) if config.method in PIPELINED
-        ]
+        pipelines = [_group(grid.line(replica), "gloo") for replica in range(grid.replicas) if config.how.microbatched]
         line = pipelines[grid.replica(rank)] if pipelines else None
         forward_lines, backward_lines = _lines(grid) if backend == "nccl" else ({}, {})
         yield World(grid, rank, device, backend, control, peers, line, forward_lines, backward_lines)

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from bench.config import PIPELINED, hash_of
+from bench.config import hash_of
 from bench.keys import Cardinal, Count, NonNegative, Positive, Text
+from bench.rule.method.contract import facts_of
 from bench.system.file import read_json
 
 SHOWN = 60
@@ -67,7 +68,7 @@ class Config(_Model):
 
     @model_validator(mode="after")
     def _has_microbatches(self) -> Config:
-        if self.method in PIPELINED and self.microbatches is None:
+        if facts_of(self.method).microbatched and self.microbatches is None:
             raise ValueError(f"method={self.method} has no microbatches")
         return self
 

@@ -26,7 +26,7 @@ from typing import Any
 from bench.system.leftovers import Claim, clear_left_behind
 from bench.system.signals import FROM_TERMINALS, Interrupted, is_interrupted
 
-PRELOAD = ["bench.system.orphan", "bench.engine.train", "bench.engine.rank"]
+PRELOAD = ["bench.system.orphan", "bench.engine.train", "bench.engine.rank", "bench.engine.method.decoupled"]
 """Modules that the server imports, once and in this order."""
 WATCH_SECONDS = 0.1
 INTERFACES = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}

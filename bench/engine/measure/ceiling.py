@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from bench.config import RunConfig
-from bench.engine.assembly import batches_of, network_of, piece, plan_of
+from bench.engine.assembly import batches_of, network_of, plan_of
+from bench.engine.method.agent import piece
 from bench.engine.numerics import Numerics
 from bench.engine.weights.versions import Weights
 from bench.plan.partition import bounds

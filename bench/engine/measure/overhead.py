@@ -11,13 +11,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from bench.config import LOOPED
 from bench.engine.meter import Meter
 from bench.engine.method.agent import Piece
 from bench.engine.method.metered import MeteredStage
-from bench.engine.method.pipelined import SCHEDULES
+from bench.engine.method.pipelined import schedule_of
 from bench.engine.numerics import Numerics
 from bench.engine.transport.message import Message
+from bench.rule.method.contract import Method
 
 MICROBATCHES = 8
 REPEATS = 20
@@ -25,7 +25,7 @@ EMPTYING = 1 << 20
 """Numbers to write that fill four megabytes, more than a core's own caches."""
 
 
-def seconds_a_pass(method: str) -> float:
+def seconds_a_pass(method: Method) -> float:
     """Measure the seconds that a schedule and its stages take for each pass of a microbatch, beside the arithmetic.
 
     The network is next to nothing, and this process holds all its pieces; what it takes in a loop is taken off. Its
@@ -34,8 +34,7 @@ def seconds_a_pass(method: str) -> float:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
-        pieces = 2 if method in LOOPED else 1
-        layers: list[nn.Module] = [nn.Sequential(nn.Linear(1, 1), _Emptying()) for _ in range(pieces)]
+        layers: list[nn.Module] = [nn.Sequential(nn.Linear(1, 1), _Emptying()) for _ in range(method.pieces)]
         images = torch.zeros(MICROBATCHES, 1)
         schedule = _schedule(method, layers, images)
         # By turns, as a machine's speed drifts; the first calls apart.
@@ -46,11 +45,11 @@ def seconds_a_pass(method: str) -> float:
         ][1:]
     finally:
         dist.destroy_process_group()
-    passes = (3 if method == "zero_bubble" else 2) * pieces * MICROBATCHES
+    passes = (3 if method.splits_backward else 2) * method.pieces * MICROBATCHES
     return max(statistics.median(more), 0.0) / passes
 
 
-def _schedule(method: str, layers: list[nn.Module], images: Tensor) -> Any:
+def _schedule(method: Method, layers: list[nn.Module], images: Tensor) -> Any:
     device = torch.device("cpu")
     numerics, message = Numerics(device, images.dtype, False, False), Message.like(images[:1])
     stages = [
@@ -67,8 +66,9 @@ def _schedule(method: str, layers: list[nn.Module], images: Tensor) -> Any:
         )
         for number, layer in enumerate(layers)
     ]
-    return SCHEDULES[method](
-        stages if method in LOOPED else stages[0],
+    return schedule_of(
+        method,
+        stages,
         MICROBATCHES,
         loss_fn=lambda output, target: (output - target).sum(),
         scale_grads=False,

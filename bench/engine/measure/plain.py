@@ -11,14 +11,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage
 
-from bench.config import LOOPED, RunConfig
+from bench.config import RunConfig
 from bench.engine.assembly import batches_of, network_of
 from bench.engine.measure.minimal import RATE, Minimal
 from bench.engine.method.metered import HandedOn
-from bench.engine.method.pipelined import SCHEDULES
+from bench.engine.method.pipelined import schedule_of
 from bench.engine.numerics import Numerics
 from bench.engine.profile import now
-from bench.plan.forecast.placement import held
 from bench.plan.partition import bounds
 from bench.rule.optimizer.contract import set_rate
 from bench.system.heap import keep_freed_memory
@@ -56,12 +55,10 @@ def _train(config: RunConfig, cuts: Sequence[int], rank: int) -> Minimal:
     batches = batches_of(config, dataset, 0, numerics)
     network = network_of(config, dataset, numerics)
     spans = bounds(cuts, len(network))
-    mine, last = held(config.method, config.stages, len(spans), rank), len(spans) - 1
+    mine, last = config.how.held(config.stages, rank), len(spans) - 1
     pieces = [_Piece(network[slice(*spans[number])], numerics, number == 0, number == last) for number in mine]
     stages = [PipelineStage(piece, number, len(spans), device) for piece, number in zip(pieces, mine, strict=True)]
-    schedule = SCHEDULES[config.method](
-        stages if config.method in LOOPED else stages[0], config.microbatches, loss_fn=numerics.loss
-    )
+    schedule = schedule_of(config.how, stages, config.microbatches, loss_fn=numerics.loss)
     optimizer = config.optimizer.by_parameter(list(nn.ModuleList(pieces).parameters()))
     set_rate(optimizer, RATE)
     steps, started = config.max_steps or batches.batches, now(device)

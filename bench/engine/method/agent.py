@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,11 +14,13 @@ from bench.config import RunConfig
 from bench.engine.meter import Meter
 from bench.engine.numerics import Numerics
 from bench.engine.transport.channels import Receiver, Sender
+from bench.engine.transport.message import Message
 from bench.engine.transport.shared import SharedReceiver, SharedSender
 from bench.engine.weights.averaging import agreement, mean
 from bench.engine.weights.versions import Weights
-from bench.engine.worker import Ages, Evaluation
+from bench.engine.worker import Ages, Evaluation, Stretch
 from bench.engine.world import World
+from bench.plan.footprint import Footprint, LayerBytes
 from bench.task.batches import Batches
 from bench.task.tensors import Tensors
 
@@ -33,6 +35,24 @@ class Piece(NamedTuple):
     module: nn.Module
     inputs: Inlet | None
     outputs: Outlet | None
+
+
+class Cut(NamedTuple):
+    """The network, and where it is cut."""
+
+    network: nn.Sequential
+    """All of it, not placed."""
+    spans: list[tuple[int, int]]
+    """(first layer, last layer + 1) of every piece."""
+    messages: list[Message]
+    """Into and out of every piece in turn, one more than there are pieces; of one microbatch."""
+    layers: list[LayerBytes]
+    """What each layer takes of memory."""
+
+
+def piece(network: nn.Sequential, first: int, last: int) -> nn.Sequential:
+    """Take layers ``first .. last - 1`` out of the network, under the names that they have there."""
+    return nn.Sequential(OrderedDict((str(number), network[number]) for number in range(first, last)))
 
 
 class Agent(ABC):
@@ -61,6 +81,27 @@ class Agent(ABC):
         self._losses: list[Tensor] = []
         """The loss of each batch of the stretch, where the agent has the network's last layer."""
         self._staleness: Counter[int] = Counter()
+
+    @classmethod
+    @abstractmethod
+    def of(cls, config: RunConfig, world: World, numerics: Numerics, cut: Cut, batches: Batches, meter: Meter) -> Agent:
+        """Make this process's part, of its share of the network and of its replica's batches."""
+
+    @abstractmethod
+    def begin(self, stretch: Stretch) -> Sequence[int]:
+        """Get ready for a stretch of training; return its ticks."""
+
+    @abstractmethod
+    def step(self, tick: int) -> None:
+        """Train for one tick."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Let the messages leave, as the stretch's last update is over."""
+
+    def footprint(self, cut: Cut) -> Footprint | None:  # noqa: ARG002
+        """The bytes that this agent adds to its process; None where that is not predicted."""
+        return None
 
     @abstractmethod
     def _pieces(self) -> Sequence[Piece]:

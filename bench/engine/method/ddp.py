@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bench.config import RunConfig
 from bench.engine.meter import Meter
-from bench.engine.method.agent import Agent, Piece
+from bench.engine.method.agent import Agent, Cut, Piece
 from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.worker import Stretch
 from bench.engine.world import World, peers_expected
@@ -33,6 +33,10 @@ class DataParallel(Agent):
         super().__init__(config, world, numerics, module, 1, batches, meter)
         self._underway: list[dist.Work] = []
         self._parallel = self.weights.module if world.peers is None else self._wrapped(world.peers)
+
+    @classmethod
+    def of(cls, config: RunConfig, world: World, numerics: Numerics, cut: Cut, batches: Batches, meter: Meter) -> Agent:
+        return cls(config, world, numerics, numerics.place(cut.network), batches, meter)
 
     def _wrapped(self, peers: dist.ProcessGroup) -> DistributedDataParallel:
         # Statistics stay a replica's own until a flush, as they do in the decoupled worker. Newer versions of torch

@@ -14,7 +14,7 @@ from torch import nn
 
 from bench.config import RunConfig
 from bench.engine.meter import Meter
-from bench.engine.method.agent import Agent, Piece
+from bench.engine.method.agent import Agent, Cut, Piece, piece
 from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.transport.channels import Route
 from bench.engine.transport.message import Message
@@ -24,7 +24,7 @@ from bench.engine.weights.versions import Weights
 from bench.engine.worker import Stretch
 from bench.engine.world import World
 from bench.plan.clock import SPARE, Clock
-from bench.plan.footprint import Footprint, LayerBytes
+from bench.plan.footprint import Footprint
 from bench.rule.lr.contract import updates
 from bench.task.batches import Batches
 from bench.task.tensors import Tensors, every, together
@@ -78,6 +78,12 @@ class Stage(Agent):
         self._shrinkage = config.correction.shrinkage() if config.staleness else 1.0
         self._flight: deque[InFlight] = deque()
         self._connect(boundaries, clock)
+
+    @classmethod
+    def of(cls, config: RunConfig, world: World, numerics: Numerics, cut: Cut, batches: Batches, meter: Meter) -> Agent:
+        stage, ends = world.stage, [None, *cut.messages[1:-1], None]
+        module = numerics.place(piece(cut.network, *cut.spans[stage]))
+        return cls(config, world, numerics, module, (ends[stage], ends[stage + 1]), batches, meter)
 
     def _connect(self, boundaries: tuple[Message | None, Message | None], clock: Clock) -> None:
         into, out = boundaries
@@ -206,18 +212,13 @@ class Stage(Agent):
     def _versions(self) -> int:
         return self.weights.kept + (self._prediction.kept if self._prediction else 0)
 
-    def footprint(self, layers: Sequence[LayerBytes], images: int) -> Footprint:
-        """The bytes that this agent adds to its process.
-
-        Args:
-            layers: the stage's.
-            images: bytes of a batch's images.
-        """
+    def footprint(self, cut: Cut) -> Footprint:
+        """The bytes that this agent adds to its process."""
         channels = (self._inputs, self._input_gradients, self._outputs, self._output_gradients)
         versions = self._versions()
         return Footprint(
-            layers,
-            input=images if self._inputs is None else self._inputs.message_bytes,
+            cut.layers[slice(*cut.spans[self._stage])],
+            input=cut.messages[0].bytes if self._inputs is None else self._inputs.message_bytes,
             incoming=0 if self._output_gradients is None else self._output_gradients.message_bytes,
             slots=sum(channel.bytes for channel in channels if channel is not None),
             versions=versions,

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.pipelining import Schedule1F1B, ScheduleGPipe, ScheduleInterleaved1F1B, ScheduleZBVZeroBubble
+from torch.distributed import pipelining
 
-from bench.config import LOOPED, RunConfig
+from bench.config import RunConfig
 from bench.engine.meter import Meter
-from bench.engine.method.agent import Agent, Inlet, Outlet, Piece
+from bench.engine.method.agent import Agent, Cut, Inlet, Outlet, Piece
 from bench.engine.method.metered import MeteredStage
 from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.transport.channels import Route
@@ -20,22 +20,28 @@ from bench.engine.transport.message import Message
 from bench.engine.transport.shared import Exchange
 from bench.engine.worker import Stretch
 from bench.engine.world import World
-from bench.plan.forecast.placement import held, holder
+from bench.rule.method.baseline import Pipeline
+from bench.rule.method.contract import Method
 from bench.task.batches import Batches
 
-# Of torch's zero-bubble schedules the V: on two cores it took 6 to 10% less time than ScheduleInterleavedZeroBubble.
-SCHEDULES: dict[str, Any] = {
-    "gpipe": ScheduleGPipe,
-    "1f1b": Schedule1F1B,
-    "interleaved_1f1b": ScheduleInterleaved1F1B,
-    "zero_bubble": ScheduleZBVZeroBubble,
-}
 TAGS = 2
 """Tags that messages across one boundary of two pieces need: one each way."""
 
 
+def schedule_of(method: Method, stages: Sequence[Any], microbatches: int, **more: Any) -> Any:
+    """Make torch's schedule of a pipeline, which wants a stage by itself where there is one."""
+    assert isinstance(method, Pipeline), method
+    kind = getattr(pipelining, method.schedule)
+    return kind(stages if method.pieces > 1 else stages[0], microbatches, **more)
+
+
 class Pipelined(Agent):
-    """``gpipe``, ``1f1b``, ``interleaved_1f1b`` or ``zero_bubble``: one stage of one replica in torch's schedule.
+    """One stage of one replica in the schedule of torch's that the method names.
+
+    A pipeline computes the update of the unsplit network, whose gradient is that of the mean loss of the whole batch.
+    Batch norm takes its statistics from what passes it at once, though: a microbatch, whose running statistics also
+    move once a microbatch. The update equals that of the unsplit network only without batch norm, or with one
+    microbatch; and dropout draws other masks.
 
     The bubbles of a schedule are its forward and backward locking: a stage that has nothing to do is waiting for the
     activation or the gradient that its schedule wants next.
@@ -63,16 +69,20 @@ class Pipelined(Agent):
         for parameter, view in zip(self.weights.parameters, self.weights.views(self.weights.gradient), strict=True):
             parameter.grad = view
         exchange = Exchange(world)
-        mine = held(config.method, config.stages, len(spans), world.stage)
+        mine = config.how.held(config.stages, world.stage)
         self._stages = [self._stage(number, spans, messages, exchange) for number in mine]
         exchange.close()
         # The gradients of the loss are those of the batch's mean already, and want no scaling.
-        self._schedule = SCHEDULES[config.method](
-            self._stages if config.method in LOOPED else self._stages[0],
-            config.microbatches,
-            loss_fn=self._loss,
-            scale_grads=False,
+        self._schedule = schedule_of(
+            config.how, self._stages, config.microbatches, loss_fn=self._loss, scale_grads=False
         )
+
+    @classmethod
+    def of(cls, config: RunConfig, world: World, numerics: Numerics, cut: Cut, batches: Batches, meter: Meter) -> Agent:
+        spans = [cut.spans[number] for number in config.how.held(config.stages, world.stage)]
+        layers = [(str(number), cut.network[number]) for span in spans for number in range(*span)]
+        module = numerics.place(nn.Sequential(OrderedDict(layers)))
+        return cls(config, world, numerics, module, cut.spans, cut.messages, batches, meter)
 
     def _stage(
         self, number: int, spans: Sequence[tuple[int, int]], messages: Sequence[Message], exchange: Exchange
@@ -108,7 +118,7 @@ class Pipelined(Agent):
         world = self._world
         if not 0 <= piece <= last:
             return None
-        rank = world.grid.rank(world.replica, holder(self._config.method, self._config.stages, piece))
+        rank = world.grid.rank(world.replica, self._config.how.holder(self._config.stages, piece))
         return rank if rank != world.rank else None
 
     def begin(self, stretch: Stretch) -> Sequence[int]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.plan.forecast.placement import holder
+from bench.plan.forecast.orders import Pass
 
-Method = Literal["decoupled", "ddp", "gpipe", "1f1b", "interleaved_1f1b", "zero_bubble"]
-METHODS: tuple[Method, ...] = get_args(Method)
 LOCKS = ("forward", "backward", "update")
 Array = NDArray[np.float64]
 Seconds = float | Sequence[float] | Array
@@ -99,6 +97,24 @@ def _between(one: StageCost, other: StageCost, share: float) -> StageCost:
     return replace(one, **seconds)
 
 
+class Method(Protocol):
+    """What a walk asks of a method; those of the suite are in ``bench/rule/method``."""
+
+    name: ClassVar[str]
+    pieces: ClassVar[int]
+    """Stages of the network that each agent holds."""
+    microbatched: ClassVar[bool]
+    """Whether microbatches pass through the stages before an update, and not a batch a tick."""
+    whole: ClassVar[bool]
+    """Whether every agent holds the whole network."""
+
+    def holder(self, stages: int, piece: int) -> int:
+        """The agent, of so many, that holds a stage of the network."""
+
+    def orders(self, stages: int, microbatches: int) -> list[list[Pass]]:
+        """The order of each agent's passes for one update."""
+
+
 @dataclass(frozen=True)
 class Setup:
     """K x S agents and how they train.
@@ -112,11 +128,9 @@ class Setup:
     """The costs of the network's stages in order: K, times :attr:`chunks`."""
     replicas: int = 1
     staleness: int = 0
-    """c: ticks of delay per stage boundary, of ``decoupled`` alone."""
+    """c: ticks of delay per stage boundary, of methods that know any."""
     microbatches: int = 1
     """M: parts of a batch, of the pipelines with a flush at every update."""
-    chunks: int = 1
-    """Stages that each agent holds (:mod:`bench.plan.forecast.placement`)."""
     a_pass: float = 0.0
     """Seconds that the schedule itself keeps an agent's core busy before each pass of a microbatch."""
     link: Link = Link()
@@ -129,21 +143,23 @@ class Setup:
     """The seed that the jitter is drawn from."""
 
     def __post_init__(self) -> None:
-        for name in ("replicas", "microbatches", "chunks"):
+        for name in ("replicas", "microbatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if not self.stages or len(self.stages) % self.chunks:
-            raise ValueError(f"stages: {len(self.stages)} must be a multiple of chunks={self.chunks}, and at least 1")
-        if self.method not in METHODS:
-            raise ValueError(f"method={self.method!r}: allowed are {', '.join(METHODS)}")
-        if self.chunks > 1 and self.method not in ("interleaved_1f1b", "zero_bubble"):
-            raise ValueError(f"chunks={self.chunks} must be 1 for method={self.method!r}")
-        if self.chunks != 2 and self.method == "zero_bubble":
-            raise ValueError(f"chunks={self.chunks} must be 2 for method='zero_bubble'")
-        if self.method == "ddp" and len(self.stages) > 1:
-            raise ValueError(f"method='ddp' needs one stage, not {len(self.stages)}")
+            raise ValueError(
+                f"stages: {len(self.stages)} must be a multiple of {self.chunks}, and at least 1, for "
+                f"method={self.method.name!r}"
+            )
+        if self.method.whole and len(self.stages) > 1:
+            raise ValueError(f"method={self.method.name!r} needs one stage, not {len(self.stages)}")
         if not (math.isfinite(self.jitter) and self.jitter >= 0):
             raise ValueError(f"jitter={self.jitter} must be finite and at least 0")
+
+    @property
+    def chunks(self) -> int:
+        """The number of stages that each agent holds."""
+        return self.method.pieces
 
     @property
     def agents(self) -> int:
@@ -158,7 +174,7 @@ class Setup:
 
     def holder(self, stage: int) -> int:
         """The agent that holds a stage."""
-        return holder(self.method, self.agents, stage)
+        return self.method.holder(self.agents, stage)
 
     def table(self, name: str) -> Array:
         """Put a field of every stage's costs into a table [stages, replicas]."""

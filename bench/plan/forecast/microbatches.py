@@ -1,6 +1,6 @@
 """The seconds of agents that cut each batch into microbatches, and update when all have passed: pipelines with a flush.
 
-An agent goes through its order (``plan/schedules.py``); whatever it waits for is the greater of two times.
+An agent goes through its order, which the method says; whatever it waits for is the greater of two times.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.plan.forecast.costs import LOCKS, Array, Noise, Setup, Times
-from bench.plan.forecast.orders import KINDS, Pass, orders
+from bench.plan.forecast.orders import KINDS, Pass
 
 
 class Level(NamedTuple):
@@ -101,7 +101,7 @@ class _Walk:
 
     def __init__(self, setup: Setup) -> None:
         self._setup, self._noise = setup, Noise(setup)
-        ordered = orders(setup)
+        ordered = setup.method.orders(setup.agents, setup.microbatches)
         self._levels = levels(setup, ordered)
         stages, replicas = len(setup.stages), setup.replicas
         # One more for what is not waited for.

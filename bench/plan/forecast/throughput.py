@@ -29,7 +29,7 @@ def predict(setup: Setup, stretches: Sequence[int]) -> Times:
     Raises:
         ValueError: the method cannot cut a batch into so many microbatches.
     """
-    walk = ticks.walk if setup.method in ("decoupled", "ddp") else microbatches.walk
+    walk = microbatches.walk if setup.method.microbatched else ticks.walk
     total = Times.nothing(setup.agents, setup.replicas)
     # Stretches of one length are taken to last equally long: the seeds of their jitter are one and the same.
     for batches, times in Counter(stretches).items():

@@ -11,8 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import PIPELINED, RunConfig
+from bench.config import RunConfig
 from bench.record.folder import RunFolder
+from bench.rule.method.gpipe import GPipe
+from bench.rule.method.interleaved_1f1b import Interleaved
+from bench.rule.method.one_f_one_b import OneForwardOneBackward
+from bench.rule.method.zero_bubble import ZeroBubble
 from bench.study.launcher.agents import launch
 from bench.study.launcher.check import check
 from bench.study.launcher.progress import Progress
@@ -28,6 +32,8 @@ WORKLOAD = ("data=synthetic", "data.train_size=10240", "data.test_size=64", "epo
 The first update of a looped pipeline costs as much as some, and half as many as here would make it 5% slower."""
 PLAIN = "plain "
 """Prefix of the names of pipelines whose stages and messages are torch's."""
+PIPELINES = [kind.name for kind in (GPipe, OneForwardOneBackward, Interleaved, ZeroBubble)]
+"""Pipelines with a flush that are compared."""
 CONTENDERS = {
     "one core": ("+contender=one_core", "max_steps=80"),
     "locked": ("+contender=locked", "max_steps=40"),
@@ -39,7 +45,7 @@ CONTENDERS = {
     **{
         f"{how}{method}, {count} microbatches": (f"+contender={method}", f"microbatches={count}", "max_steps=40")
         for how in ("", PLAIN)
-        for method in PIPELINED
+        for method in PIPELINES
         for count in MICROBATCHES
     },
     "both stages alone": ("+contender=fdg", "max_steps=40"),
@@ -48,7 +54,7 @@ CONTENDERS = {
     "one core, contiguous": ("+contender=one_core", "channels_last=false", "max_steps=20"),
     "whole command": ("+contender=fdg", "max_steps=8"),
 }
-PREDICTED = ("one core", "locked", "FDG", "DDP", *(name for name in CONTENDERS if name.partition(",")[0] in PIPELINED))
+PREDICTED = ("one core", "locked", "FDG", "DDP", *(name for name in CONTENDERS if name.partition(",")[0] in PIPELINES))
 """Contenders that are predicted: those that have a core for each agent, once each."""
 
 

@@ -36,8 +36,8 @@ def imports(configs: Iterable[RunConfig]) -> list[str]:
     """Modules that take a second to import, and that the ranks of these runs alone need."""
     found = set()
     for config in configs:
-        if config.method != "decoupled":
-            found.add("bench.engine.baselines")
+        if config.engine == "distributed":
+            found.add(config.how.worker.rpartition(".")[0])
         if config.partition == "counted":
             found.add("torch._dynamo")  # torch's counter of operations imports it when it sees the first one
     return sorted(found)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.choice import is_own, telling
-from bench.config import LOOPED, RunConfig
+from bench.config import RunConfig
 from bench.engine.seat import torchrun_seat
 from bench.keys import ConfigError
 from bench.rule.convergence import verdict
@@ -94,7 +94,7 @@ def _check_cuts(config: RunConfig, dataset: Dataset) -> None:
     if config.pieces > layers:
         most = layers * config.stages // config.pieces
         reason = f"the layers of model={config.model.name}"
-        if config.method in LOOPED:
+        if config.how.pieces > 1:
             reason = f"half the layers of model={config.model.name}: method={config.method} cuts every stage in two"
         raise ConfigError(f"stages={config.stages}: may be at most {most}, {reason}")
     if isinstance(config.partition, list):

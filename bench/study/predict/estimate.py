@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import PIPELINED, RunConfig
+from bench.config import RunConfig
 
 if TYPE_CHECKING:
     from bench.task.dataset import Dataset
@@ -42,7 +42,6 @@ def _layers(config: RunConfig, dataset: Dataset, known: dict[str, list[float]]) 
 
 
 def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[float]]) -> float:
-    from bench.plan.forecast.placement import holder
     from bench.plan.partition import bounds, cut
     from bench.rule.lr.contract import updates
     from bench.task.batches import Batches
@@ -51,10 +50,10 @@ def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[float]])
     cuts = config.partition if isinstance(config.partition, list) else cut(layers, config.pieces)
     stages = [0.0] * config.stages
     for piece, (first, last) in enumerate(bounds(cuts, len(layers))):
-        stages[holder(config.method, config.stages, piece)] += sum(layers[first:last])
+        stages[config.how.holder(config.stages, piece)] += sum(layers[first:last])
     cores = 1 if config.engine == "reference" else min(len(os.sched_getaffinity(0)), config.agents)
     pace = max(stages)
-    if config.method in PIPELINED:
+    if config.how.microbatched:
         pace *= 1 + (config.stages - 1) * config.stages / (config.pieces * config.microbatches)
     elif config.staleness == 0:
         pace = sum(stages)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.keys import ConfigError
+from bench.rule.method.decoupled import Decoupled
 from bench.study.predict.workload import Way, Workload, way_of
 from bench.study.report.figure import new_figure
 
@@ -54,7 +55,7 @@ def draw(found: Speedups, path: Path, asked: Way) -> None:
     axis.set_yticks(range(len(found.replicas)), [str(count) for count in found.replicas])
     axis.set_xlabel("stages K")
     axis.set_ylabel("replicas S")
-    words = f"{asked.method}, staleness {asked.staleness}" if asked.method == "decoupled" else asked.method
+    words = asked.method.name + (f", staleness {asked.staleness}" if asked.method.stale else "")
     axis.set_title(f"predicted speed-up over K=S=1: {words} (bold: asked for; -: too few images)", fontsize=9)
     figure.savefig(path)
 
@@ -66,8 +67,8 @@ def _steps(most: int, asked: int) -> list[int]:
 
 def _on(asked: Way, stages: int, replicas: int) -> Way:
     """The way that was asked for, on another grid; a single stage has no pipeline."""
-    if stages == 1 and asked.method != "ddp":
-        return Way("decoupled", 1, replicas, asked.batch_size)
+    if stages == 1 and not asked.method.whole:
+        return Way(Decoupled(), 1, replicas, asked.batch_size)
     return replace(asked, stages=stages, replicas=replicas)
 
 

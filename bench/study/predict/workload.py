@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import LOOPED, PIPELINED, RunConfig
+from bench.config import RunConfig
 from bench.plan.clock import Clock
-from bench.plan.forecast.costs import Method, Setup, StageCost, Times
+from bench.plan.forecast.costs import Setup, StageCost, Times
 from bench.plan.forecast.throughput import predict_sharing, stretches
 from bench.plan.partition import bounds, cut
 from bench.rule.lr.contract import updates
+from bench.rule.method.contract import Method
 from bench.study.predict.links import Links
 from bench.study.predict.processes import layers_of, measure
 from bench.system.call import Call
@@ -41,11 +42,6 @@ class Way:
     microbatches: int = 1
 
     @property
-    def chunks(self) -> int:
-        """Pieces of the network that an agent holds."""
-        return 2 if self.method in LOOPED else 1
-
-    @property
     def agents(self) -> int:
         return self.stages * self.replicas
 
@@ -53,7 +49,7 @@ class Way:
 def way_of(config: RunConfig) -> Way:
     """The way to train that a configuration asks for."""
     grid = (config.stages, config.replicas, config.batch_size)
-    return Way(config.method, *grid, config.canonical()["staleness"], config.microbatches)
+    return Way(config.how, *grid, config.canonical()["staleness"], config.microbatches)
 
 
 @dataclass
@@ -68,7 +64,7 @@ class Workload:
     """The jitter of every agent, as :class:`~bench.plan.forecast.costs.Setup` has it; None: as measured."""
     _layers: dict[tuple[int, str], list[Layer]] = field(default_factory=dict)
     _speeds: dict[tuple[int, int, int], Speed] = field(default_factory=dict)
-    _schedules: dict[str, float] = field(default_factory=dict)
+    _schedules: dict[Method, float] = field(default_factory=dict)
 
     def predict(self, way: Way) -> Times:
         """Predict the times of a way to train.
@@ -103,16 +99,16 @@ class Workload:
         whole = self.speed(way.batch_size, together, pieces)
         spans = bounds(self._cuts(way), len(speed.layers))
         clock = Clock(way.stages, way.staleness, 0)
-        recomputes = way.method == "decoupled" and self.config.weights == "recomputed"
+        recomputes = way.method.stale and self.config.weights == "recomputed"
         stages = [
             replace(self._stage(speed, way, span, clock.lag(number) > 0, recomputes), data=whole.data)
             for number, span in enumerate(spans)
         ]
-        if way.method == "ddp":
+        if way.method.whole:
             bundles = buckets(speed)
             averaging = sum(self.links.averaging.seconds(size) for _, size in bundles)
             stages = [replace(stages[0], buckets=bundles, averaging=averaging)]
-        if way.method == "zero_bubble":
+        if way.method.splits_backward:
             later = [_in_two(stage, speed.halves[slice(*span)]) for stage, span in zip(stages, spans, strict=True)][1:]
             # Where the images come in, nobody wants their gradient, and the second pass is all.
             stages = [replace(stages[0], backward=0.0, weights=stages[0].backward), *later]
@@ -122,7 +118,6 @@ class Workload:
             way.replicas,
             way.staleness,
             way.microbatches,
-            way.chunks,
             self._a_pass(way),
             self.links.stages,
             self.links.replicas,
@@ -155,7 +150,7 @@ class Workload:
 
     def _a_pass(self, way: Way) -> float:
         """Seconds that torch's schedule takes for each pass; measured when it is first asked for."""
-        if way.method not in PIPELINED:
+        if not way.method.microbatched:
             return 0.0
         if way.method not in self._schedules:
             from bench.engine.measure.overhead import seconds_a_pass
@@ -167,7 +162,7 @@ class Workload:
         """The cuts that the run would make."""
         how = "counted" if self.config.partition == "counted" else "measured"
         layers = self.layers(way.batch_size // way.microbatches, how)
-        return self._even_cuts([layer.cost for layer in layers], way.stages * way.chunks)
+        return self._even_cuts([layer.cost for layer in layers], way.stages * way.method.pieces)
 
     def _even_cuts(self, costs: Sequence[float], pieces: int) -> list[int]:
         """The configuration's own cuts, or as even ones as can be where it has none for so many pieces."""
@@ -176,7 +171,7 @@ class Workload:
 
     def _stage(self, speed: Speed, way: Way, span: tuple[int, int], delayed: bool, recomputes: bool) -> StageCost:
         # A pipeline's microbatches are in flight together, as batches are where gradients are delayed.
-        known = speed.held if delayed or way.method in PIPELINED else speed.passes
+        known = speed.held if delayed or way.method.microbatched else speed.passes
         first, end = span
         passes, parameters = known[first:end], sum(speed.parameter_bytes[first:end])
         size = speed.layers[end - 1].output.bytes if end < len(speed.layers) else 0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.plan.interval import Interval, ratio
+from bench.rule.method.decoupled import Decoupled
 from bench.study.report.comparison import DELAY, LENGTH, is_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def backpropagation(run: Run, groups: Sequence[list[Run]]) -> list[Run]:
 
     Of several it is that of the same engine, then one that averages gradients, then one of the fewest stages.
     """
-    wanted = {"method": "decoupled", "staleness": 0, "replicas": run.keys["replicas"]}
+    wanted = {"method": Decoupled.name, "staleness": 0, "replicas": run.keys["replicas"]}
 
     def unlike(group: list[Run]) -> tuple[bool, bool, int]:
         keys = group[0].keys
@@ -88,7 +89,7 @@ class Speeds:
     def _counterpart(self, baseline: str, run: Run) -> list[Run]:
         """The group most like the run's among those with the baseline's grid; empty if the run has that grid itself."""
         stages, replicas = (1, 1) if baseline == SINGLE else (run.keys["stages"], run.keys["replicas"])
-        wanted = {"method": "decoupled", "staleness": 0, "stages": stages, "replicas": replicas}
+        wanted = {"method": Decoupled.name, "staleness": 0, "stages": stages, "replicas": replicas}
         if run.keys.items() >= wanted.items():
             return []
         candidates = [group for group in self._alike[run.network] if self._mix_hosts or group[0].host == run.host]

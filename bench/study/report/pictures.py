@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.plan.interval import Interval, mean
 from bench.plan.sections import COLOURS
+from bench.rule.method.contract import facts_of
 from bench.study.report.figure import drawn, new_figure
 from bench.study.report.result import Run, order, setting, varying
 
@@ -162,7 +163,7 @@ def _staleness(axes: Sequence[Any], groups: list[Group]) -> None:
     for group in groups:
         keys = group.first.keys
         accuracy = group.mean(ACCURACY)
-        if accuracy and keys["method"] == "decoupled":
+        if accuracy and facts_of(keys["method"]).stale:
             name = f"S{keys['replicas']}{group.rest}"
             lines.setdefault(name, []).append((keys["staleness"] * (keys["stages"] - 1), accuracy))
     for index, (name, points) in enumerate(list(lines.items())[:GROUPS_DRAWN]):

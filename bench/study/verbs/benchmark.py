@@ -16,11 +16,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.config import PIPELINED, RunConfig
+from bench.config import RunConfig
 from bench.plan.interval import Interval, ratio
 from bench.record.environment import environment
 from bench.study.compare.contenders import (
     CONTENDERS,
+    PIPELINES,
     PLAIN,
     PREDICTED,
     WORKLOAD,
@@ -158,7 +159,7 @@ def _figures(measurements: Sequence[Measurement]) -> Iterator[tuple[str, str, In
         figure = f"{numerator} / {denominator}"
         yield figure, figure, ratio(series(numerator), series(denominator))
     for how, known_as in BEST.items():
-        pipelines = [f"{how}{method}, {count} microbatches" for method in PIPELINED for count in MICROBATCHES]
+        pipelines = [f"{how}{method}, {count} microbatches" for method in PIPELINES for count in MICROBATCHES]
         best = max(pipelines, key=lambda name: ratio(series(name), ones).mean)
         yield f"FDG / {best}", f"FDG / {known_as}", ratio(series("FDG"), series(best))
     alone = [

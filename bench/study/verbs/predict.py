@@ -11,11 +11,15 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from bench.config import PIPELINED, RunConfig
+from bench.choice import choices
+from bench.config import RunConfig
 from bench.keys import ConfigError
 from bench.plan.forecast.costs import LOCKS, StageCost, Times
 from bench.plan.forecast.throughput import predict
 from bench.record.runs_dir import known_record
+from bench.rule.method.contract import Method
+from bench.rule.method.ddp import DistributedData
+from bench.rule.method.decoupled import Decoupled
 from bench.study.launcher.attempt import folder_of
 from bench.study.launcher.check import check, make_folder
 from bench.study.predict.links import neighbours, network_link
@@ -115,14 +119,14 @@ def _rows(workload: Workload) -> list[list[str]]:
 def _others(asked: Way) -> list[Way]:
     """Ways to use as many agents, with as many images an update."""
     stages, replicas, batch = asked.stages, asked.replicas, asked.batch_size
-    ways = [Way("ddp", 1, stages * replicas, batch // stages)] if batch % stages == 0 else []
+    ways = [Way(DistributedData(), 1, stages * replicas, batch // stages)] if batch % stages == 0 else []
     if stages > 1:
-        ways += [Way("decoupled", stages, replicas, batch, staleness) for staleness in (0, 1, 2)]
+        ways += [Way(Decoupled(), stages, replicas, batch, staleness) for staleness in (0, 1, 2)]
         ways += [
             Way(method, stages, replicas, batch, 0, count)
-            for method in ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble")
+            for method in (kind() for kind in choices(Method).values() if kind.microbatched)
             for count in MICROBATCHES
-            if batch % count == 0 and (count >= stages or method != "1f1b")
+            if batch % count == 0 and method.misfit(stages, count) is None
         ]
     return ways
 
@@ -138,7 +142,13 @@ def _times(workload: Workload, way: Way) -> Times | None:
 def _row(way: Way, times: Times) -> list[str]:
     images, efficiency, *locks = figures(times, way.batch_size * way.replicas)
     axes = (way.stages, way.replicas, way.batch_size, way.staleness, way.microbatches)
-    return [way.method, *map(str, axes), f"{images:.0f}", f"{efficiency:.3f}", *(f"{100 * lock:.1f}" for lock in locks)]
+    return [
+        way.method.name,
+        *map(str, axes),
+        f"{images:.0f}",
+        f"{efficiency:.3f}",
+        *(f"{100 * lock:.1f}" for lock in locks),
+    ]
 
 
 def figures(times: Times, images: int) -> list[float]:
@@ -159,7 +169,7 @@ def _beside_the_record(workload: Workload) -> str:
     measured = [metrics[name] for name in names]
     columns = [figures(workload.predict(way_of(config)), images)]
     rows = [["figure", "measured", "predicted", "error"]]
-    if config.method not in PIPELINED:
+    if not config.how.microbatched:
         columns.append(figures(replay(record, workload), images))
         rows[0] += ["predicted with its own seconds", "error"]
     for number, name in enumerate(FIGURES):
