@@ -36,6 +36,8 @@ examples:
   python -m bench -m 'model=glob(*,exclude=t*)' 'seed=range(0,5)'   as Hydra sweeps; also choice, sort and shuffle
   python -m bench -m +experiment=grid                      a committed sweep, conf/experiment/grid.yaml
   python -m bench -m +experiment=mine --config-dir mine    your own, mine/experiment/mine.yaml; also choices and presets
+  python -m bench correction=halve --config-dir mine       your own class, by its _target_ in mine/correction/halve.yaml
+  python -m bench --cfg job lr=polynomial                  the configuration that is composed; nothing runs
   python -m bench -m +experiment=grid dry_run=true         what that would run, and for how long
   python -m bench rates lr=polynomial lr.p=0.75            a schedule's verdict, caps and shape, without training
   python -m bench tune trials=40                           the best of the schedules that are proven to converge
@@ -132,6 +134,8 @@ def parser_of(verb: str) -> Parser:
     parser.add_argument(
         "--config-dir", metavar="DIR", help="your choices, experiments and presets, beside the suite's (conf)"
     )
+    if verb == "run":
+        parser.add_argument("--cfg", choices=["job"], help="print the configuration that is composed, and run nothing")
     if verb == "tune":
         parser.add_argument(
             "--results", default="results/studies", metavar="FOLDER", help="for tables (results/studies)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bench.__main__ import main
 from bench.keys import ConfigError
@@ -140,3 +141,55 @@ def test_a_users_file_that_is_none_is_one_message(
     said = capsys.readouterr().err
     assert said.startswith(f"bench: +experiment=own: {message}"), said
     assert said.count("\n") == 1
+
+
+def test_hydras_search_path_adds_folders(folder: Path) -> None:
+    """For groups, globs, experiments and messages; behind the user's own folder, which stays."""
+    write(folder.parent / "more/model/other.yaml", "name: mlp\nhidden: 4\nlayers: 1\nrates: {sgd: 0.01}\n")
+    write(folder.parent / "more/experiment/more.yaml", "# @package _global_\nepochs: 5\n")
+    path = f"hydra.searchpath=[file://{folder.parent / 'more'}]"
+    config = compose([path, "model=other", "+experiment=more"])
+    assert (config.model.values()["hidden"], config.epochs) == (4, 5)
+    both = sweep([path, "model=other,small"], RUN.beside(str(folder)))
+    assert [point.config.model.values()["hidden"] for point in both] == [4, 8]
+    assert len(sweep([path, "model=glob(o*)"])) == 1
+    with pytest.raises(ConfigError) as caught:
+        compose([path, "model=none"])
+    assert str(caught.value).startswith("model='none': allowed are mlp, other, resnet")
+
+
+@pytest.mark.parametrize("value", ["[file:///nowhere]", "[pkg://bench]", "5", "[", "[file:///,nowhere]"])
+def test_a_search_path_that_is_none_is_one_message(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in ([], ["-m"], ["--cfg", "job"]):
+        assert main([*words, f"hydra.searchpath={value}"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"bench: hydra.searchpath={value}: "), said
+        assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_composed_configuration_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As Hydra prints it, and composed from the user's folder too; nothing is run or written."""
+    before = sorted(folder.parent.rglob("*"))
+    assert main(["--cfg", "job", "model=small", "stages=4", "--config-dir", "mine"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["stages"], printed["model"]["hidden"], printed["model"]["rates"]) == (4, 8, {"sgd": 0.01})
+    assert printed["lr"]["gamma0"] == "${model.rates.${optimizer.name}}"
+    assert "hydra" not in printed
+    assert sorted(folder.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["stages=1,2"], "stages=1,2: several values are a sweep, which needs -m"),
+        (["-m", "stages=1,2"], "--cfg=job: prints one run's configuration; allowed is a run, without -m"),
+        (["model=none"], "model='none': allowed are mlp"),
+    ],
+)
+def test_what_is_no_run_is_not_printed(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--cfg", "job", *words]) == 2
+    assert capsys.readouterr().err.startswith(f"bench: {message}")

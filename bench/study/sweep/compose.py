@@ -13,8 +13,8 @@ from typing import Any
 from bench.config import WITHOUT_RESULT, RunConfig, parse
 from bench.keys import ConfigError
 from bench.record.folder import flatten
-from bench.study.sweep.composition import Base, composed
-from bench.study.sweep.grammar import parse_overrides, size, spell_out
+from bench.study.sweep.composition import Base, composed, text_of
+from bench.study.sweep.grammar import parse_overrides, searched, size, spell_out
 from bench.study.sweep.library import RUN, Primary
 
 MOST_POINTS = 100_000
@@ -54,11 +54,8 @@ def single(overrides: Sequence[str], primary: Primary = RUN) -> Point:
     Raises:
         ConfigError: Hydra or the checks refuse it, or it is a sweep.
     """
-    given = parse_overrides(overrides, primary)
-    for override in given:
-        if override.is_sweep_override():
-            message = "several values are a sweep, which needs -m; a list is written [a,b]"
-            raise ConfigError(f"{override.input_line}: {message}")
+    overrides, primary = searched(overrides, primary)
+    given = _without_sweep(overrides, primary)
     values, swept = composed(overrides, primary)
     settled = {override.key_or_group for override in given}
     for override in parse_overrides(swept, primary):
@@ -76,6 +73,7 @@ def sweep(overrides: Sequence[str], primary: Primary = RUN) -> list[Point]:
     Raises:
         ConfigError: Hydra or the checks refuse a point; there are too many, or none.
     """
+    overrides, primary = searched(overrides, primary)
     typed = parse_overrides(overrides, primary)
     last = {override.get_key_element(): override for override in typed}
     given = [override for override in typed if last[override.get_key_element()] is override]
@@ -96,6 +94,31 @@ def sweep(overrides: Sequence[str], primary: Primary = RUN) -> list[Point]:
         else:
             found[name] = point
     return interleave(list(found.values()))
+
+
+def written(overrides: Sequence[str], primary: Primary = RUN) -> str:
+    """One run's configuration as YAML, before it is checked (``--cfg job``).
+
+    Raises:
+        ConfigError: Hydra refuses it, or it is a sweep.
+    """
+    overrides, primary = searched(overrides, primary)
+    _without_sweep(overrides, primary)
+    return text_of(overrides, primary)
+
+
+def _without_sweep(overrides: Sequence[str], primary: Primary) -> list[Any]:
+    """Parse overrides that have one value each.
+
+    Raises:
+        ConfigError: one of them is none, or a sweep.
+    """
+    given = parse_overrides(overrides, primary)
+    for override in given:
+        if override.is_sweep_override():
+            message = "several values are a sweep, which needs -m; a list is written [a,b]"
+            raise ConfigError(f"{override.input_line}: {message}")
+    return given
 
 
 def _check_number(swept: Sequence[Any], primary: Primary) -> None:

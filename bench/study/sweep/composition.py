@@ -30,6 +30,17 @@ def composed(overrides: Sequence[str], primary: Primary) -> tuple[dict[str, Any]
         raise ConfigError(_unresolved(error, config)) from None
 
 
+def text_of(overrides: Sequence[str], primary: Primary) -> str:
+    """What Hydra composes, as it prints it itself: YAML, in which references stay what they are.
+
+    Raises:
+        ConfigError: Hydra refuses the overrides.
+    """
+    from omegaconf import OmegaConf
+
+    return str(OmegaConf.to_yaml(_hydra(overrides, primary)[0]))
+
+
 class Base:
     """Composes a sweep's points. Hydra takes a fifth of a second, so it is asked once for each choice of groups."""
 
@@ -122,7 +133,8 @@ def _all_of_hydra(overrides: Sequence[str], primary: Primary) -> Any:
     from hydra.core.override_parser.types import Quote, QuotedString
 
     GlobalHydra.instance().clear()
-    users = [QuotedString(f"file://{primary.folder}", Quote.single).with_quotes()] if primary.folder else []
+    _, *places = primary.places
+    users = [QuotedString(f"file://{place}", Quote.single).with_quotes() for place in places]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         words = [f"hydra.searchpath=[{','.join(users)}]", *overrides]
         return hydra.compose(primary.file, words, return_hydra_config=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench.keys import ConfigError
 from bench.study.sweep.library import Primary
 
+SEARCHPATH = "hydra.searchpath"
+"""The only setting of Hydra's that an override may make: more folders of configurations."""
 GRAMMAR = "is no verb, and no override in Hydra's grammar; allowed are key=value, group=choice and +experiment=name"
 SWEEPS = "a,b,c, choice(a,b), range(1,4) and glob(*)"
 """How the values of a sweep are written."""
@@ -21,6 +25,30 @@ REFUSED = re.compile(r"(?:token recognition error at: |.*\binput )'(.*?)'(?: exp
 """Finds, in the message of Hydra's parser, the text that it cannot read."""
 ENDS_OF_LINES = {r"\n": "\n", r"\r": "\r"}
 """Ends of lines, by how the parser's message shows them."""
+
+
+def searched(overrides: Sequence[str], primary: Primary) -> tuple[list[str], Primary]:
+    """Have ``hydra.searchpath`` add its folders; return the other overrides.
+
+    Raises:
+        ConfigError: it names what is no folder of this machine.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    others = [line for line in overrides if not line.startswith(f"{SEARCHPATH}=")]
+    for line in overrides:
+        if line in others:
+            continue
+        try:
+            value = OverridesParser.create().parse_override(line).value()
+        except HydraException as error:
+            raise ConfigError(_unreadable(line, str(error))) from None
+        folders = [Path(str(name).removeprefix("file://")) for name in (value if isinstance(value, list) else [value])]
+        if any(not os.path.isdir(folder) for folder in folders):
+            raise ConfigError(f"{line}: there is no such folder; allowed is {SEARCHPATH}=[file:///a/folder]")
+        primary = replace(primary, more=tuple(folder.absolute() for folder in folders))
+    return others, primary
 
 
 def parse_overrides(lines: Sequence[str], primary: Primary) -> list[Any]:

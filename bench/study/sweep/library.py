@@ -26,6 +26,8 @@ class Primary:
     """The file's top-level keys that are not a run's."""
     folder: Path | None = None
     """The user's folder of configurations, which adds choices, experiments and presets."""
+    more: tuple[Path, ...] = ()
+    """Folders that ``hydra.searchpath`` names, which add the same."""
 
     def beside(self, named: str | None) -> Primary:
         """Add the user's folder: the one that ``--config-dir`` names, or ``conf`` of the folder we are in.
@@ -47,6 +49,7 @@ class Primary:
         yield CONF
         if self.folder:
             yield self.folder
+        yield from self.more
 
     def choices(self, group: str) -> list[str]:
         """What a group has to choose from; nothing if there is no such group."""

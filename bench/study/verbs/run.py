@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from bench.study.sweep.compose import points
+from bench.keys import ConfigError
+from bench.study.sweep.compose import points, written
 from bench.study.sweep.library import RUN, typed
 
 
@@ -15,7 +16,13 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigError: a configuration is wrong; nothing was run.
         Interrupted: the user wants the end.
     """
-    asked = points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
+    primary = RUN.beside(arguments.config_dir)
+    if arguments.cfg:
+        if arguments.multirun:
+            raise ConfigError("--cfg=job: prints one run's configuration; allowed is a run, without -m")
+        print(written(arguments.overrides, primary), end="")
+        return 0
+    asked = points(arguments.overrides, arguments.multirun, primary)
     if asked[0].config.dry_run:
         from bench.study.predict.preview import preview
 
