@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,6 +22,7 @@ from bench.rule.method.baseline import Baseline, Pipeline
 from bench.rule.method.contract import Method, facts_of, method_of
 from bench.rule.run import Run
 from tests import tiny
+from tests.test_house import SOURCES
 
 
 def faults(method: Method, most: int = 4) -> Iterator[str]:
@@ -56,6 +58,21 @@ def test_there_is_a_worker_for_every_method() -> None:
         worker = worker_of(tiny.config(**grid, method=method, batch_size=4))
         assert issubclass(worker, Agent)
         assert not worker.__abstractmethods__
+
+
+def named(source: str) -> Iterator[str]:
+    """The words of a source that name a method, by itself or behind ``method=``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and str(node.value).removeprefix("method=") in choices(Method):
+            yield str(node.value)
+
+
+def test_no_file_but_its_own_names_a_method() -> None:
+    sources = {path: [*named(path.read_text())] for path in SOURCES}
+    assert {path.stem: words for path, words in sources.items() if words} == {
+        choices(Method)[name].__module__.rpartition(".")[2]: [name] for name in choices(Method)
+    }
+    assert [*named('run.method == "ddp" or run in ("gpipe", "method=1f1b")')] == ["ddp", "gpipe", "method=1f1b"]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from bench.keys import ConfigError
 from bench.plan.forecast.traffic import allreduce_bytes, boundary_bytes
 from bench.plan.interval import Interval, mean, ratio
 from bench.record.environment import environment
+from bench.rule.method.ddp import DistributedData
+from bench.rule.method.one_f_one_b import OneForwardOneBackward
 from bench.study.compare.hosts import Crossing, run_across
 from bench.study.compare.line import PAYLOAD, Link, linked
 from bench.study.launcher.check import check_rounds
@@ -46,8 +48,8 @@ CUTS = {"mlp": "partition=[2]", "resnet": "partition=[8]"}
 METHODS = {
     "FDG": ("stages=2", "replicas=1", "staleness=2"),
     "staleness 4": ("stages=2", "replicas=1", "staleness=4"),
-    "ddp": ("method=ddp", "stages=1", "replicas=2"),
-    "1f1b": ("method=1f1b", "stages=2", "replicas=1"),
+    DistributedData.name: (f"method={DistributedData.name}", "stages=1", "replicas=2"),
+    OneForwardOneBackward.name: (f"method={OneForwardOneBackward.name}", "stages=2", "replicas=1"),
 }
 FORECAST = "forecast"
 """The forecast's name among the methods: it takes its turn as they do, for each model."""
