@@ -50,6 +50,15 @@ def test_every_link_leads_somewhere() -> None:
     assert not files + anchors
 
 
+def test_its_choices_of_ones_own_are_those_of_the_tests() -> None:
+    """Each piece is the whole text of a file, which is run by ``tests/test_outside.py``."""
+    sources = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    named = re.findall(r"^```yaml\n# (\S+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert sources == [(ROOT / f"tests/outside/{name}.py").read_text() for name in ("nets", "images", "rules")]
+    assert dict(named) == {name: (ROOT / "tests/outside" / name).read_text() for name, _ in named}
+    assert [name.split("/")[1] for name, _ in named] == ["model", "data", "correction"]
+
+
 @pytest.mark.parametrize("command", BENCH)
 def test_every_bench_command_composes(command: str) -> None:
     words = shlex.split(command)
