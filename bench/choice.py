@@ -22,7 +22,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -35,6 +35,12 @@ OWN = "bench."
 """How the modules of the suite's own choices begin."""
 
 
+class Number(Protocol):
+    """What suggests a number for a study's trial, from the study's range of that name."""
+
+    def __call__(self, name: str, log: bool = False) -> float: ...
+
+
 class Choice:
     """What one group of a configuration names. Its contract says the ``group``, and it says its own ``name``."""
 
@@ -45,6 +51,9 @@ class Choice:
     """What is typed to choose it, and what tables call it."""
     place: ClassVar[int] = 100
     """Where it stands among the others in help, messages and studies: by increasing numbers, then by name."""
+
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """What a study may search of it, by names that ``conf/tune.yaml`` has no range of."""
 
     def refuses(self, run: Any) -> str | None:  # noqa: ARG002  (its contract says what a run is)
         """Say in one sentence what it does not go with in the rest of the run; None if it goes with all of it."""
@@ -63,8 +72,8 @@ class Choice:
         They are what :func:`choose` takes, what a record holds, and what the run's hash takes in.
         """
         kind = type(self)
-        foreign = {} if is_own(kind) else {TARGET: target_of(kind), SOURCE: digest_of(kind)}
-        return {**foreign, NAME: self.name, **asdict(self)}  # type: ignore[call-overload]
+        source = {} if is_own(kind) else {SOURCE: digest_of(kind)}
+        return {**named(kind), **source, **asdict(self)}  # type: ignore[call-overload]
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -157,6 +166,11 @@ def imported(contract: type[Chosen], target: object) -> type[Chosen]:
         needed = f"a frozen dataclass that fulfils {target_of(contract)} and says its name"
         raise ConfigError(f"{key}: {_start(kind)}: must be {needed}")
     return kind
+
+
+def named(kind: type[Choice]) -> dict[str, Any]:
+    """The plain values that name a choice, without its keys."""
+    return ({} if is_own(kind) else {TARGET: target_of(kind)}) | {NAME: kind.name}
 
 
 def is_own(kind: type) -> bool:

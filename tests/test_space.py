@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import optuna
 import pytest
 from optuna.trial import FixedTrial
 
-from bench.choice import choices
+from bench.choice import Number, choices
 from bench.keys import ConfigError
 from bench.plan.clock import Clock
 from bench.rule.convergence import Limit, cap, verdict
 from bench.rule.correction.contract import Correction
-from bench.rule.lr.contract import LearningRate
+from bench.rule.lr.contract import LearningRate, Length, Tail
 from bench.study.sweep.compose import single
 from bench.study.sweep.library import CONF
-from bench.study.tune.settings import FAMILIES, RANGES, TUNE, Study, study_of
+from bench.study.tune.settings import RANGES, TUNE, Study, study_of
 from bench.study.tune.space import Space, space_of
 from bench.study.tune.trials import quiet
 
@@ -73,7 +75,7 @@ def test_of_200_trials_none_leaves_the_conditions(grid: tuple[str, ...]) -> None
 
 def test_without_conditions_every_family_is_tried() -> None:
     drawn = draw(space("tuning.conditions=none"), 150, optuna.samplers.RandomSampler(seed=0))
-    assert {settings["lr"]["name"] for settings in drawn} == set(FAMILIES)
+    assert {settings["lr"]["name"] for settings in drawn} == set(choices(LearningRate))
     assert {settings["correction"]["name"] for settings in drawn} == {
         "none",
         "shrink",
@@ -91,8 +93,7 @@ def test_a_cap_that_is_no_bound_does_not_bound(conditions: str) -> None:
 
 
 def test_the_families_are_those_of_conf() -> None:
-    assert {*choices(LearningRate)} == {*FAMILIES} == {path.stem for path in (CONF / "lr").glob("*.yaml")}
-    assert {name for name, schedule in FAMILIES.items() if schedule.name != name} == set()
+    assert {*choices(LearningRate)} == {path.stem for path in (CONF / "lr").glob("*.yaml")}
 
 
 SUGGESTED = {"gamma0": 0.01, "warmup": 0.1, "momentum": 0.8, "weight_decay": 0.001, "correction": "none"}
@@ -137,6 +138,49 @@ def test_corrections_worked_by_hand(suggested: dict[str, Any], expected: dict[st
     found = space()
     settings = found.suggest(FixedTrial({**SUGGESTED, "family": "inverse_time", "t0": 1.0, **suggested}))
     assert found.run(settings).resolved()["correction"] == settings["correction"] == expected
+
+
+@dataclass(frozen=True)
+class Damped(Correction):
+    """A user's own correction, with a range of its own."""
+
+    name: ClassVar[str] = "damped"
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"damping": (0.2, 0.4)}
+    factor: float
+
+    @classmethod
+    def search(cls, number: Number) -> dict[str, Any]:
+        return {"factor": number("damping") * 2}
+
+
+@dataclass(frozen=True)
+class Halving(LearningRate):
+    """A user's own learning rate, which converges as 1/t does."""
+
+    name: ClassVar[str] = "halving"
+    example: ClassVar[Mapping[str, Any]] = {"t0": 1.0}
+    t0: float
+
+    def tail(self) -> Tail:
+        return Tail("t^-1", infinite_sum=True, finite_squares=True)
+
+    @classmethod
+    def search(cls, number: Number, length: Length) -> dict[str, Any]:
+        return {"t0": number("t0", log=True) * length.epochs}
+
+
+def test_a_users_own_choices_of_the_run_are_searched_too() -> None:
+    wanted = study("epochs=10")
+    own = Halving(1.0, 0, 0.0, False, 2.0)
+    run = replace(wanted.run, correction=Damped(0.5), lr=own)
+    found = space_of(replace(wanted, run=run), 1.0, UPDATES, UPDATES_PER_EPOCH)
+    assert found.corrections == ("none", "shrink", "lr_discount", "weight_prediction", "damped")
+    fixed = {**SUGGESTED, "family": "halving", "t0": 2.0, "correction": "damped", "damping": 0.3}
+    settings = found.suggest(FixedTrial(fixed))
+    assert settings["correction"] == {"_target_": "tests.test_space.Damped", "name": "damped", "factor": 0.6}
+    assert (settings["lr"]["name"], settings["lr"]["t0"]) == ("halving", 20.0)
+    tried = found.run(settings)
+    assert (tried.correction, tried.lr) == (Damped(0.6), Halving(0.01, 22, 0.0, False, 20.0))
 
 
 @pytest.mark.parametrize(

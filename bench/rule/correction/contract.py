@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from bench.choice import Choice
+from bench.choice import Choice, Number
 
 
 class Correction(Choice):
@@ -14,6 +14,11 @@ class Correction(Choice):
     group: ClassVar[str] = "correction"
     foresees: ClassVar[bool] = False
     """Whether a forward uses the weights that momentum alone would lead to by the time of its update."""
+
+    @classmethod
+    def search(cls, number: Number) -> dict[str, Any]:  # noqa: ARG003
+        """Return the values of its keys that a study's trial tries."""
+        return {}
 
     def discount(self, delay: int, step: int, steps: int) -> float:  # noqa: ARG002
         """Return the share of the learning rate that a stage takes.

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from bench.choice import Number
 from bench.keys import Share
 from bench.rule.correction.contract import Correction
 
@@ -24,3 +25,7 @@ class RateDiscount(Correction):
 
     def discount(self, delay: int, step: int, steps: int) -> float:
         return math.pow(delay, -max(0.0, 1 - step / (self.until * steps))) if delay else 1.0
+
+    @classmethod
+    def search(cls, number: Number) -> dict[str, Any]:
+        return {"until": number("until")}

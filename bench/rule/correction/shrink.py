@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from bench.choice import Number
 from bench.keys import Share
 from bench.rule.correction.contract import Correction
 
@@ -20,3 +21,7 @@ class Shrink(Correction):
 
     def shrinkage(self) -> float:
         return self.beta
+
+    @classmethod
+    def search(cls, number: Number) -> dict[str, Any]:
+        return {"beta": number("beta")}

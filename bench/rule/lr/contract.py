@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-from bench.choice import Choice
+from bench.choice import Choice, Number
 from bench.keys import Cardinal, NonNegative, Positive
 
 
@@ -27,11 +28,25 @@ ENDED = Tail("0 from the end of the run on", infinite_sum=False, finite_squares=
 STEADY = Tail("constant in the end", infinite_sum=True, finite_squares=False, constant=True)
 
 
+class Length(NamedTuple):
+    """How long a run is."""
+
+    updates: int
+    updates_per_epoch: int
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs; the last one may be cut short."""
+        return math.ceil(self.updates / self.updates_per_epoch)
+
+
 @dataclass(frozen=True)
 class LearningRate(Choice):
     """A learning rate; updates, t, count from 0."""
 
     group: ClassVar[str] = "lr"
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Values of its own keys with which the conditions of convergence hold, if they hold with any."""
     gamma0: Positive
     """The step size that it starts from, after the warm-up."""
     warmup_steps: Cardinal
@@ -59,6 +74,11 @@ class LearningRate(Choice):
     def climbs(self) -> float:
         """Return the share of the run in which the rate climbs, the warm-up left out; 1 if it may climb anywhere."""
         return 0.0
+
+    @classmethod
+    def search(cls, number: Number, length: Length) -> dict[str, Any]:  # noqa: ARG003
+        """Return the values of its own keys that a study's trial tries."""
+        return {}
 
     # --------------------------------------------------------------------------------------- what follows from that
     def try_out(self, run: Any) -> None:  # noqa: ARG002

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from bench.choice import Number
 from bench.keys import Share
-from bench.rule.lr.contract import STEADY, LearningRate, Tail
+from bench.rule.lr.contract import STEADY, LearningRate, Length, Tail
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,7 @@ class Exponential(LearningRate):
 
     name: ClassVar[str] = "exponential"
     place: ClassVar[int] = 4
+    example: ClassVar[Mapping[str, Any]] = {"factor": 0.5}
     factor: Share
     """What the rate is multiplied by in an epoch."""
 
@@ -23,3 +26,7 @@ class Exponential(LearningRate):
 
     def tail(self) -> Tail:
         return Tail(f"{self.factor:g}^epoch", infinite_sum=False, finite_squares=True) if self.factor < 1 else STEADY
+
+    @classmethod
+    def search(cls, number: Number, length: Length) -> dict[str, Any]:
+        return {"factor": number("final", log=True) ** (length.updates_per_epoch / length.updates)}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from bench.choice import Number
 from bench.keys import Positive
-from bench.rule.lr.contract import LearningRate, Tail
+from bench.rule.lr.contract import LearningRate, Length, Tail
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class InverseLog(LearningRate):
 
     name: ClassVar[str] = "inverse_log"
     place: ClassVar[int] = 8
+    example: ClassVar[Mapping[str, Any]] = {"t0": 1.0}
     t0: Positive
     """Updates that the logarithm counts in."""
 
@@ -24,3 +27,7 @@ class InverseLog(LearningRate):
 
     def tail(self) -> Tail:
         return Tail("1/log t", infinite_sum=True, finite_squares=False)
+
+    @classmethod
+    def search(cls, number: Number, length: Length) -> dict[str, Any]:
+        return {"t0": number("t0", log=True) * length.updates}

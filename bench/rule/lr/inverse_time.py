@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from bench.choice import Number
 from bench.keys import Positive
-from bench.rule.lr.contract import LearningRate, Tail
+from bench.rule.lr.contract import LearningRate, Length, Tail
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,7 @@ class InverseTime(LearningRate):
 
     name: ClassVar[str] = "inverse_time"
     place: ClassVar[int] = 7
+    example: ClassVar[Mapping[str, Any]] = {"t0": 1.0}
     t0: Positive
     """Updates after which the rate has halved."""
 
@@ -23,3 +26,7 @@ class InverseTime(LearningRate):
 
     def tail(self) -> Tail:
         return Tail("t^-1", infinite_sum=True, finite_squares=True)
+
+    @classmethod
+    def search(cls, number: Number, length: Length) -> dict[str, Any]:
+        return {"t0": number("t0", log=True) * length.updates}

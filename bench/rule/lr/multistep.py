@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from bench.choice import Number
 from bench.keys import Count, Share
-from bench.rule.lr.contract import STEADY, LearningRate, Tail
+from bench.rule.lr.contract import STEADY, LearningRate, Length, Tail
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class MultiStep(LearningRate):
 
     name: ClassVar[str] = "multistep"
     place: ClassVar[int] = 2
+    example: ClassVar[Mapping[str, Any]] = {"milestones": [1], "factor": 0.5}
     milestones: list[Count]
     """Epochs, increasing."""
     factor: Share
@@ -30,3 +33,8 @@ class MultiStep(LearningRate):
 
     def tail(self) -> Tail:
         return STEADY
+
+    @classmethod
+    def search(cls, number: Number, length: Length) -> dict[str, Any]:
+        milestones = sorted({max(1, length.epochs // 2), max(1, 3 * length.epochs // 4)})
+        return {"milestones": milestones, "factor": number("final", log=True) ** (1 / len(milestones))}

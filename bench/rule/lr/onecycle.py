@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from bench.choice import Number
 from bench.keys import Fraction, Share
-from bench.rule.lr.contract import ENDED, LearningRate, Tail, half_cosine
+from bench.rule.lr.contract import ENDED, LearningRate, Length, Tail, half_cosine
+
+START = 0.04
+"""Share of gamma0 that a study's trials start from; the warm-up has the same end."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,7 @@ class OneCycle(LearningRate):
 
     name: ClassVar[str] = "onecycle"
     place: ClassVar[int] = 5
+    example: ClassVar[Mapping[str, Any]] = {"rise": 0.5, "start": 0.5}
     rise: Fraction
     """Share of the run that climbs."""
     start: Share
@@ -31,3 +37,7 @@ class OneCycle(LearningRate):
 
     def climbs(self) -> float:
         return self.rise if self.start < 1 else 0.0
+
+    @classmethod
+    def search(cls, number: Number, length: Length) -> dict[str, Any]:  # noqa: ARG003
+        return {"rise": number("rise"), "start": START}

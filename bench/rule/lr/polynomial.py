@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from bench.choice import Number
 from bench.keys import Positive
-from bench.rule.lr.contract import LearningRate, Tail
+from bench.rule.lr.contract import LearningRate, Length, Tail
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,7 @@ class Polynomial(LearningRate):
 
     name: ClassVar[str] = "polynomial"
     place: ClassVar[int] = 6
+    example: ClassVar[Mapping[str, Any]] = {"t0": 1.0, "p": 1.0}
     t0: Positive
     """Updates after which the rate has fallen by 2^p."""
     p: Positive
@@ -25,3 +28,7 @@ class Polynomial(LearningRate):
 
     def tail(self) -> Tail:
         return Tail(f"t^-{self.p:g}", infinite_sum=self.p <= 1, finite_squares=2 * self.p > 1)
+
+    @classmethod
+    def search(cls, number: Number, length: Length) -> dict[str, Any]:
+        return {"t0": number("t0", log=True) * length.updates, "p": number("p")}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from bench.choice import Number
 from bench.keys import Fraction, NonNegative, Positive
 from bench.rule.optimizer.contract import Flat, Optimizer
 
@@ -28,6 +29,9 @@ class AdamW(Optimizer):
     """What is added to the root of the mean square."""
     weight_decay: NonNegative
     """Share of the rate by which weights shrink at an update."""
+
+    def search(self, number: Number) -> dict[str, Any]:
+        return {"betas": [number("momentum"), self.betas[1]], "weight_decay": number("weight_decay", log=True)}
 
     def by_parameter(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.choice import Choice
+from bench.choice import Choice, Number
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +41,10 @@ class Optimizer(Choice):
     def has_velocity(self) -> bool:
         """Whether the weights move on along a velocity that is known before the next gradient is."""
         return False
+
+    def search(self, number: Number) -> dict[str, Any]:  # noqa: ARG002
+        """Return the values of those of its keys that a study's trial tries."""
+        return {}
 
     def by_parameter(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         """Return torch's optimizer of the parameters; its learning rate is set before every step."""

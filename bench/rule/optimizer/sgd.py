@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.choice import Number
 from bench.keys import Fraction, NonNegative
 from bench.rule.optimizer.contract import Flat, Optimizer
 
@@ -34,6 +35,9 @@ class SGD(Optimizer):
     @property
     def has_velocity(self) -> bool:
         return self.momentum > 0
+
+    def search(self, number: Number) -> dict[str, Any]:
+        return {"momentum": number("momentum"), "weight_decay": number("weight_decay", log=True)}
 
     def by_parameter(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         import torch

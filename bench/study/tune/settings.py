@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,16 +16,7 @@ from bench.config import SQLITE_FILE, RunConfig
 from bench.keys import STRICT, Cardinal, ConfigError, Count, Share, Text, parse_as
 from bench.rule.convergence import verdict
 from bench.rule.correction.contract import Correction
-from bench.rule.lr.constant import Constant
 from bench.rule.lr.contract import LearningRate
-from bench.rule.lr.cosine import Cosine
-from bench.rule.lr.exponential import Exponential
-from bench.rule.lr.inverse_log import InverseLog
-from bench.rule.lr.inverse_time import InverseTime
-from bench.rule.lr.multistep import MultiStep
-from bench.rule.lr.onecycle import OneCycle
-from bench.rule.lr.plateau_polynomial import PlateauPolynomial
-from bench.rule.lr.polynomial import Polynomial
 from bench.study.sweep.compose import Point
 from bench.study.sweep.library import Primary
 
@@ -55,23 +47,6 @@ def _database(place: str) -> str:
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
-_COMMON = (1.0, 0, 0.0, False)
-FAMILIES: dict[str, LearningRate] = {
-    schedule.name: schedule
-    for schedule in (
-        Constant(*_COMMON),
-        MultiStep(*_COMMON, [1], 0.5),
-        Cosine(*_COMMON),
-        Exponential(*_COMMON, 0.5),
-        OneCycle(*_COMMON, 0.5, 0.5),
-        Polynomial(*_COMMON, 1.0, 1.0),
-        InverseTime(*_COMMON, 1.0),
-        InverseLog(*_COMMON, 1.0),
-        PlateauPolynomial(*_COMMON, 1.0, 1.0),
-    )
-}
-"""One schedule of each family, convergent if the family can be: those with a power are at 1."""
-CORRECTIONS = list(choices(Correction))
 ABOVE_0, SHARE, FRACTION = "above 0", "above 0 and at most 1", "at least 0 and below 1"
 ALLOWED: dict[str, Callable[[float], bool]] = {
     ABOVE_0: lambda value: value > 0,
@@ -144,11 +119,13 @@ class Tuning:
                 raise ValueError(f"{key}={[low, high]}: must be two numbers {allowed}, the smaller one first")
         for name in self.families or []:
             self._check_family(name)
-        unknown = [name for name in self.corrections or [] if name not in CORRECTIONS]
+        unknown = [name for name in self.corrections or [] if name not in choices(Correction)]
         if unknown or self.corrections == []:
-            raise ValueError(f"corrections={self.corrections}: allowed are null and a list of {', '.join(CORRECTIONS)}")
+            allowed = ", ".join(choices(Correction))
+            raise ValueError(f"corrections={self.corrections}: allowed are null and a list of {allowed}")
         if not self.schedules:
-            raise ValueError(f"families={self.families}: allowed are null and a list of {', '.join(FAMILIES)}")
+            allowed = ", ".join(choices(LearningRate))
+            raise ValueError(f"families={self.families}: allowed are null and a list of {allowed}")
         if self.conditions != "none":
             self._check_powers()
 
@@ -157,38 +134,50 @@ class Tuning:
         """The families that trials choose from."""
         if self.families is not None:
             return self.families
-        return [name for name in FAMILIES if self.conditions == "none" or can_converge(name)]
+        return self._allowed
 
     @property
     def prunes(self) -> bool:
         """Whether trials are pruned: Optuna's pruners know one objective."""
         return self.pruning and len(self.objectives) == 1
 
+    @property
+    def _allowed(self) -> list[str]:
+        known = choices(LearningRate).items()
+        return [name for name, kind in known if self.conditions == "none" or can_converge(kind)]
+
     def _check_family(self, name: str) -> None:
-        allowed = [known for known in FAMILIES if self.conditions == "none" or can_converge(known)]
+        allowed = self._allowed
         if name not in allowed:
             where = "" if self.conditions == "none" else f" with tuning.conditions={self.conditions}"
             raise ValueError(f"families={self.families}: {name!r} is not among {', '.join(allowed)}, allowed{where}")
 
     def _check_powers(self) -> None:
-        """Check that polynomial schedules converge with either end of ``p``, and so between them.
+        """Check that whatever has a power converges with either end of ``p``, and so between them.
 
         Raises:
             ValueError: one does not.
         """
-        for p in self.p:
-            found = verdict(Polynomial(*_COMMON, 1.0, p))
+        powers = [kind for kind in choices(LearningRate).values() if "p" in kind.example]
+        for p, kind in itertools.product(self.p, powers):
+            found = verdict(example_of(kind, p=p))
             if found.word != "convergent":
                 failed = "; ".join(f"{condition.name}? no, {condition.why}" for condition in found.failed)
                 raise ValueError(
-                    f"p={self.p}: a polynomial schedule with p={p:g} has the verdict {found.word} ({failed}); "
+                    f"p={self.p}: a {kind.name} schedule with p={p:g} has the verdict {found.word} ({failed}); "
                     "allowed is above 0.5 and at most 1, or tuning.conditions=none"
                 )
 
 
-def can_converge(family: str) -> bool:
-    """Whether a schedule meets the conditions with some parameters."""
-    return verdict(FAMILIES[family]).word == "convergent"
+def can_converge(family: type[LearningRate]) -> bool:
+    """Whether a schedule meets the conditions with some values of its keys."""
+    return verdict(example_of(family)).word == "convergent"
+
+
+def example_of(family: type[LearningRate], **changes: float) -> LearningRate:
+    """A schedule of the family that converges if the family can, with some of its own keys changed."""
+    keys = {"gamma0": 1.0, "warmup_steps": 0, "staleness_power": 0.0, "require_convergent": False}
+    return family(**{**keys, **family.example, **changes})
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,16 @@ by construction.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from bench.choice import Chosen, choices, is_own, named
 from bench.config import RunConfig, parse
 from bench.keys import ConfigError
+from bench.rule.correction.contract import Correction
 from bench.rule.correction.none import NoCorrection
-from bench.rule.optimizer.sgd import SGD
-from bench.study.tune.settings import CORRECTIONS, RANGES, Study
-
-ONE_CYCLE_START = 0.04
-"""Share of gamma0 that onecycle starts from; the warm-up has the same end."""
+from bench.rule.lr.contract import LearningRate, Length
+from bench.study.tune.settings import RANGES, Study, can_converge
 
 
 class Suggests(Protocol):
@@ -46,7 +44,11 @@ class Space:
     @property
     def epochs(self) -> int:
         """Epochs of a run; the last one may be cut short."""
-        return math.ceil(self.updates / self.updates_per_epoch)
+        return self.length.epochs
+
+    @property
+    def length(self) -> Length:
+        return Length(self.updates, self.updates_per_epoch)
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same for two studies to be one: all that a trial's result depends on but its suggestions."""
@@ -56,7 +58,11 @@ class Space:
         keys["optimizer"] = {"name": self.study.run.optimizer.name, "nesterov": keys["optimizer"].get("nesterov")}
         keys["correction"] = list(self.corrections)
         ranges: dict[str, Any] = {name: getattr(own, name) for name in RANGES}
-        how: dict[str, Any] = {"conditions": own.conditions, "objectives": own.objectives, "families": own.schedules}
+        how: dict[str, Any] = {
+            "conditions": own.conditions,
+            "objectives": own.objectives,
+            "families": families_of(self.study),
+        }
         how["pruning"] = own.prunes
         if "time" in own.objectives:
             how["target"] = own.target
@@ -64,53 +70,31 @@ class Space:
 
     def suggest(self, trial: Suggests) -> dict[str, Any]:
         """The groups of a run's configuration that a trial decides: ``lr``, ``optimizer`` and ``correction``."""
-        tuning = self.study.tuning
 
         def number(name: str, log: bool = False) -> float:
-            low, high = getattr(tuning, name)
+            low, high = range_of(self.study, name)
             high = min(high, self.ceiling) if name == "gamma0" else high
             return float(low if low == high else trial.suggest_float(name, low, high, log=log))
 
-        family = str(_choose(trial, "family", tuning.schedules))
-        lr = self._schedule(family, number)
-        correction: dict[str, Any] = {"name": _choose(trial, "correction", self.corrections)}
-        if correction["name"] == "shrink":
-            correction["beta"] = number("beta")
-        elif correction["name"] == "lr_discount":
-            correction["until"] = number("until")
-        return {"lr": lr, "optimizer": self._optimizer(number), "correction": correction}
+        families = families_of(self.study)
+        family = kinds_of(LearningRate, self.study.run.lr)[_choose(trial, "family", families)]
+        own = self.study.run.lr
+        lr: dict[str, Any] = {
+            **named(family),
+            "gamma0": number("gamma0", log=True),
+            **family.search(number, self.length),
+        }
+        lr |= {"warmup_steps": round(number("warmup") * self.updates), "staleness_power": own.staleness_power}
+        correction = kinds_of(Correction, self.study.run.correction)[_choose(trial, "correction", self.corrections)]
+        return {
+            "lr": lr | {"require_convergent": False},
+            "correction": named(correction) | correction.search(number),
+            "optimizer": self.study.run.optimizer.values() | self.study.run.optimizer.search(number),
+        }
 
     def run(self, settings: dict[str, Any]) -> RunConfig:
         """The run that tries what :meth:`suggest` has returned."""
         return parse({**self.study.run.resolved(), **settings})
-
-    def _schedule(self, family: str, number: Callable[..., float]) -> dict[str, Any]:
-        epochs = self.epochs
-        lr: dict[str, Any] = {"name": family, "gamma0": number("gamma0", log=True)}
-        match family:
-            case "polynomial":
-                lr |= {"t0": number("t0", log=True) * self.updates, "p": number("p")}
-            case "inverse_time" | "inverse_log":
-                lr |= {"t0": number("t0", log=True) * self.updates}
-            case "plateau_polynomial":
-                lr |= {"t0": number("t0", log=True) * epochs, "p": number("p")}
-            case "multistep":
-                milestones = sorted({max(1, epochs // 2), max(1, 3 * epochs // 4)})
-                lr |= {"milestones": milestones, "factor": number("final", log=True) ** (1 / len(milestones))}
-            case "exponential":
-                lr |= {"factor": number("final", log=True) ** (self.updates_per_epoch / self.updates)}
-            case "onecycle":
-                lr |= {"rise": number("rise"), "start": ONE_CYCLE_START}
-        own = self.study.run.lr
-        lr |= {"warmup_steps": round(number("warmup") * self.updates), "staleness_power": own.staleness_power}
-        return lr | {"require_convergent": False}
-
-    def _optimizer(self, number: Callable[..., float]) -> dict[str, Any]:
-        base = self.study.run.resolved()["optimizer"]
-        momentum, decay = number("momentum"), number("weight_decay", log=True)
-        if isinstance(self.study.run.optimizer, SGD):
-            return {**base, "momentum": momentum, "weight_decay": decay}
-        return {**base, "betas": [momentum, base["betas"][1]], "weight_decay": decay}
 
 
 def space_of(study: Study, ceiling: float, updates: int, updates_per_epoch: int) -> Space:
@@ -136,25 +120,47 @@ def space_of(study: Study, ceiling: float, updates: int, updates_per_epoch: int)
 def _corrections(study: Study) -> tuple[str, ...]:
     """The corrections that trials choose from; without staleness one does nothing, and none is suggested."""
     if study.run.staleness == 0 or study.run.stages == 1:
-        return ("none",)
-    asked = study.tuning.corrections
-    return tuple(name for name in asked or CORRECTIONS if _goes(study, name, asked is not None))
+        return (NoCorrection.name,)
+    asked, known = study.tuning.corrections, kinds_of(Correction, study.run.correction)
+    return tuple(name for name in asked or known if _goes(study, known[name], asked is not None))
 
 
-def _goes(study: Study, name: str, asked: bool) -> bool:
+def _goes(study: Study, kind: type[Correction], asked: bool) -> bool:
     """Whether a run takes a correction; one that was asked for by name has to."""
-    values = {"shrink": {"beta": 1.0}, "lr_discount": {"until": 1.0}}.get(name, {})
-    # Any momentum, for weight prediction: the trials have one of their own.
-    optimizer = study.run.optimizer
-    optimizer = replace(optimizer, momentum=study.tuning.momentum[0]) if isinstance(optimizer, SGD) else optimizer
-    plain = replace(study.run, correction=NoCorrection(), optimizer=optimizer).resolved()
+
+    def least(name: str, log: bool = False) -> float:  # noqa: ARG001
+        return range_of(study, name)[0]
+
+    # With values as a trial may have them: a run's own momentum, say, is not the trials'.
+    optimizer = study.run.optimizer.values() | study.run.optimizer.search(least)
+    plain = replace(study.run, correction=NoCorrection()).resolved()
     try:
-        parse({**plain, "correction": {"name": name, **values}})
+        parse({**plain, "optimizer": optimizer, "correction": named(kind) | kind.search(least)})
     except ConfigError as error:
         if asked:
             raise ConfigError(f"tuning.corrections={study.tuning.corrections}: {error}") from None
         return False
     return True
+
+
+def families_of(study: Study) -> list[str]:
+    """The learning rates that trials choose from: the study's, and a user's own that the run has."""
+    own = type(study.run.lr)
+    foreign = not is_own(own) and (study.tuning.conditions == "none" or can_converge(own))
+    return [*study.tuning.schedules, *([own.name] if foreign else [])]
+
+
+def kinds_of(contract: type[Chosen], own: Chosen) -> dict[str, type[Chosen]]:
+    """The suite's choices of a group by name, and the run's, which may be a user's own."""
+    return choices(contract) | {own.name: type(own)}
+
+
+def range_of(study: Study, name: str) -> tuple[float, float]:
+    """The study's range of that name, or the one that a choice of the run says itself."""
+    if name in RANGES:
+        low, high = getattr(study.tuning, name)
+        return low, high
+    return next(choice.ranges[name] for choice in study.run.choices if name in choice.ranges)
 
 
 def _choose(trial: Suggests, name: str, choices: list[str] | tuple[str, ...]) -> str:
