@@ -13,7 +13,7 @@ import pytest
 
 from bench.system import leftovers
 from bench.system.call import Call, Killed
-from bench.system.leftovers import Claim, clear_left_behind
+from bench.system.leftovers import Mark, clear_left_behind
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def _made(folder: Path) -> Path:
 
 def claim_and(folder: Path, number: signal.Signals | None) -> None:
     """Claim a folder, and die of the signal, or wait for the end."""
-    claim = Claim(folder)
+    claim = Mark(folder)
     if number is not None:
         signal.raise_signal(number)
     (folder / "claimed").touch()
@@ -79,10 +79,10 @@ def test_what_nobody_marked_is_not_ours(name: str, tmp_path: Path) -> None:
 def test_the_last_of_those_that_need_a_folder_removes_it(tmp_path: Path) -> None:
     folder = tmp_path / "shm" / "staleness-bench-abc"
     folder.mkdir()
-    first = Claim(folder)
+    first = Mark(folder)
     (folder / f"{leftovers.NAME}-{os.getpid() + 1}.lock").touch()
     first.release()
     assert [path.name for path in folder.iterdir()] == [f"{leftovers.NAME}-{os.getpid() + 1}.lock"]
     (folder / f"{leftovers.NAME}-{os.getpid() + 1}.lock").unlink()
-    Claim(folder).release()
+    Mark(folder).release()
     assert not folder.exists()

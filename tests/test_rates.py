@@ -282,7 +282,7 @@ def test_partial_sums_lie_between_the_integrals_that_decide(p: float, t0: float,
     below = integral(t0, exponent * p, UPDATES)
     assert below * (1 - 1e-9) <= math.fsum(terms) <= below + 1
     bounded = exponent * p > 1
-    end = schedule.tail()
+    end = schedule.long_run()
     assert bounded == (not end.infinite_sum if exponent == 1 else end.finite_squares)
     if bounded:
         assert math.fsum(terms) <= 1 + t0 / (exponent * p - 1)

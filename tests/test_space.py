@@ -16,7 +16,7 @@ from bench.keys import ConfigError
 from bench.plan.clock import Clock
 from bench.rule.convergence import Limit, cap, verdict
 from bench.rule.correction.contract import Correction
-from bench.rule.lr.contract import LearningRate, Length, Tail
+from bench.rule.lr.contract import LearningRate, Length, LongRun
 from bench.study.sweep.compose import single
 from bench.study.sweep.library import CONF
 from bench.study.tune.settings import RANGES, TUNE, Study, study_of
@@ -161,8 +161,8 @@ class Halving(LearningRate):
     example: ClassVar[Mapping[str, Any]] = {"t0": 1.0}
     t0: float
 
-    def tail(self) -> Tail:
-        return Tail("t^-1", infinite_sum=True, finite_squares=True)
+    def long_run(self) -> LongRun:
+        return LongRun("t^-1", infinite_sum=True, finite_squares=True)
 
     @classmethod
     def search(cls, number: Number, length: Length) -> dict[str, Any]:

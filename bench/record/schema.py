@@ -47,7 +47,7 @@ class _Numbers(_Model):
     __pydantic_extra__: dict[str, float | None] = Field(init=False)
 
 
-class Choice(_Model):
+class ChoiceModel(_Model):
     name: Text
 
 
@@ -62,8 +62,8 @@ class Config(_Model):
     method: Text
     engine: Text
     weights: Text
-    averaging: Choice
-    lr: Choice
+    averaging: ChoiceModel
+    lr: ChoiceModel
     microbatches: Count | None = None
 
     @model_validator(mode="after")
@@ -73,7 +73,7 @@ class Config(_Model):
         return self
 
 
-class Data(_Model):
+class DataModel(_Model):
     name: Text
     digest: Text
     train_images: Cardinal
@@ -87,14 +87,14 @@ class Environment(_Model):
     """Whether agents shared cores; the record of a run that the benchmark measures does not say."""
 
 
-class Piece(_Model):
+class PieceModel(_Model):
     stage: Cardinal
     first_layer: Cardinal
     last_layer: Cardinal
     message_bytes: Cardinal
 
 
-class Epoch(_Numbers):
+class EpochModel(_Numbers):
     epoch: Cardinal
     step: Count
     seconds: Positive = Field(alias="time/train_seconds")
@@ -114,14 +114,14 @@ class Metrics(_Numbers):
     seconds: Positive = Field(alias="time/train_seconds")
 
 
-class Agent(_Model):
+class AgentModel(_Model):
     stage: Cardinal
     replica: Cardinal
     wall_seconds: Positive
     seconds: dict[str, NonNegative]
 
 
-class Condition(_Model):
+class ConditionModel(_Model):
     name: Text
     holds: bool
     why: Text
@@ -129,7 +129,7 @@ class Condition(_Model):
 
 class Rates(_Model):
     verdict: Text
-    conditions: list[Condition]
+    conditions: list[ConditionModel]
 
 
 UNKNOWN = Rates(verdict="unknown", conditions=[])
@@ -144,11 +144,11 @@ class Record(_Model):
     started: Moment
     finished: Moment
     environment: Environment
-    data: Data
-    partition: Annotated[list[Piece], Field(min_length=1)]
+    data: DataModel
+    partition: Annotated[list[PieceModel], Field(min_length=1)]
     metrics: Metrics
-    epochs: Annotated[list[Epoch], Field(min_length=1)]
-    agents: list[Agent]
+    epochs: Annotated[list[EpochModel], Field(min_length=1)]
+    agents: list[AgentModel]
     rates: Rates = UNKNOWN
 
     @model_validator(mode="after")
@@ -174,17 +174,17 @@ class Started(Event):
     epochs: Count
 
 
-class Progress(Event):
+class ProgressModel(Event):
     epoch: Cardinal
     step: Count
     images_per_second: float | None
 
 
-class EpochEvent(Event, Epoch):
+class EpochEvent(Event, EpochModel):
     pass
 
 
-EVENTS: dict[object, type[Event]] = {"started": Started, "progress": Progress, "epoch": EpochEvent}
+EVENTS: dict[object, type[Event]] = {"started": Started, "progress": ProgressModel, "epoch": EpochEvent}
 
 
 def check_record(record: Mapping[str, Any]) -> None:

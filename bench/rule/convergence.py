@@ -47,7 +47,7 @@ def verdict(schedule: LearningRate, limits: Sequence[Limit] = ()) -> Verdict:
     Args:
         limits: each stage's; none where the loss's smoothness is not known, and the condition on it is left out.
     """
-    end = schedule.tail()
+    end = schedule.long_run()
     conditions = (
         _falling(schedule),
         *([_bounded(limits)] if limits else []),

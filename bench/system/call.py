@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench.system.leftovers import Claim, clear_left_behind
+from bench.system.leftovers import Mark, clear_left_behind
 from bench.system.signals import FROM_TERMINALS, Interrupted, is_interrupted
 
 PRELOAD = ["bench.system.orphan", "bench.engine.train", "bench.engine.rank", "bench.engine.method.decoupled"]
@@ -33,7 +33,7 @@ INTERFACES = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 """Where ranks of one machine listen for each other: on loopback, and not on its network."""
 UNKNOWN = 255
 """Exit code, as multiprocessing has it, of a process whose server is gone: it may be alive."""
-_needed: list[Claim] = []
+_needed: list[Mark] = []
 """Claims on this process's temporary folder, held to its end."""
 
 
@@ -42,7 +42,7 @@ def temporary() -> Path:
     """This process's folder for what is needed while it lives; if it is killed, the next command removes that."""
     clear_left_behind()
     folder = Path(get_temp_dir())
-    _needed.append(Claim(folder))
+    _needed.append(Mark(folder))
     return folder
 
 

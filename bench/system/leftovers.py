@@ -14,7 +14,7 @@ SHARED = Path("/dev/shm")
 NAME = "staleness-bench"
 
 
-class Claim:
+class Mark:
     """A mark in a folder that this process needs: until the claim is released, or the process has ended.
 
     The system lets go of a lock when its process ends, however it ends, and a process id may be another's by then. The

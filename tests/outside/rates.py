@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.keys import Share
-from bench.rule.lr.contract import STEADY, LearningRate, Tail
+from bench.rule.lr.contract import STEADY, LearningRate, LongRun
 
 
 @dataclass(frozen=True)
@@ -19,5 +19,5 @@ class Sawtooth(LearningRate):
     def climbs(self) -> float:
         return 1.0
 
-    def tail(self) -> Tail:
+    def long_run(self) -> LongRun:
         return STEADY

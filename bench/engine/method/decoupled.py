@@ -19,7 +19,7 @@ from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.transport.channels import Route
 from bench.engine.transport.message import Message
 from bench.engine.transport.shared import Exchange
-from bench.engine.weights.lookahead import Prediction
+from bench.engine.weights.lookahead import Lookahead
 from bench.engine.weights.versions import Weights
 from bench.engine.worker import Stretch
 from bench.engine.world import World
@@ -74,7 +74,7 @@ class Stage(Agent):
         foreseen = delayed and config.correction.foresees
         super().__init__(config, world, numerics, module, forwards if stashed and not foreseen else 1, batches, meter)
         self._shadow = self.weights.shadow() if delayed and config.weights == "recomputed" else None
-        self._prediction = Prediction(self.weights, self._optimizer, forwards) if foreseen else None
+        self._prediction = Lookahead(self.weights, self._optimizer, forwards) if foreseen else None
         self._shrinkage = config.correction.shrinkage() if config.staleness else 1.0
         self._flight: deque[InFlight] = deque()
         self._connect(boundaries, clock)

@@ -17,7 +17,7 @@ from bench.engine.transport.bell import Listener, Ringer
 from bench.engine.transport.channels import Receiver, Route, Sender
 from bench.engine.transport.message import Message
 from bench.engine.world import World
-from bench.system.leftovers import NAME, SHARED, Claim
+from bench.system.leftovers import NAME, SHARED, Mark
 from bench.task.tensors import Tensors, every, together
 
 FOLDER = SHARED
@@ -130,10 +130,10 @@ class Exchange:
         self._hosts: list[Host] = world.gather(host(world))
         self._folder = FOLDER / f"{NAME}-{world.share(os.urandom(8).hex())}"
         self._paths: list[Path] = []
-        self._claim: Claim | None = None
+        self._claim: Mark | None = None
         if world.control is not None and self._hosts[world.rank].free:
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            self._claim = Claim(self._folder)
+            self._claim = Mark(self._folder)
 
     def sender(self, route: Route, message: Message, depth: int, held: int = 0) -> Sender | SharedSender:
         """Make a sending end; ``depth`` messages may be under way while the receiver still holds ``held`` more."""

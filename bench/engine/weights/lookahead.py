@@ -7,7 +7,7 @@ from bench.engine.weights.versions import Weights
 from bench.rule.optimizer.contract import Flat
 
 
-class Prediction:
+class Lookahead:
     """The weights of each forward of one stage, kept until its backward.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.rule.lr.contract import STEADY, LearningRate, Tail
+from bench.rule.lr.contract import STEADY, LearningRate, LongRun
 
 
 @dataclass(frozen=True)
@@ -18,5 +18,5 @@ class Constant(LearningRate):
     def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
         return 1.0
 
-    def tail(self) -> Tail:
+    def long_run(self) -> LongRun:
         return STEADY

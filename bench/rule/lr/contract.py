@@ -12,7 +12,7 @@ from bench.keys import Cardinal, NonNegative, Positive
 
 
 @dataclass(frozen=True)
-class Tail:
+class LongRun:
     """What rates do in the long run; no finite beginning, such as a warm-up, changes their sums."""
 
     text: str
@@ -24,8 +24,8 @@ class Tail:
     """Whether the rate stays what it is in the end."""
 
 
-ENDED = Tail("0 from the end of the run on", infinite_sum=False, finite_squares=True)
-STEADY = Tail("constant in the end", infinite_sum=True, finite_squares=False, constant=True)
+ENDED = LongRun("0 from the end of the run on", infinite_sum=False, finite_squares=True)
+STEADY = LongRun("constant in the end", infinite_sum=True, finite_squares=False, constant=True)
 
 
 class Length(NamedTuple):
@@ -67,7 +67,7 @@ class LearningRate(Choice):
         """
         raise NotImplementedError
 
-    def tail(self) -> Tail:
+    def long_run(self) -> LongRun:
         """Return what the rates do in the long run, as if training went on for ever."""
         raise NotImplementedError
 
@@ -82,7 +82,7 @@ class LearningRate(Choice):
 
     # --------------------------------------------------------------------------------------- what follows from that
     def try_out(self, run: Any) -> None:  # noqa: ARG002
-        self.tail()
+        self.long_run()
         rates = [self.peak(2, 1), *(self.rate(step, 2, 1) for step in range(2))]
         if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
             raise ValueError(f"rates are {rates}; they must be finite, and at least 0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.rule.lr.contract import ENDED, LearningRate, Tail, half_cosine
+from bench.rule.lr.contract import ENDED, LearningRate, LongRun, half_cosine
 
 
 @dataclass(frozen=True)
@@ -18,5 +18,5 @@ class Cosine(LearningRate):
     def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
         return half_cosine(step / steps)
 
-    def tail(self) -> Tail:
+    def long_run(self) -> LongRun:
         return ENDED

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from bench.choice import Number
 from bench.keys import Share
-from bench.rule.lr.contract import STEADY, LearningRate, Length, Tail
+from bench.rule.lr.contract import STEADY, LearningRate, Length, LongRun
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Exponential(LearningRate):
     def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
         return float(self.factor ** (step / steps_per_epoch))
 
-    def tail(self) -> Tail:
-        return Tail(f"{self.factor:g}^epoch", infinite_sum=False, finite_squares=True) if self.factor < 1 else STEADY
+    def long_run(self) -> LongRun:
+        return LongRun(f"{self.factor:g}^epoch", infinite_sum=False, finite_squares=True) if self.factor < 1 else STEADY
 
     @classmethod
     def search(cls, number: Number, length: Length) -> dict[str, Any]:

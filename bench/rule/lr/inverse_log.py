@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from bench.choice import Number
 from bench.keys import Positive
-from bench.rule.lr.contract import LearningRate, Length, Tail
+from bench.rule.lr.contract import LearningRate, Length, LongRun
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class InverseLog(LearningRate):
     def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
         return 1 / math.log(math.e + step / self.t0)
 
-    def tail(self) -> Tail:
-        return Tail("1/log t", infinite_sum=True, finite_squares=False)
+    def long_run(self) -> LongRun:
+        return LongRun("1/log t", infinite_sum=True, finite_squares=False)
 
     @classmethod
     def search(cls, number: Number, length: Length) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from bench.choice import Number
 from bench.keys import Positive
-from bench.rule.lr.contract import LearningRate, Length, Tail
+from bench.rule.lr.contract import LearningRate, Length, LongRun
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class InverseTime(LearningRate):
     def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
         return 1 / (1 + step / self.t0)
 
-    def tail(self) -> Tail:
-        return Tail("t^-1", infinite_sum=True, finite_squares=True)
+    def long_run(self) -> LongRun:
+        return LongRun("t^-1", infinite_sum=True, finite_squares=True)
 
     @classmethod
     def search(cls, number: Number, length: Length) -> dict[str, Any]:

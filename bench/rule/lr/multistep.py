@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from bench.choice import Number
 from bench.keys import Count, Share
-from bench.rule.lr.contract import STEADY, LearningRate, Length, Tail
+from bench.rule.lr.contract import STEADY, LearningRate, Length, LongRun
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class MultiStep(LearningRate):
     def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
         return self.factor ** bisect_right(self.milestones, step // steps_per_epoch)
 
-    def tail(self) -> Tail:
+    def long_run(self) -> LongRun:
         return STEADY
 
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from bench.choice import Number
 from bench.keys import Fraction, Share
-from bench.rule.lr.contract import ENDED, LearningRate, Length, Tail, half_cosine
+from bench.rule.lr.contract import ENDED, LearningRate, Length, LongRun, half_cosine
 
 START = 0.04
 """Share of gamma0 that a study's trials start from; the warm-up has the same end."""
@@ -32,7 +32,7 @@ class OneCycle(LearningRate):
             return 1 - (1 - self.start) * half_cosine(step / top)
         return half_cosine((step - top) / (steps - top))
 
-    def tail(self) -> Tail:
+    def long_run(self) -> LongRun:
         return ENDED
 
     def climbs(self) -> float:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from bench.choice import Number
 from bench.keys import Positive
-from bench.rule.lr.contract import LearningRate, Length, Tail
+from bench.rule.lr.contract import LearningRate, Length, LongRun
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class PlateauPolynomial(LearningRate):
     def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
         return float((1 + step // steps_per_epoch / self.t0) ** -self.p)
 
-    def tail(self) -> Tail:
-        return Tail(f"epoch^-{self.p:g}", infinite_sum=self.p <= 1, finite_squares=2 * self.p > 1)
+    def long_run(self) -> LongRun:
+        return LongRun(f"epoch^-{self.p:g}", infinite_sum=self.p <= 1, finite_squares=2 * self.p > 1)
 
     @classmethod
     def search(cls, number: Number, length: Length) -> dict[str, Any]:

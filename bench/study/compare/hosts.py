@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.engine.rank import RunFailed
-from bench.study.compare.line import ADDRESSES, DEVICE, PORT, Link
+from bench.study.compare.line import ADDRESSES, DEVICE, PORT, ShapedLine
 from bench.study.launcher.attempt import folder_of
 from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN, Primary
@@ -33,7 +33,7 @@ class Crossing:
     """Bytes that crossed the line while the training clock ran, both ways together, headers included."""
 
 
-def run_across(link: Link, overrides: Sequence[str], place: Path, primary: Primary = RUN) -> Crossing:
+def run_across(link: ShapedLine, overrides: Sequence[str], place: Path, primary: Primary = RUN) -> Crossing:
     """Train with one agent on each host, to the end.
 
     Args:
@@ -92,7 +92,7 @@ def between(samples: Sequence[tuple[float, int]], start: float, end: float) -> f
     return at(end) - at(start)
 
 
-def _start(link: Link, number: int, words: Sequence[str], place: Path) -> subprocess.Popen[bytes]:
+def _start(link: ShapedLine, number: int, words: Sequence[str], place: Path) -> subprocess.Popen[bytes]:
     """Start the node's torchrun, in a group of its own: a terminal's Ctrl-C is left to this process."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
     where = [f"--node-rank={number}", f"--master-addr={ADDRESSES[0]}", f"--master-port={PORT}"]

@@ -42,7 +42,7 @@ TRIAL_SECONDS = 0.5
 NEEDS = "network: needs ip, tc (iproute2) and unshare (util-linux) and the right to make network namespaces (root)"
 
 
-class Link:
+class ShapedLine:
     """Two namespaces, number 0 and 1; made by :func:`linked`."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Link:
 
 
 @contextmanager
-def linked() -> Iterator[Link]:
+def linked() -> Iterator[ShapedLine]:
     """Make the two namespaces and the line; in the end nothing is left of them, nor of what ran there.
 
     What a command that was killed by force could not remove is removed first.
@@ -109,7 +109,7 @@ def linked() -> Iterator[Link]:
     if missing:
         raise ConfigError(f"{NEEDS}: there is no {' and no '.join(missing)}")
     _remove_left_behind()
-    link = Link()
+    link = ShapedLine()
     first, second = link.names
     try:
         try:

@@ -25,7 +25,7 @@ from bench.record.environment import environment
 from bench.rule.method.ddp import DistributedData
 from bench.rule.method.one_f_one_b import OneForwardOneBackward
 from bench.study.compare.hosts import Crossing, run_across
-from bench.study.compare.line import PAYLOAD, Link, linked
+from bench.study.compare.line import PAYLOAD, ShapedLine, linked
 from bench.study.launcher.check import check_rounds
 from bench.study.predict.links import across
 from bench.study.predict.workload import Workload, way_of
@@ -169,7 +169,7 @@ def crossing_bytes(config: RunConfig, partition: Sequence[Mapping[str, Any]]) ->
 
 
 def _round(
-    link: Link,
+    link: ShapedLine,
     place: Path,
     rates: Sequence[float],
     points: Mapping[str, Mapping[str, list[str]]],
