@@ -300,6 +300,13 @@ def test_microbatches_are_measured_at_their_own_size() -> None:
     assert sorted(workload._speeds) == [(2, 1, 2), (2, 2, 2), (4, 1, 2), (4, 2, 2)]
 
 
+def test_a_microbatch_may_be_smaller_than_there_are_microbatches() -> None:
+    """A part of one image was to be cut into four parts once more, and the row was left out."""
+    workload = workload_of((*PAIR, "method=gpipe", "microbatches=4"), 0)
+    assert workload.setup(way_of(workload.config)).microbatches == 4
+    assert {size for size, *_ in workload._speeds} == {1, 4}
+
+
 def test_zero_bubble_goes_backward_in_two_passes() -> None:
     """It has but one backward pass from the images on."""
     workload = workload_of((*TINY, "stages=4", "partition=[1,2,3]"), 0)

@@ -15,6 +15,7 @@ from bench.plan.forecast.throughput import predict_sharing, stretches
 from bench.plan.partition import bounds, cut
 from bench.rule.lr.contract import updates
 from bench.rule.method.contract import Method
+from bench.rule.method.ddp import DistributedData
 from bench.study.predict.links import Links
 from bench.study.predict.processes import layers_of, measure
 from bench.system.call import Call
@@ -131,8 +132,7 @@ class Workload:
         if (batch_size, together, pieces) not in self._speeds:
             layers = self.layers(batch_size, "measured")
             spans = bounds(self._even_cuts([layer.cost for layer in layers], pieces), len(layers))
-            config = replace(self.config, batch_size=batch_size)
-            found = measure(config, self.prepared, layers, spans, max(together, pieces))
+            found = measure(self._whole(batch_size), self.prepared, layers, spans, max(together, pieces))
             self._speeds |= {(batch_size, count, pieces): speed for count, speed in found.items()}
         return self._speeds[batch_size, together, pieces]
 
@@ -140,9 +140,14 @@ class Workload:
         """The layers of the whole network, with ``measured`` or ``counted`` costs, as a run would cut it by; found out
         when they are first asked for."""
         if (batch_size, how) not in self._layers:
-            config = replace(self.config, batch_size=batch_size)
-            self._layers[batch_size, how] = layers_of(config, self.prepared, how)
+            self._layers[batch_size, how] = layers_of(self._whole(batch_size), self.prepared, how)
         return self._layers[batch_size, how]
+
+    def _whole(self, batch_size: int) -> RunConfig:
+        """The run with its network in one agent, to be measured on so many images: on a microbatch's, which the run's
+        own number of microbatches need not divide again."""
+        alone = replace(self.config, method=DistributedData.name, stages=1, replicas=1, partition="measured")
+        return replace(alone, batch_size=batch_size, microbatches=1)
 
     def parameter_bytes(self) -> list[int]:
         """Bytes of each layer's parameters."""
