@@ -77,6 +77,21 @@ IN_CHECK = {
     "by_parameter": ("optimizer", f"    def by_parameter(self, given):\n{FAILS}", 1, "ZeroDivisionError: division"),
     "part": ("lr", f"    def part(self, step, steps, epoch):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
     "part that is nothing": ("lr", "    def part(self, *_):\n        return -1\n", -3, "ValueError: rates are "),
+    "part at a later update": (
+        "lr",
+        "    def part(self, step, steps, epoch):\n        return [1.0, 0.5][step]\n",
+        1,
+        "IndexError: list index out of range",
+    ),
+    "forward with weights": (
+        "model",
+        "    def entries(self, shape, classes):\n        yield torch.nn.Flatten()\n"
+        "        yield torch.nn.Sequential(torch.nn.Linear(64, classes), Broken())\n"
+        "class Broken(torch.nn.Module):\n    def forward(self, x):\n"
+        "        return x if x.is_meta else 1 / 0\n",
+        5,
+        "ZeroDivisionError: division by zero",
+    ),
     "tail": ("lr", f"    def tail(self):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
     "discount": ("correction", f"    def discount(self, *_):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
     "mixing": ("averaging", f"    def mixing(self, replicas):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.choice import telling
 from bench.config import RunConfig
 from bench.keys import ConfigError
 from bench.plan.clock import Clock
@@ -68,15 +69,18 @@ def standing(config: RunConfig, prepared: Path | None) -> Standing:
     """Judge a run, in a process that has torch.
 
     Raises:
-        ConfigError: it is outside the conditions, and ``lr.require_convergent`` is set.
+        ConfigError: it is outside the conditions, and ``lr.require_convergent`` is set; or a user's own model or
+            learning rate fails.
     """
     from bench.task.batches import batches_per_epoch
 
     images = len(config.data.load(prepared).train_labels)
     per_epoch = batches_per_epoch(images, config.batch_size, config.replicas)
     steps = updates(config.epochs, config.max_steps, per_epoch)
-    found = mean(_smoothness(config, prepared))
-    top = config.lr.peak(steps, per_epoch)
+    with telling(type(config.lr)):
+        top = config.lr.peak(steps, per_epoch)
+    with telling(type(config.model)):
+        found = mean(_smoothness(config, prepared))
     limits = tuple(Limit(top * part, most) for part, most in _shares_and_caps(config, found))
     judged = verdict(config.lr, limits)
     require(judged, config)

@@ -56,7 +56,7 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
     whole = Sweep(tuple(overrides), tuple(config.hash() for config in configs))
     with made(("runs_dir", first.runs_dir)):
         follower.begin(whole)
-    known = zip(configs, prepared, _ask(here, standings, configs, prepared), strict=True)
+        known = zip(configs, prepared, _ask(here, standings, configs, prepared), strict=True)
     tasks = [Task(*each, number, len(points)) for number, each in enumerate(known, start=1)]
     return _Running(tasks, whole, follower).run()
 
