@@ -23,6 +23,9 @@ VERBS = ("run", "tune", "rates", "predict", "report", "sync", "ui", "data", "dow
 
 
 class Parser(argparse.ArgumentParser):
+    def format_help(self) -> str:
+        return f"{super().format_help()}\n{epilog()}\n"
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; python -m bench --help shows what is allowed")
 
@@ -62,11 +65,7 @@ examples:
 overrides (Hydra's grammar; conf/config.yaml explains each key):
   stages replicas staleness method weights engine epochs max_steps batch_size seed device precision
   loss_limit channels_last partition backend microbatches runs_dir force dry_run
-  method=decoupled|ddp|gpipe|1f1b|interleaved_1f1b|zero_bubble
-  model=resnet|wide_resnet|vgg|mlp|vit|torchvision     data=digits|cifar10|cifar100|imagefolder|synthetic
-  lr=constant|cosine|multistep|exponential|onecycle|polynomial|inverse_time|inverse_log|plateau_polynomial
-  optimizer=sgd|adamw    averaging=allreduce|gossip    tracking=mlflow|none
-  correction=none|shrink|lr_discount|weight_prediction launcher=basic|submitit
+  tracking=mlflow|none   launcher=basic|submitit
 
 of tune (conf/tune.yaml explains each key):
   trials tuning.study tuning.database tuning.conditions=bound|constraint|shape|none tuning.objectives
@@ -76,6 +75,25 @@ of tune (conf/tune.yaml explains each key):
 tracking.uri and tracking.experiment, where not given, are those of MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME
 exit codes: 0 there is a result, 1 a run failed, 2 the configuration is wrong, 130 interrupted
 """
+
+
+def epilog() -> str:
+    """What ``--help`` ends with: examples, keys, and a line for every choice, in its own words."""
+    from bench.choice import choices
+    from bench.rule.averaging.contract import Averaging
+    from bench.rule.correction.contract import Correction
+    from bench.rule.lr.contract import LearningRate
+    from bench.rule.method.contract import Method
+    from bench.rule.optimizer.contract import Optimizer
+    from bench.task.data.contract import Data
+    from bench.task.model.contract import Model
+
+    lines = []
+    for contract in (Method, Model, Data, Optimizer, LearningRate, Averaging, Correction):
+        for name, kind in choices(contract).items():
+            words = " ".join((kind.__doc__ or "").partition("\n\n")[0].replace("``", "").split())
+            lines.append(f"  {f'{contract.group}={name}':<29} {words}")
+    return "\n".join([HELP, "choices (python -m bench --cfg job model=vgg prints the keys of one):", *lines])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,7 +145,6 @@ def parser_of(verb: str) -> Parser:
         prog=f"python -m bench {verb}",
         usage=f"python -m bench [{'|'.join(VERBS)}] [-m] [key=value ...]",
         description="What do delayed gradients buy in throughput, and what do they cost in accuracy?",
-        epilog=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep: key=1,2,3 runs every combination")

@@ -20,10 +20,18 @@ import pytest
 import torch
 
 from bench.__main__ import main
+from bench.choice import Choice, choices
 from bench.keys import ConfigError
 from bench.plan.clock import Clock
+from bench.rule.averaging.contract import Averaging
+from bench.rule.correction.contract import Correction
+from bench.rule.lr.contract import LearningRate
+from bench.rule.method.contract import Method
+from bench.rule.optimizer.contract import Optimizer
 from bench.study.launcher.check import check
 from bench.study.sweep.compose import compose
+from bench.task.data.contract import Data
+from bench.task.model.contract import Model
 from tests.commands import BENCH, ROOT, TINY, TORCHRUN, allowed, await_that, read_json, said
 
 CIFAR_FETCH = "fetch it: python -m bench download data=cifar10 data.folder=nowhere"
@@ -135,6 +143,20 @@ def test_missing_and_damaged_data_is_told_in_one_line(
     before = sorted(elsewhere.rglob("*"))
     assert _refused(["tracking=none", *typed.split()], capsys).startswith(message)
     assert sorted(elsewhere.rglob("*")) == before
+
+
+@pytest.mark.parametrize("contract", [Method, Model, Data, Optimizer, LearningRate, Averaging, Correction])
+def test_the_help_says_what_choices_say_of_themselves(
+    contract: type[Choice], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert end.value.code == 0
+    for name, kind in choices(contract).items():
+        assert kind.__doc__ is not None
+        (line,) = [line for line in lines if line.startswith(f"  {contract.group}={name} ")]
+        assert line.split()[1:4] == kind.__doc__.replace("``", "").split()[:3]
 
 
 def test_nccl_wants_a_gpu_for_every_agent(monkeypatch: pytest.MonkeyPatch) -> None:
