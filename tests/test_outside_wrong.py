@@ -92,7 +92,7 @@ IN_CHECK = {
         5,
         "ZeroDivisionError: division by zero",
     ),
-    "tail": ("lr", f"    def tail(self):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
+    "long run": ("lr", f"    def long_run(self):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
     "discount": ("correction", f"    def discount(self, *_):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
     "mixing": ("averaging", f"    def mixing(self, replicas):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
     "mixing that does not": (
