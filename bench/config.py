@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from bench.choice import Choice, choices, telling
 from bench.keys import STRICT, Cardinal, ConfigError, Count, Place, Positive, Seed, Text, parse_as
+from bench.rule.averaging.allreduce import AllReduce
 from bench.rule.averaging.contract import Averaging
 from bench.rule.correction.contract import Correction
 from bench.rule.correction.none import NoCorrection
@@ -237,9 +238,9 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
     if not facts_of(keys["method"]).microbatched:
         keys.pop("microbatches", None)
     if keys["replicas"] == 1:
-        keys["averaging"] = {"name": "allreduce"}
+        keys["averaging"] = AllReduce().values()
     keys["lr"] = {key: value for key, value in keys["lr"].items() if key != "require_convergent"}
-    if keys["staleness"] == 0 or keys.get("correction", {}).get("name") == "none":
+    if keys["staleness"] == 0 or keys.get("correction", {}).get("name") == NoCorrection.name:
         keys.pop("correction", None)
     if not (keys["staleness"] and keys["lr"].get("staleness_power")):
         keys["lr"].pop("staleness_power", None)
@@ -279,4 +280,4 @@ def parse_recorded(values: Mapping[str, Any]) -> RunConfig:
         ConfigError: this version cannot read it.
     """
     lr = {"staleness_power": 0.0, "require_convergent": False, **values.get("lr", {})}
-    return parse({"microbatches": 1, "correction": {"name": "none"}, **values, "lr": lr})
+    return parse({"microbatches": 1, "correction": NoCorrection().values(), **values, "lr": lr})

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from bench.choice import choices
+from bench.choice import Choice, choices
 from bench.config import RunConfig, grid_label
 from bench.engine.assembly import worker_of
 from bench.engine.method.agent import Agent
@@ -18,11 +18,17 @@ from bench.keys import ConfigError
 from bench.plan.forecast.costs import Setup, StageCost
 from bench.plan.forecast.orders import KINDS, Pass
 from bench.plan.forecast.throughput import predict
+from bench.rule.averaging.contract import Averaging
+from bench.rule.correction.contract import Correction
+from bench.rule.lr.contract import LearningRate
 from bench.rule.method.baseline import Baseline, Pipeline
 from bench.rule.method.contract import Method, facts_of, method_of
+from bench.rule.optimizer.contract import Optimizer
 from bench.rule.run import Run
+from bench.task.data.contract import Data
+from bench.task.model.contract import Model
 from tests import tiny
-from tests.test_house import SOURCES
+from tests.test_house import SOURCES, name_of
 
 
 def faults(method: Method, most: int = 4) -> Iterator[str]:
@@ -65,6 +71,21 @@ def named(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and str(node.value).removeprefix("method=") in choices(Method):
             yield str(node.value)
+
+
+OTHER_MEANINGS = {"none", "exponential", "torchvision"}
+"""Names that are words of something else too: a verdict, a graph, a package."""
+FAMILIES = "bench.task.model.torchvision"
+"""The file that names torchvision's own families of networks."""
+
+
+@pytest.mark.parametrize("contract", [Model, Data, Optimizer, LearningRate, Averaging, Correction])
+def test_no_file_but_its_own_names_a_choice(contract: type[Choice]) -> None:
+    own = {name: kind.__module__ for name, kind in choices(contract).items() if name not in OTHER_MEANINGS}
+    for path in SOURCES:
+        module = name_of(path)
+        words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        assert {name for name in own.keys() & words if own[name] != module} == set() or module == FAMILIES, module
 
 
 def test_no_file_but_its_own_names_a_method() -> None:

@@ -16,7 +16,7 @@ class Baseline(Method):
         if run.engine == "reference":
             stale = next(name for name, kind in choices(Method).items() if kind.stale)
             return f"engine=reference is the oracle of method={stale}; method={self.name} needs engine=distributed"
-        if run.averaging.name != "allreduce" and run.replicas > 1:
+        if run.averaging.mixes(run.replicas):
             return f"method={self.name} needs averaging=allreduce, not averaging={run.averaging.name}"
         return None
 

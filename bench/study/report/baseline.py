@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.plan.interval import Interval, ratio
+from bench.rule.averaging.allreduce import AllReduce
 from bench.rule.method.decoupled import Decoupled
 from bench.study.report.comparison import DELAY, LENGTH, is_of
 
@@ -43,7 +44,7 @@ def backpropagation(run: Run, groups: Sequence[list[Run]]) -> list[Run]:
 
     def unlike(group: list[Run]) -> tuple[bool, bool, int]:
         keys = group[0].keys
-        return keys["engine"] != run.keys["engine"], keys["averaging.name"] != "allreduce", keys["stages"]
+        return keys["engine"] != run.keys["engine"], keys["averaging.name"] != AllReduce.name, keys["stages"]
 
     return min((group for group in groups if group[0].keys.items() >= wanted.items()), key=unlike, default=[])
 

@@ -11,10 +11,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.rule.correction.none import NoCorrection
+
 REPEAT = "seed"
 DELAY = ("staleness", "weights", "correction", "lr.staleness_power")
 """Keys of staleness and of what meets it: without staleness, nothing is left of them."""
-NEUTRAL = {"correction.name": "none", "lr.staleness_power": 0.0}
+NEUTRAL = {"correction.name": NoCorrection.name, "lr.staleness_power": 0.0}
 """Keys that change nothing in a run with staleness at these values; its canonical configuration leaves them out."""
 WAYS = (*DELAY, "stages", "replicas", "method", "microbatches", "averaging", "partition", "backend", "engine")
 LENGTH = ("lr", "epochs", "max_steps", "loss_limit")

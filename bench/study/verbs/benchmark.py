@@ -37,6 +37,7 @@ from bench.study.predict.workload import MICROBATCHES
 from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN
 from bench.system.call import temporary, warm_up
+from bench.task.model.resnet import ResNet
 
 RATIOS = (
     ("FDG", "one core"),
@@ -119,7 +120,9 @@ def report(
     """Print and write what was measured for the network that ``config`` trains."""
     import pandas
 
-    kinds = [config.model.name] * (config.model.name != "resnet") + [config.precision] * (config.precision != "float32")
+    kinds = [config.model.name] * (config.model.name != ResNet.name) + [config.precision] * (
+        config.precision != "float32"
+    )
     path = Path("results", "-".join(["benchmark", *kinds]) + ".csv")
     rows = []
     for figure, asked, interval in _figures(measurements):
@@ -138,7 +141,7 @@ def report(
 
 def asked_of(config: RunConfig, figure: str) -> float | None:
     """What a figure should be; nothing is asked of other networks, nor of other precisions."""
-    if config.model.name != "resnet" or config.precision not in ASKED_IN:
+    if config.model.name != ResNet.name or config.precision not in ASKED_IN:
         return None
     return (ASKED | ASKED_IN[config.precision]).get(figure)
 

@@ -33,17 +33,19 @@ from bench.study.report.align import NOTHING, align
 from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN, Primary
 from bench.system.call import Call, temporary, warm_up
+from bench.task.model.mlp import MLP
+from bench.task.model.resnet import ResNet
 
 UPDATES = 40
 """Updates of each run. To fill and drain two stages takes as many more ticks as the staleness: 5% of an FDG run."""
 WORKLOAD = ("data=synthetic", "data.test_size=64", "epochs=1", f"max_steps={UPDATES}", "tracking=none")
 MODELS = {
-    "mlp": ("model=mlp", "model.hidden=1024"),
-    "resnet": ("model=resnet",),
+    MLP.name: ("model=mlp", "model.hidden=1024"),
+    ResNet.name: ("model=resnet",),
 }
 """Overrides of a network heavy in parameters (24 MiB, with 4 KiB an image at its cut), and of one heavy in activations
 (1 MiB, with 48 KiB)."""
-CUTS = {"mlp": "partition=[2]", "resnet": "partition=[8]"}
+CUTS = {MLP.name: "partition=[2]", ResNet.name: "partition=[8]"}
 """Overrides that cut each network into halves of equal time, measured once: cuts that moved would move the bytes."""
 METHODS = {
     "FDG": ("stages=2", "replicas=1", "staleness=2"),

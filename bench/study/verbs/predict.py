@@ -67,7 +67,7 @@ def _jitter(value: float | None) -> float | None:
 def _predictable(config: RunConfig) -> None:
     if config.engine != "distributed":
         raise ConfigError(f"engine={config.engine!r}: predicted is distributed, agents with a core or GPU each")
-    if config.averaging.name != "allreduce" and config.replicas > 1:
+    if config.averaging.mixes(config.replicas):
         raise ConfigError(f"averaging={config.averaging.name!r}: predicted is allreduce")
 
 
