@@ -20,7 +20,7 @@ from bench.rule.lr.contract import LearningRate, Length, LongRun
 from bench.study.sweep.compose import single
 from bench.study.sweep.library import CONF
 from bench.study.tune.settings import RANGES, TUNE, Study, study_of
-from bench.study.tune.space import Space, space_of
+from bench.study.tune.space import Space, families_of, space_of
 from bench.study.tune.trials import quiet
 
 SMOOTHNESS = 40.0
@@ -177,10 +177,61 @@ def test_a_users_own_choices_of_the_run_are_searched_too() -> None:
     assert found.corrections == ("none", "shrink", "lr_discount", "weight_prediction", "damped")
     fixed = {**SUGGESTED, "family": "halving", "t0": 2.0, "correction": "damped", "damping": 0.3}
     settings = found.suggest(FixedTrial(fixed))
-    assert settings["correction"] == {"_target_": "tests.test_space.Damped", "name": "damped", "factor": 0.6}
+    assert settings["correction"] == Damped(0.6).values()
+    assert list(settings) == ["lr", "optimizer", "correction"]
     assert (settings["lr"]["name"], settings["lr"]["t0"]) == ("halving", 20.0)
     tried = found.run(settings)
     assert (tried.correction, tried.lr) == (Damped(0.6), Halving(0.01, 22, 0.0, False, 20.0))
+
+
+@dataclass(frozen=True)
+class Held(Correction):
+    """A user's own correction that says nothing of what a study may search."""
+
+    name: ClassVar[str] = "held"
+    factor: float
+
+
+@dataclass(frozen=True)
+class Plain(LearningRate):
+    """A user's own learning rate that says nothing of it either, nor of when it converges."""
+
+    name: ClassVar[str] = "plain"
+    low: float
+
+    def long_run(self) -> LongRun:
+        return LongRun("constant", infinite_sum=True, finite_squares=False, constant=True)
+
+
+@dataclass(frozen=True)
+class Lost(Held):
+    """One that asks for a range that nobody has."""
+
+    name: ClassVar[str] = "lost"
+
+    @classmethod
+    def search(cls, number: Number) -> dict[str, Any]:
+        return {"factor": number("nowhere")}
+
+
+@pytest.mark.parametrize(("conditions", "tried"), [("bound", False), ("none", True)])
+def test_what_a_users_own_choice_does_not_search_stays_as_in_the_run(conditions: str, tried: bool) -> None:
+    wanted = study("epochs=10", f"tuning.conditions={conditions}")
+    run = replace(wanted.run, correction=Held(0.5), lr=Plain(1.0, 0, 0.0, False, 0.25))
+    found = space_of(replace(wanted, run=run), 1.0, UPDATES, UPDATES_PER_EPOCH)
+    assert found.corrections[-1] == "held"
+    assert ("plain" in families_of(found.study)) is tried
+    family = {"family": "plain"} if tried else {"family": "inverse_time", "t0": 2.0}
+    settings = found.suggest(FixedTrial({**SUGGESTED, **family, "correction": "held"}))
+    assert found.run(settings).correction == Held(0.5)
+    assert settings["lr"].get("low") == (0.25 if tried else None)
+
+
+def test_a_range_that_nobody_has_is_told() -> None:
+    wanted = study("epochs=10", "tuning.corrections=[none]")
+    run = replace(wanted.run, correction=Lost(0.5))
+    with pytest.raises(ConfigError, match=r"^tuning\.nowhere: there is no such range"):
+        space_of(replace(wanted, run=run, tuning=replace(wanted.tuning, corrections=None)), 1.0, 220, 22)
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from bench.choice import Chosen, choices, is_own, named
+from bench.choice import Choice, Chosen, choices, is_own, named
 from bench.config import RunConfig, parse
 from bench.keys import ConfigError
+from bench.rule.convergence import verdict
 from bench.rule.correction.contract import Correction
 from bench.rule.correction.none import NoCorrection
 from bench.rule.lr.contract import LearningRate, Length
-from bench.study.tune.settings import RANGES, Study, can_converge
+from bench.study.tune.settings import RANGES, Study
 
 
 class Suggests(Protocol):
@@ -80,17 +81,16 @@ class Space:
         family = kinds_of(LearningRate, self.study.run.lr)[_choose(trial, "family", families)]
         own = self.study.run.lr
         lr: dict[str, Any] = {
-            **named(family),
+            **start(family, own),
             "gamma0": number("gamma0", log=True),
             **family.search(number, self.length),
         }
         lr |= {"warmup_steps": round(number("warmup") * self.updates), "staleness_power": own.staleness_power}
-        correction = kinds_of(Correction, self.study.run.correction)[_choose(trial, "correction", self.corrections)]
-        return {
-            "lr": lr | {"require_convergent": False},
-            "correction": named(correction) | correction.search(number),
-            "optimizer": self.study.run.optimizer.values() | self.study.run.optimizer.search(number),
-        }
+        run = self.study.run
+        kind = kinds_of(Correction, run.correction)[_choose(trial, "correction", self.corrections)]
+        correction = start(kind, run.correction) | kind.search(number)
+        optimizer = run.optimizer.values() | run.optimizer.search(number)
+        return {"lr": lr | {"require_convergent": False}, "optimizer": optimizer, "correction": correction}
 
     def run(self, settings: dict[str, Any]) -> RunConfig:
         """The run that tries what :meth:`suggest` has returned."""
@@ -134,8 +134,9 @@ def _goes(study: Study, kind: type[Correction], asked: bool) -> bool:
     # With values as a trial may have them: a run's own momentum, say, is not the trials'.
     optimizer = study.run.optimizer.values() | study.run.optimizer.search(least)
     plain = replace(study.run, correction=NoCorrection()).resolved()
+    correction = start(kind, study.run.correction) | kind.search(least)
     try:
-        parse({**plain, "optimizer": optimizer, "correction": named(kind) | kind.search(least)})
+        parse({**plain, "optimizer": optimizer, "correction": correction})
     except ConfigError as error:
         if asked:
             raise ConfigError(f"tuning.corrections={study.tuning.corrections}: {error}") from None
@@ -145,9 +146,17 @@ def _goes(study: Study, kind: type[Correction], asked: bool) -> bool:
 
 def families_of(study: Study) -> list[str]:
     """The learning rates that trials choose from: the study's, and a user's own that the run has."""
-    own = type(study.run.lr)
-    foreign = not is_own(own) and (study.tuning.conditions == "none" or can_converge(own))
-    return [*study.tuning.schedules, *([own.name] if foreign else [])]
+    own = study.run.lr
+    if is_own(type(own)):
+        return study.tuning.schedules
+    converges = verdict(replace(own, **own.example)).word == "convergent"
+    return [*study.tuning.schedules, *([own.name] if converges or study.tuning.conditions == "none" else [])]
+
+
+def start(kind: type[Choice], own: Choice) -> dict[str, Any]:
+    """What a trial's values of a choice begin with: its name and, of a user's own, the run's keys, which it keeps
+    where its search does not name them."""
+    return own.values() if type(own) is kind and not is_own(kind) else named(kind)
 
 
 def kinds_of(contract: type[Chosen], own: Chosen) -> dict[str, type[Chosen]]:
@@ -160,7 +169,10 @@ def range_of(study: Study, name: str) -> tuple[float, float]:
     if name in RANGES:
         low, high = getattr(study.tuning, name)
         return low, high
-    return next(choice.ranges[name] for choice in study.run.choices if name in choice.ranges)
+    for choice in study.run.choices:
+        if name in choice.ranges:
+            return choice.ranges[name]
+    raise ConfigError(f"tuning.{name}: there is no such range; a choice that searches it has to say it in its ranges")
 
 
 def _choose(trial: Suggests, name: str, choices: list[str] | tuple[str, ...]) -> str:
