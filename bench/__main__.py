@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from bench.config import masked
+from bench.choice import choices
+from bench.config import contracts, masked
 from bench.keys import ConfigError
 from bench.study.launcher.packages import importable
 from bench.system import signals
@@ -79,17 +80,8 @@ exit codes: 0 there is a result, 1 a run failed, 2 the configuration is wrong, 1
 
 def epilog() -> str:
     """What ``--help`` ends with: examples, keys, and a line for every choice, in its own words."""
-    from bench.choice import choices
-    from bench.rule.averaging.contract import Averaging
-    from bench.rule.correction.contract import Correction
-    from bench.rule.lr.contract import LearningRate
-    from bench.rule.method.contract import Method
-    from bench.rule.optimizer.contract import Optimizer
-    from bench.task.data.contract import Data
-    from bench.task.model.contract import Model
-
     lines = []
-    for contract in (Method, Model, Data, Optimizer, LearningRate, Averaging, Correction):
+    for contract in contracts():
         for name, kind in choices(contract).items():
             words = " ".join((kind.__doc__ or "").partition("\n\n")[0].replace("``", "").split())
             lines.append(f"  {f'{contract.group}={name}':<29} {words}")

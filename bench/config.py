@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -220,6 +220,12 @@ class RunConfig:
     def hash(self) -> str:
         """The name of the run: :func:`hash_of` its keys."""
         return hash_of(self.resolved())
+
+
+def contracts() -> list[type[Choice]]:
+    """The contracts of the groups that a run's keys name, and that of methods."""
+    kinds = get_type_hints(RunConfig).values()
+    return [Method, *(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Choice))]
 
 
 def hash_of(resolved: Mapping[str, Any]) -> str:

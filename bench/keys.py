@@ -95,12 +95,11 @@ def _message(detail: dict[str, Any], values: Mapping[str, Any], kind: type, abov
     if detail["loc"][:1] == ("partition",) and "partition" in values:
         # A union: pydantic says of each member why it does not fit.
         return f"partition={values['partition']!r}: must be 'measured', 'counted' or a list of layers, e.g. [4]"
-    path = [*filter(None, [above]), *(str(part) for part in detail["loc"] if _is_key(part))]
-    key = ".".join(path)
+    key = ".".join([*filter(None, [above]), *_walk(kind, detail["loc"])[0]])
     if detail["type"] == "value_error":
         return f"{key}.".lstrip(".") + str(detail["ctx"]["error"])
     if detail["type"] == "extra_forbidden" or detail["type"] == "unexpected_keyword_argument":
-        return unknown_key(key, _keys(kind, detail["loc"][:-1]), given=detail["input"])
+        return unknown_key(key, _keys(_walk(kind, detail["loc"][:-1])[1]), given=detail["input"])
     if detail["type"].startswith("union_tag"):
         tag = detail["input"].get("name") if isinstance(detail["input"], dict) else detail["input"]
         return f"{key}.name={tag!r}: allowed are {detail.get('ctx', {}).get('expected_tags', 'named groups')}"
@@ -110,20 +109,27 @@ def _message(detail: dict[str, Any], values: Mapping[str, Any], kind: type, abov
     return f"{key}={detail['input']!r}: {allowed}"
 
 
-def _keys(kind: Any, location: Sequence[object]) -> list[str]:
-    """The fields at pydantic's location in a dataclass."""
+def _walk(kind: Any, location: Sequence[object]) -> tuple[list[str], Any]:
+    """Follow pydantic's location into a dataclass: the parts of it that a user has typed, and the type that is there.
+
+    The others are the name by which a member of a union was chosen, and names of types.
+    """
+    typed = []
     for part in location:
-        if is_dataclass(kind):
-            kind = get_type_hints(kind)[str(part)]
-        else:
-            members = [member for member in get_args(kind) if is_dataclass(member)]
-            kind = next(member for member in members if part in get_args(get_type_hints(member)["name"]))
+        members = {name: each for each in get_args(kind) if is_dataclass(each) for name in _names(each)}
+        if part in members:
+            kind = members[part]
+            continue
+        kind = get_type_hints(kind).get(str(part)) if is_dataclass(kind) else None
+        if isinstance(part, int) or not str(part).startswith(("literal[", "list[", "constrained-", "function-")):
+            typed.append(str(part))
+    return typed, kind
+
+
+def _names(member: Any) -> tuple[object, ...]:
+    """The names by which a member of a union is chosen."""
+    return get_args(get_type_hints(member).get("name"))
+
+
+def _keys(kind: Any) -> list[str]:
     return sorted(field.name for field in fields(kind)) if is_dataclass(kind) else []
-
-
-def _is_key(part: object) -> bool:
-    """Whether a user has typed this part of pydantic's location, and it is not the name of a type."""
-    named = ("mlflow", "none", "basic", "submitit")
-    return isinstance(part, int) or not (
-        part in named or str(part).startswith(("literal[", "list[", "constrained-", "function-"))
-    )

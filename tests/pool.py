@@ -23,7 +23,6 @@ from bench.config import RunConfig
 from bench.engine import world
 from bench.engine.seat import seats
 from bench.engine.world import World
-from bench.system.call import PRELOAD
 from tests.commands import LONG
 
 
@@ -32,7 +31,6 @@ class Pool:
 
     def __init__(self, size: int) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOAD)
         self._folder = tempfile.TemporaryDirectory()
         self._calls = 0
         self._pipes: list[Connection] = []

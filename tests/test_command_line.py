@@ -21,17 +21,11 @@ import torch
 
 from bench.__main__ import main
 from bench.choice import Choice, choices
+from bench.config import contracts
 from bench.keys import ConfigError
 from bench.plan.clock import Clock
-from bench.rule.averaging.contract import Averaging
-from bench.rule.correction.contract import Correction
-from bench.rule.lr.contract import LearningRate
-from bench.rule.method.contract import Method
-from bench.rule.optimizer.contract import Optimizer
 from bench.study.launcher.check import check
 from bench.study.sweep.compose import compose
-from bench.task.data.contract import Data
-from bench.task.model.contract import Model
 from tests.commands import BENCH, ROOT, TINY, TORCHRUN, allowed, await_that, read_json, said
 
 CIFAR_FETCH = "fetch it: python -m bench download data=cifar10 data.folder=nowhere"
@@ -145,7 +139,7 @@ def test_missing_and_damaged_data_is_told_in_one_line(
     assert sorted(elsewhere.rglob("*")) == before
 
 
-@pytest.mark.parametrize("contract", [Method, Model, Data, Optimizer, LearningRate, Averaging, Correction])
+@pytest.mark.parametrize("contract", contracts())
 def test_the_help_says_what_choices_say_of_themselves(
     contract: type[Choice], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from bench.choice import Choice, choices
-from bench.config import RunConfig, grid_label
+from bench.config import RunConfig, contracts, grid_label
 from bench.engine.assembly import worker_of
 from bench.engine.method.agent import Agent
 from bench.engine.method.ddp import DataParallel
@@ -18,15 +18,9 @@ from bench.keys import ConfigError
 from bench.plan.forecast.costs import Setup, StageCost
 from bench.plan.forecast.orders import KINDS, Pass
 from bench.plan.forecast.throughput import predict
-from bench.rule.averaging.contract import Averaging
-from bench.rule.correction.contract import Correction
-from bench.rule.lr.contract import LearningRate
 from bench.rule.method.baseline import Baseline, Pipeline
 from bench.rule.method.contract import Method, facts_of, method_of
-from bench.rule.optimizer.contract import Optimizer
 from bench.rule.run import Run
-from bench.task.data.contract import Data
-from bench.task.model.contract import Model
 from tests import tiny
 from tests.test_house import SOURCES, name_of
 
@@ -79,7 +73,7 @@ FAMILIES = "bench.task.model.torchvision"
 """The file that names torchvision's own families of networks."""
 
 
-@pytest.mark.parametrize("contract", [Model, Data, Optimizer, LearningRate, Averaging, Correction])
+@pytest.mark.parametrize("contract", contracts()[1:])
 def test_no_file_but_its_own_names_a_choice(contract: type[Choice]) -> None:
     own = {name: kind.__module__ for name, kind in choices(contract).items() if name not in OTHER_MEANINGS}
     for path in SOURCES:

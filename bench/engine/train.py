@@ -152,7 +152,7 @@ class _Run:
             AgentReport.of(world.rank, self._meter, self._method.ages(), self._predicted_peak_memory())
         )
         outcome.metrics = metrics(reports, outcome.epochs, outcome.epochs[-1]["step"] * self._images_per_step)
-        mixing = self._config.averaging.mixing(self._config.replicas) if self._config.replicas > 1 else None
+        mixing = self._config.averaging.among(self._config.replicas)
         if mixing is not None:
             outcome.metrics["consensus/spectral_gap"] = spectral_gap(mixing)
         outcome.agents = [agent for report in reports for agent in report.agents()]

@@ -45,7 +45,7 @@ class Reference:
         self._last = run.stages - 1
         self._shrinkage = run.correction.shrinkage() if run.staleness else 1.0
         self._losses: list[Tensor] = []
-        mixing = run.averaging.mixing(run.replicas) if run.replicas > 1 else None
+        mixing = run.averaging.among(run.replicas)
         self._mixing: list[list[float]] | None = None if mixing is None else mixing.tolist()
 
     # ------------------------------------------------------------------------------------------------------- training

@@ -124,7 +124,7 @@ class WeightMixing:
 
 def agreement(averaging: Averaging, world: World, weights: Weights, optimizer: Flat, meter: Meter) -> Agreement:
     """Make the configured way to agree; one replica has nobody to agree with."""
-    matrix = averaging.mixing(world.grid.replicas) if world.grid.replicas > 1 else None
+    matrix = averaging.among(world.grid.replicas)
     if matrix is None:
         return GradientAveraging(world, weights, optimizer, meter)
     row = [float(weight) for weight in matrix[world.replica]]

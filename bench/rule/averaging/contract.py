@@ -23,14 +23,18 @@ class Averaging(Choice):
         """
         return None
 
+    def among(self, replicas: int) -> NDArray[np.float64] | None:
+        """Return the :meth:`mixing` of so many replicas; None also where one has nobody to agree with."""
+        return self.mixing(replicas) if replicas > 1 else None
+
     def mixes(self, replicas: int) -> bool:
         """Whether so many replicas mix their weights."""
-        return replicas > 1 and self.mixing(replicas) is not None
+        return self.among(replicas) is not None
 
     def try_out(self, run: Any) -> None:
         import numpy as np
 
-        matrix = self.mixing(run.replicas) if run.replicas > 1 else None
+        matrix = self.among(run.replicas)
         if matrix is None:
             return
         shape = (run.replicas, run.replicas)

@@ -36,7 +36,6 @@ def check(config: RunConfig) -> Path | None:
 
 def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
     """Hold each configuration against this machine as :func:`check` does; shared data is loaded once."""
-
     known: dict[str, tuple[Path | None, Dataset]] = {}
     files = []
     for config in configs:
