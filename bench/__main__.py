@@ -12,10 +12,11 @@ from contextlib import suppress
 from typing import NoReturn
 
 from bench.choice import choices
-from bench.config import contracts, masked
 from bench.keys import ConfigError
 from bench.study.launcher.packages import importable
+from bench.study.sweep.settings import contracts
 from bench.system import signals
+from bench.system.text import masked
 
 EXIT_FAILED, EXIT_WRONG = 1, 2
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
@@ -66,7 +67,6 @@ examples:
 overrides (Hydra's grammar; conf/config.yaml explains each key):
   stages replicas staleness method weights engine epochs max_steps batch_size seed device precision
   loss_limit channels_last partition backend microbatches runs_dir force dry_run
-  tracking=mlflow|none   launcher=basic|submitit
 
 of tune (conf/tune.yaml explains each key):
   trials tuning.study tuning.database tuning.conditions=bound|constraint|shape|none tuning.objectives

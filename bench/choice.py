@@ -18,11 +18,11 @@ import inspect
 import pkgutil
 import sys
 import traceback
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast, get_type_hints
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -108,6 +108,34 @@ def choose(contract: type[Chosen], values: object) -> Chosen:
             if error.__cause__ is None or is_own(kind):
                 raise
             raise error.__cause__ from None
+
+
+def choices_of(keys: Any) -> list[Choice]:
+    """What the groups among the keys of a dataclass name."""
+    return [value for value in vars(keys).values() if isinstance(value, Choice)]
+
+
+def contracts_of(keys: type) -> list[type[Choice]]:
+    """The contracts of the groups among the keys of a dataclass."""
+    kinds = get_type_hints(keys).values()
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Choice)]
+
+
+def plain(keys: Any) -> dict[str, Any]:
+    """All keys of a dataclass as plain values, choices as :meth:`Choice.values` says them."""
+    return asdict(keys) | {choice.group: choice.values() for choice in choices_of(keys)}
+
+
+def check_together(run: Any, asked: Iterable[Choice]) -> None:
+    """Hear of each choice whether it goes with the rest of a run.
+
+    Raises:
+        ConfigError: one of them refuses it.
+    """
+    for choice in asked:
+        with telling(type(choice)):
+            if refusal := choice.refuses(run):
+                raise ConfigError(f"{choice.group}={choice.name} {refusal}")
 
 
 def kind_of(contract: type[Chosen], values: Mapping[str, Any]) -> type[Chosen]:

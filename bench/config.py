@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Literal, get_type_hints
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from bench.choice import Choice, choices, telling
-from bench.keys import STRICT, Cardinal, ConfigError, Count, Place, Positive, Seed, Text, parse_as
+from bench.choice import Choice, check_together, choices, choices_of, plain
+from bench.keys import STRICT, Cardinal, Count, Positive, Seed, parse_as
 from bench.rule.averaging.allreduce import AllReduce
 from bench.rule.averaging.contract import Averaging
 from bench.rule.correction.contract import Correction
@@ -29,19 +28,6 @@ from bench.task.data.contract import Data
 from bench.task.model.contract import Model
 
 
-def masked(text: str) -> str:
-    """A text without the passwords of the URLs in it, for everything that is shown or kept."""
-    text = re.sub(r"(://[^\s:/@]*:)\S*@", r"\1***@", text)
-    return re.sub(r"([?&](?:password|passwd|token)=)[^\s&'\"]*", r"\1***", text)
-
-
-def _store(uri: str) -> str:
-    """Refuse the URI of what would keep nothing; whether other stores are there is found out when they are opened."""
-    if uri.startswith("sqlite") and not re.match(SQLITE_FILE, uri):
-        raise PydanticCustomError("store", "must name a file, as sqlite:///mlflow.db does, or be a server's address")
-    return uri
-
-
 def _method(name: str) -> str:
     """Refuse what names no method, in the words that are told of any other list of words."""
     if name not in choices(Method):
@@ -50,68 +36,13 @@ def _method(name: str) -> str:
     return name
 
 
-SQLITE_FILE = r"sqlite(\+\w+)?:///(?!:memory:|file:)[^?]"
-"""The pattern of how the URL of an SQLite database begins that is a file."""
 WITHOUT_RESULT = ("tracking", "launcher", "runs_dir", "force", "dry_run")
-"""Keys that do not bear on the result."""
-
-
-# ---------------------------------------------------------------------------------------------------- what is learned
-
-
-# --------------------------------------------------------------------------------------------------- how it is learned
-
-
-# -------------------------------------------------------------------------------------------------- how it is followed
-@dataclass(frozen=True)
-class MLflow:
-    __pydantic_config__ = STRICT
-    name: Literal["mlflow"]
-    uri: Annotated[str, Field(min_length=1), AfterValidator(_store)]
-    """Where runs are kept: ``sqlite:///mlflow.db``, or the address of a server."""
-    experiment: Text
-
-
-@dataclass(frozen=True)
-class NoTracking:
-    __pydantic_config__ = STRICT
-    name: Literal["none"]
-
-
-Tracking = MLflow | NoTracking
-
-
-# -------------------------------------------------------------------------------------------------- where it is started
-@dataclass(frozen=True)
-class Basic:
-    """One run after the other, on this machine."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["basic"]
-
-
-@dataclass(frozen=True)
-class Submitit:
-    """Every point of a sweep is a job of a SLURM cluster, on one node each."""
-
-    __pydantic_config__ = STRICT
-    name: Literal["submitit"]
-    cluster: Literal["slurm", "local"]
-    """Where jobs run; with ``local`` they are processes of this machine, for a try."""
-    minutes: Count
-    """Time limit of a job, in minutes."""
-    memory_gigabytes: Count
-    gpus: Cardinal
-    """GPUs of a node; 0 for training on the CPU."""
-    slurm_partition: Text | None
-
-
-Launcher = Basic | Submitit
+"""Keys that older records have beside a run's own: how it was followed, started and kept."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that makes one run what it is, and (last) where it is kept."""
+    """Everything that makes one run what it is."""
 
     __pydantic_config__ = STRICT
     stages: Count
@@ -151,13 +82,6 @@ class RunConfig:
     lr: LearningRate
     averaging: Averaging
     correction: Correction
-    tracking: Annotated[Tracking, Field(discriminator="name")]
-    launcher: Annotated[Launcher, Field(discriminator="name")]
-    runs_dir: Place
-    force: bool
-    """Whether to run again although there is a record."""
-    dry_run: bool
-    """Whether to list what would run, and how long it would take, instead of running it."""
 
     def __post_init__(self) -> None:
         if isinstance(self.partition, list):
@@ -178,10 +102,7 @@ class RunConfig:
             )
         if refusal := self.how.refuses(self):
             raise ValueError(refusal)
-        for choice in self.choices if self.how.stale else []:
-            with telling(type(choice)):
-                if refusal := choice.refuses(self):
-                    raise ConfigError(f"{choice.group}={choice.name} {refusal}")
+        check_together(self, self.choices if self.how.stale else [])
 
     @property
     def how(self) -> Method:
@@ -191,7 +112,7 @@ class RunConfig:
     @property
     def choices(self) -> list[Choice]:
         """What the groups of the configuration name."""
-        return [value for value in vars(self).values() if isinstance(value, Choice)]
+        return choices_of(self)
 
     @property
     def agents(self) -> int:
@@ -208,10 +129,8 @@ class RunConfig:
         return f"method={self.method} " if self.how.pieces > 1 else ""
 
     def resolved(self) -> dict[str, Any]:
-        """All keys, as :func:`parse` takes them; the address of a tracking server is without its password."""
-        values = asdict(self) | {choice.group: choice.values() for choice in self.choices}
-        values["tracking"] = {key: masked(value) for key, value in values["tracking"].items()}
-        return values
+        """All keys, as :func:`parse` takes them."""
+        return plain(self)
 
     def canonical(self) -> dict[str, Any]:
         """The keys that decide the result, with equivalent points made equal (staleness means nothing at K=1)."""
@@ -220,12 +139,6 @@ class RunConfig:
     def hash(self) -> str:
         """The name of the run: :func:`hash_of` its keys."""
         return hash_of(self.resolved())
-
-
-def contracts() -> list[type[Choice]]:
-    """The contracts of the groups that a run's keys name, and that of methods."""
-    kinds = get_type_hints(RunConfig).values()
-    return [Method, *(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Choice))]
 
 
 def hash_of(resolved: Mapping[str, Any]) -> str:
@@ -286,4 +199,5 @@ def parse_recorded(values: Mapping[str, Any]) -> RunConfig:
         ConfigError: this version cannot read it.
     """
     lr = {"staleness_power": 0.0, "require_convergent": False, **values.get("lr", {})}
-    return parse({"microbatches": 1, "correction": NoCorrection().values(), **values, "lr": lr})
+    run = {key: value for key, value in values.items() if key not in WITHOUT_RESULT}
+    return parse({"microbatches": 1, "correction": NoCorrection().values(), **run, "lr": lr})

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import pydantic
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
@@ -88,7 +88,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _message(detail: dict[str, Any], values: Mapping[str, Any], kind: type, above: str) -> str:  # noqa: PLR0911
+def _message(detail: dict[str, Any], values: Mapping[str, Any], kind: type, above: str) -> str:
     """``key=value: what is allowed``, from one of pydantic's error details."""
     if detail["type"] == "choice":
         return str(detail["ctx"]["message"])
@@ -100,9 +100,6 @@ def _message(detail: dict[str, Any], values: Mapping[str, Any], kind: type, abov
         return f"{key}.".lstrip(".") + str(detail["ctx"]["error"])
     if detail["type"] == "extra_forbidden" or detail["type"] == "unexpected_keyword_argument":
         return unknown_key(key, _keys(_walk(kind, detail["loc"][:-1])[1]), given=detail["input"])
-    if detail["type"].startswith("union_tag"):
-        tag = detail["input"].get("name") if isinstance(detail["input"], dict) else detail["input"]
-        return f"{key}.name={tag!r}: allowed are {detail.get('ctx', {}).get('expected_tags', 'named groups')}"
     if detail["type"] == "missing":
         return f"{key}: a value is missing"
     allowed = re.sub("^(Input|List|String) should", "must", detail["msg"]).replace(" after validation", "")
@@ -112,23 +109,14 @@ def _message(detail: dict[str, Any], values: Mapping[str, Any], kind: type, abov
 def _walk(kind: Any, location: Sequence[object]) -> tuple[list[str], Any]:
     """Follow pydantic's location into a dataclass: the parts of it that a user has typed, and the type that is there.
 
-    The others are the name by which a member of a union was chosen, and names of types.
+    The others are names of types.
     """
     typed = []
     for part in location:
-        members = {name: each for each in get_args(kind) if is_dataclass(each) for name in _names(each)}
-        if part in members:
-            kind = members[part]
-            continue
         kind = get_type_hints(kind).get(str(part)) if is_dataclass(kind) else None
         if isinstance(part, int) or not str(part).startswith(("literal[", "list[", "constrained-", "function-")):
             typed.append(str(part))
     return typed, kind
-
-
-def _names(member: Any) -> tuple[object, ...]:
-    """The names by which a member of a union is chosen."""
-    return get_args(get_type_hints(member).get("name"))
 
 
 def _keys(kind: Any) -> list[str]:

@@ -21,11 +21,11 @@ import torch
 
 from bench.__main__ import main
 from bench.choice import Choice, choices
-from bench.config import contracts
 from bench.keys import ConfigError
 from bench.plan.clock import Clock
 from bench.study.launcher.check import check
 from bench.study.sweep.compose import compose
+from bench.study.sweep.settings import contracts
 from tests.commands import BENCH, ROOT, TINY, TORCHRUN, allowed, await_that, read_json, said
 
 CIFAR_FETCH = "fetch it: python -m bench download data=cifar10 data.folder=nowhere"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.keys import ConfigError
-from bench.study.sweep.compose import compose, sweep
+from bench.study.sweep.compose import compose, single, sweep
 from bench.study.sweep.grammar import GRAMMAR
 from bench.study.sweep.library import CONF, RUN
 from bench.study.tune.settings import TUNE, study_of
@@ -107,7 +107,8 @@ def test_every_option_composes() -> None:
     for row in itertools.zip_longest(*options):
         chosen = {group: option for group, option in zip(GROUPS, row, strict=True) if option is not None}
         # Not every model has a rate for every optimizer.
-        resolved = compose([f"{group}={option}" for group, option in chosen.items()] + ["lr.gamma0=0.1"]).resolved()
+        point = single([f"{group}={option}" for group, option in chosen.items()] + ["lr.gamma0=0.1"])
+        resolved = point.config.resolved() | point.settings.values()
         assert {group: resolved[group]["name"] for group in chosen} == chosen
 
 
@@ -144,9 +145,9 @@ def test_throughput_sweeps_every_contender() -> None:
 
 
 def test_the_default_is_two_stages_of_fdg() -> None:
-    config = compose([])
+    config, settings = (point := single([])).config, point.settings
     assert (config.stages, config.replicas, config.staleness, config.weights) == (2, 1, 2, "stashed")
-    assert (config.model.name, config.data.name, config.tracking.name) == ("resnet", "digits", "mlflow")
+    assert (config.model.name, config.data.name, settings.tracking.name) == ("resnet", "digits", "mlflow")
 
 
 CURE = "as text, the value needs quotes: "

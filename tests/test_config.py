@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.choice import choices
-from bench.config import canonical, parse, parse_recorded
+from bench.config import WITHOUT_RESULT, canonical, hash_of, parse, parse_recorded
 from bench.keys import ConfigError
 from bench.task.model.contract import Model
 from tests.tiny import VALUES, config
@@ -131,8 +131,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"averaging": {"name": "gossip", "graph": "star"}},
         "averaging.graph='star': must be 'ring', 'exponential' or 'complete'",
     ),
-    ({"tracking": {"name": "mlflow", "uri": "", "experiment": "e"}}, "tracking.uri='': must have at least 1 character"),
-    ({"runs_dir": ""}, "runs_dir='': must have at least 1 character"),
     (
         {"stagse": 2},
         f"stagse=2: there is no such key; did you mean stages? allowed are {', '.join(sorted(VALUES))}",
@@ -191,12 +189,25 @@ BASELINE: dict[str, Any] = {"method": "gpipe", "stages": 2, "microbatches": 2}
             BASELINE,
             {**BASELINE, "staleness": 2, "weights": "latest", "correction": {"name": "shrink", "beta": 0.5}},
         ),
-        ({"runs_dir": "runs"}, {"runs_dir": "elsewhere", "force": True}),
-        ({}, {"tracking": {"name": "mlflow", "uri": "sqlite:///m.db", "experiment": "e"}}),
     ],
 )
 def test_equivalent_configurations_are_one_run(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert config(**one).hash() == config(**other).hash()
+
+
+def test_an_older_record_says_how_its_run_was_kept() -> None:
+    """That decided nothing: it is the same run, and is read."""
+    run = config(seed=3)
+    kept = {
+        "tracking": {"name": "none"},
+        "launcher": {"name": "basic"},
+        "runs_dir": "a",
+        "force": True,
+        "dry_run": False,
+    }
+    assert kept.keys() == {*WITHOUT_RESULT}
+    assert hash_of({**run.resolved(), **kept}) == run.hash()
+    assert parse_recorded({**run.resolved(), **kept}) == run
 
 
 def test_what_decides_the_result_names_the_run() -> None:

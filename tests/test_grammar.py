@@ -10,7 +10,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.keys import ConfigError
-from bench.study.sweep.compose import MOST_POINTS, compose, sweep
+from bench.study.sweep.compose import MOST_POINTS, compose, single, sweep
 from bench.study.sweep.grammar import GRAMMAR, SWEEPS, parse_overrides, size, spell_out
 from bench.study.sweep.library import CONF, RUN
 from tests.commands import allowed
@@ -186,7 +186,7 @@ def test_a_character_that_needs_quotes_is_named_with_the_cure(character: str, va
         said, _, cure = str(error).rpartition(AS_TEXT)
         assert repr(character) in said or "a bracket is not closed" in said
         (word,) = shlex.split(cure)
-        assert compose([word]).runs_dir == text
+        assert single([word]).settings.runs_dir == text
     else:
         raise AssertionError(text)
 

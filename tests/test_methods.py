@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from bench.choice import Choice, choices
-from bench.config import RunConfig, contracts, grid_label
+from bench.config import RunConfig, grid_label
 from bench.engine.assembly import worker_of
 from bench.engine.method.agent import Agent
 from bench.engine.method.ddp import DataParallel
@@ -21,6 +21,7 @@ from bench.plan.forecast.throughput import predict
 from bench.rule.method.baseline import Baseline, Pipeline
 from bench.rule.method.contract import Method, facts_of, method_of
 from bench.rule.run import Run
+from bench.study.sweep.settings import contracts
 from tests import tiny
 from tests.test_house import SOURCES, name_of
 
@@ -67,8 +68,8 @@ def named(source: str) -> Iterator[str]:
             yield str(node.value)
 
 
-OTHER_MEANINGS = {"none", "exponential", "torchvision"}
-"""Names that are words of something else too: a verdict, a graph, a package."""
+OTHER_MEANINGS = {"none", "exponential", "torchvision", "mlflow"}
+"""Names that are words of something else too: a verdict, a graph, packages."""
 FAMILIES = "bench.task.model.torchvision"
 """The file that names torchvision's own families of networks."""
 

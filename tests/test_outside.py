@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -17,11 +18,11 @@ from bench.choice import SOURCE, TARGET, Choice, digest_of
 from bench.config import RunConfig, parse
 from bench.keys import ConfigError
 from bench.study.launcher.packages import exported, importable
-from bench.study.sweep.compose import compose
+from bench.study.sweep.compose import compose, single
 from bench.study.sweep.library import RUN
 from tests.both import assert_same, both
 from tests.commands import ROOT, read_json, said
-from tests.outside import images, mixing, nets, rates, rules, steps
+from tests.outside import following, images, mixing, nets, rates, rules, starting, steps
 from tests.pool import Pool
 
 CONF = ROOT / "tests/outside/conf"
@@ -32,9 +33,12 @@ CHOICES: dict[str, type[Choice]] = {
     "lr": rates.Sawtooth,
     "averaging": mixing.Lazy,
     "correction": rules.Halve,
+    "tracking": following.Journal,
+    "launcher": starting.ShortestFirst,
 }
 """The package's class of every group that has a contract."""
-ALL = tuple(f"{group}={kind.name}" for group, kind in CHOICES.items())
+SETTINGS = {"tracking", "launcher"}
+ALL = tuple(f"{group}={kind.name}" for group, kind in CHOICES.items() if group not in SETTINGS)
 TINY = ("batch_size=8", "epochs=2", "partition=counted", "precision=float64")
 SMALL = ("data=stripes", "data.images=48", "model=mlp", "model.hidden=4", "model.layers=2", "engine=reference", *TINY)
 
@@ -62,7 +66,8 @@ def test_every_file_of_the_users_folder_is_tried() -> None:
 def test_a_users_choice_says_where_it_lies_and_what_it_was_made_from(group: str) -> None:
     kind = CHOICES[group]
     model = () if group == "model" else ("model=lenet",)
-    chosen = own(f"{group}={kind.name}", *model).resolved()[group]
+    point = single([f"{group}={kind.name}", *model], RUN.beside(str(CONF)))
+    chosen = (point.config.resolved() | point.settings.values())[group]
     assert (chosen[TARGET], chosen[SOURCE], chosen["name"]) == (
         f"{kind.__module__}.{kind.__name__}",
         digest_of(kind),
@@ -109,6 +114,23 @@ def test_a_sweep_goes_over_own_and_the_suites_choices(no_runs: Path, tmp_path: P
     assert said(tmp_path, "report").code == 0
     table = pandas.read_csv(tmp_path / "results/runs.csv", keep_default_na=False)
     assert set(table["correction.name"]) == {"none", "halve", "shrink"}
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_users_launcher_orders_the_runs_and_a_users_tracking_hears_of_them(tmp_path: Path) -> None:
+    """None of both decides what a run is; what has not been told is told by ``sync``, once."""
+    words = ("--config-dir", str(CONF), *SMALL[: -len(TINY)], "batch_size=8", "partition=counted", "precision=float64")
+    own_way = ("launcher=shortest_first", "tracking=journal")
+    ran = said(tmp_path, "-m", *words, "epochs=3,1,2", *own_way)
+    assert ran.code == 0, ran.err
+    assert re.findall(r"run (\d)/3 .* epoch 1/", ran.err) == ["2", "3", "1"]
+    lines = (tmp_path / "journal.txt").read_text().splitlines()
+    assert sorted(lines) == [f"{name} has its record" for name in names(tmp_path)]
+    assert "compare the runs:      journal.txt\n" in ran.out
+    again = said(tmp_path, "-m", *words, "epochs=3,1,2", "tracking=none")
+    assert (again.code, again.err.count("has a record")) == (0, 3), again.err
+    (tmp_path / "journal.txt").write_text("".join(f"{line}\n" for line in lines[1:]))
+    assert said(tmp_path, "sync", *words, *own_way).out == "delivered 1 runs; 2 were there already\n"
 
 
 def test_a_changed_source_file_is_a_new_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 from bench.rule.correction.contract import Correction
 from bench.task.dataset import assemble
-from tests.outside import images, mixing, nets, rates, rules, steps
+from tests.outside import following, images, mixing, nets, rates, rules, starting, steps
 """
 LINE = HEAD.count("\n") + 4
 """The line after a class's name, where what is tried begins."""
@@ -41,7 +41,8 @@ def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
         folder = tmp_path / "work"
         small = [word for word in SMALL if not word.startswith(f"{group}.")]
         chosen = [f"{group}={kind.name}", f"{group}._target_={name}.Wrong", "lr.gamma0=0.01", *words]
-        answered = said(folder, *small, *chosen, "tracking=none", "--config-dir", str(CONF))
+        untold = [] if group == "tracking" else ["tracking=none"]
+        answered = said(folder, *small, *chosen, *untold, "--config-dir", str(CONF))
         assert not list(folder.iterdir()), answered
         return answered, file
 
@@ -102,6 +103,21 @@ IN_CHECK = {
         "ValueError: the mixing must be symmetric (2, 2) with rows of sum 1, not [[1.0, 1.0], [1.0, 1.0]]",
     ),
     "refuses": ("correction", f"    def refuses(self, run):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
+    "check": ("launcher", f"    def check(self):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
+    "tracker": ("tracking", f"    def tracker(self):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
+    "begin": (
+        "tracking",
+        "    def tracker(self):\n        return Broken()\n"
+        f"class Broken(following.Tracker):\n    def begin(self, sweep):\n{FAILS}",
+        4,
+        "ZeroDivisionError: division by zero",
+    ),
+    "launcher that refuses": (
+        "launcher",
+        "    def refuses(self, run):\n        raise ValueError(run.epochs)\n",
+        1,
+        "ValueError: 2",
+    ),
     "exit": ("correction", "    def discount(self, *_):\n        raise SystemExit(0)\n", 1, "SystemExit: 0"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import NormalDist
@@ -21,13 +22,13 @@ from bench.engine.measure.speed import Halves, Passes, Speed, joined, mean
 from bench.engine.profile import Layer
 from bench.engine.transport.message import Message
 from bench.plan.forecast.costs import Link, Pace
+from bench.record.folder import RunFolder
 from bench.rule.method.contract import method_of
-from bench.study.launcher.attempt import folder_of
 from bench.study.predict.links import Links, neighbours
 from bench.study.predict.links import _exchange as exchange
 from bench.study.predict.speedups import speedups
 from bench.study.predict.workload import Way, Workload, buckets, way_of
-from bench.study.sweep.compose import compose
+from bench.study.sweep.compose import compose, single
 from bench.study.verbs.predict import figures, replay
 from bench.system.call import Call
 from tests.commands import TINY
@@ -158,12 +159,16 @@ def test_a_record_is_walked_with_its_own_seconds(staleness: int, expected: list[
     assert found == pytest.approx(expected)
 
 
+def folder_of(words: Sequence[str]) -> RunFolder:
+    point = single(words)
+    return point.settings.folder(point.config)
+
+
 @pytest.mark.usefixtures("measured_once")
 def test_a_record_is_printed_beside_the_prediction(capsys: pytest.CaptureFixture[str]) -> None:
     words = (*PAIR, "runs_dir=made")
     record = made_up(words, 1)
-    config = compose([*words, "staleness=1"])
-    folder_of(config).write_record(record)
+    folder_of([*words, "staleness=1"]).write_record(record)
     assert main(["predict", *words, "staleness=1", "--bandwidth=1e9", "--latency=0", "--jitter=0"]) == 0
     table = rows_of(capsys.readouterr().out)[-6:]
     assert table[0] == ["figure", "measured", "predicted", "error", "predicted with its own seconds", "error"]
@@ -179,14 +184,14 @@ def test_a_record_is_printed_beside_the_prediction(capsys: pytest.CaptureFixture
 @pytest.mark.usefixtures("measured_once")
 def test_agents_that_share_cores_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     record = made_up(PAIR, 1) | {"environment": {"oversubscribed": True}}
-    folder_of(compose([*PAIR, "staleness=1"])).write_record(record)
+    folder_of([*PAIR, "staleness=1"]).write_record(record)
     assert main(["predict", *PAIR, "staleness=1", *NETWORK]) == 0
     assert "Its agents shared cores, which is not predicted." in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("measured_once")
 def test_a_broken_record_is_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = folder_of(compose([*PAIR, "staleness=1"]))
+    folder = folder_of([*PAIR, "staleness=1"])
     folder.path.mkdir(parents=True)
     folder.record.write_text("{")
     assert main(["predict", *PAIR, "staleness=1", *NETWORK]) == 0

@@ -18,7 +18,7 @@ import pytest
 from bench.__main__ import main
 from bench.record.runs_dir import Sweep
 from bench.study.tracking import view
-from bench.study.tracking.tracker import TrackingError
+from bench.study.tracking.contract import TrackingError
 from bench.study.tracking.webserver import SETTINGS
 from bench.study.verbs import ui
 from tests.commands import await_that

@@ -20,7 +20,8 @@ from bench.record.folder import RunFolder, WithoutResult
 from bench.record.runs_dir import Sweep
 from bench.study.report.figure import new_figure
 from bench.study.sweep import sweep
-from bench.study.tracking.none import NoTracker
+from bench.study.tracking.contract import Tracker
+from bench.study.tracking.none import NoTracking
 from bench.system.call import Call
 from bench.system.file import WriteError, write_atomic
 from tests.commands import TINY, await_that, read_json, said
@@ -29,7 +30,7 @@ ORACLE = (*TINY, "epochs=1", "engine=reference", "runs_dir=runs")
 FULL = os.strerror(errno.ENOSPC)
 
 
-class Ends(NoTracker):
+class Ends(Tracker):
     """Keeps what MLflow would be told of runs without a result."""
 
     def __init__(self) -> None:
@@ -42,7 +43,7 @@ class Ends(NoTracker):
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch) -> Ends:
     found = Ends()
-    monkeypatch.setattr(sweep, "tracker", lambda _: found)
+    monkeypatch.setattr(NoTracking, "tracker", lambda _: found)
     return found
 
 

@@ -17,8 +17,8 @@ import pytest
 from bench.__main__ import main
 from bench.config import RunConfig
 from bench.record.folder import RunFolder
-from bench.study.tracking.none import NoTracker
-from bench.study.tracking.tracker import TrackingError
+from bench.study.tracking.contract import Tracker, TrackingError
+from bench.study.tracking.none import NoTracking
 from bench.system.call import Call, results
 from tests.commands import BENCH, TINY, await_event, command, read_json
 
@@ -102,7 +102,7 @@ def test_two_sweeps_at_once_share_the_points_of_the_oracle(tmp_path: Path) -> No
     assert len(list(tmp_path.glob("runs/*/record.json"))) == 6
 
 
-class Recorder(NoTracker):
+class Recorder(Tracker):
     """Notes when it is spoken to."""
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class Recorder(NoTracker):
 
 def test_nothing_is_mirrored_while_a_run_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
-    monkeypatch.setattr("bench.study.sweep.sweep.tracker", lambda _: recorder)
+    monkeypatch.setattr(NoTracking, "tracker", lambda _: recorder)
     assert main([*TINY, "-m", "engine=reference", "seed=0,1", f"runs_dir={tmp_path}"]) == 0
     for path in tmp_path.glob("*/events.jsonl"):
         first, *_, last = RunFolder(path.parent).events()
@@ -151,7 +151,7 @@ def test_a_mirror_that_goes_away_stops_nothing(
 
     for name in ("start", "deliver", "end"):
         monkeypatch.setattr(recorder, name, refuse)
-    monkeypatch.setattr("bench.study.sweep.sweep.tracker", lambda _: recorder)
+    monkeypatch.setattr(NoTracking, "tracker", lambda _: recorder)
     assert main([*TINY, "-m", "engine=reference", "seed=0,1", f"runs_dir={tmp_path}"]) == 0
     assert len(list(tmp_path.glob("*/record.json"))) == 2
     said = capsys.readouterr().err
@@ -191,7 +191,7 @@ def test_points_are_jobs_of_a_cluster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """submitit's local executor stands for SLURM."""
-    monkeypatch.setattr("bench.study.launcher.cluster.POLL_SECONDS", 0.1)
+    monkeypatch.setattr("bench.study.launcher.submitit.POLL_SECONDS", 0.1)
     (tmp_path / "runs").mkdir()
     local = ("launcher=submitit", "launcher.cluster=local", "launcher.minutes=2")
     words = [*TINY, "-m", "stages=1,2", "epochs=1", *local, f"runs_dir={tmp_path}/runs"]

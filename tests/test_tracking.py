@@ -23,17 +23,17 @@ import pytest
 import sqlalchemy
 
 from bench.__main__ import main
-from bench.config import MLflow, NoTracking, RunConfig
+from bench.config import RunConfig
 from bench.keys import ConfigError
 from bench.record.folder import RecordError, RunFolder, WithoutResult
 from bench.record.runs_dir import Sweep
 from bench.study.launcher.check import make_folder
-from bench.study.sweep.compose import compose
+from bench.study.sweep.compose import single
 from bench.study.sweep.runner import Runner
 from bench.study.tracking import mirror
-from bench.study.tracking.mlflow import MLflowTracker
-from bench.study.tracking.registry import tracker
-from bench.study.tracking.tracker import TrackingError
+from bench.study.tracking.contract import TrackingError
+from bench.study.tracking.mlflow import MLflow, MLflowTracker
+from bench.study.tracking.none import NoTracking
 from bench.system.process import BEAT_SECONDS, is_alive, is_here, machine, own_name
 from tests.commands import TINY, await_that, read_json
 from tests.records import record_of
@@ -98,7 +98,7 @@ def runs_in(uri: str, query: str = "") -> list[Any]:
 
 def begun(uri: str, *points: RunConfig) -> MLflowTracker:
     """A tracker of a sweep over the points; one is a single run."""
-    opened = MLflowTracker(MLflow("mlflow", uri, EXPERIMENT))
+    opened = MLflowTracker(MLflow(uri, EXPERIMENT))
     opened.begin(Sweep(("seed=1,2",), tuple(point.hash() for point in points)))
     return opened
 
@@ -508,7 +508,7 @@ def test_a_deleted_experiment_is_a_wrong_configuration(uri: str) -> None:
     client = client_of(uri)
     client.delete_experiment(client.create_experiment("old"))
     with pytest.raises(ConfigError, match=r"tracking\.experiment='old': it was deleted"):
-        MLflowTracker(MLflow("mlflow", uri, "old")).begin(Sweep((), ()))
+        MLflowTracker(MLflow(uri, "old")).begin(Sweep((), ()))
 
 
 @pytest.mark.parametrize(
@@ -526,7 +526,7 @@ def test_a_wrong_uri_is_told_at_once(wrong: str, tmp_path: Path, pauses: list[fl
     no_database = tmp_path / "no_database"
     no_database.write_text("this is no database" * 100)
     with pytest.raises(ConfigError, match=r"^tracking\.uri='.*': allowed are sqlite:///<file>, .* or tracking=none"):
-        MLflowTracker(MLflow("mlflow", wrong.format(no_database), EXPERIMENT)).begin(Sweep((), ()))
+        MLflowTracker(MLflow(wrong.format(no_database), EXPERIMENT)).begin(Sweep((), ()))
     assert sum(pauses) < 15
 
 
@@ -585,21 +585,21 @@ def test_a_wrong_uri_leaves_nothing(
 
 
 def test_mlflows_own_variables_hold_where_nothing_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run is the same wherever it is mirrored to; its record says where that was, and nobody's password."""
-    plain = compose([])
-    assert plain.tracking == MLflow("mlflow", "sqlite:///mlflow.db", EXPERIMENT)
+    """A run is the same wherever it is mirrored to; nobody is shown a password."""
+    plain = single([])
+    assert plain.settings.tracking == MLflow("sqlite:///mlflow.db", EXPERIMENT)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:geheim@127.0.0.1:5000")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
-    followed = compose([])
-    assert followed.tracking == MLflow("mlflow", "http://me:geheim@127.0.0.1:5000", "mine")
-    assert followed.hash() == plain.hash()
-    assert followed.resolved()["tracking"] == {
+    followed = single([])
+    assert followed.settings.tracking == MLflow("http://me:geheim@127.0.0.1:5000", "mine")
+    assert followed.config.hash() == plain.config.hash()
+    assert followed.settings.values()["tracking"] == {
         "name": "mlflow",
         "uri": "http://me:***@127.0.0.1:5000",
         "experiment": "mine",
     }
-    typed = compose(["tracking.uri=sqlite:///other.db", "tracking.experiment=other"])
-    assert typed.tracking == MLflow("mlflow", "sqlite:///other.db", "other")
+    typed = single(["tracking.uri=sqlite:///other.db", "tracking.experiment=other"])
+    assert typed.settings.tracking == MLflow("sqlite:///other.db", "other")
 
 
 def test_what_a_sweep_remembers_has_no_passwords(tmp_path: Path) -> None:
@@ -620,7 +620,7 @@ def test_nothing_is_left_changed(uri: str, point: RunConfig, monkeypatch: pytest
 
 
 def test_no_tracking_does_nothing(point: RunConfig, tmp_path: Path) -> None:
-    silent = tracker(NoTracking("none"))
+    silent = NoTracking().tracker()
     silent.begin(Sweep((), ()))
     silent.start(point)
     assert not silent.deliver(RunFolder(tmp_path))
@@ -635,18 +635,21 @@ def test_two_processes_may_open_one_fresh_database(tmp_path: Path) -> None:
         "import json, logging, sys, warnings\n"
         "from bench.config import parse\n"
         "from bench.record.runs_dir import Sweep\n"
-        "from bench.study.tracking.registry import tracker\n"
+        "from bench.study.tracking.mlflow import MLflow\n"
         "logging.basicConfig(level=logging.INFO)\n"
         "warnings.simplefilter('error')\n"
         "run_config = parse(json.loads(sys.argv[1]))\n"
-        "followed = tracker(run_config.tracking)\n"
+        "followed = MLflow(sys.argv[2], sys.argv[3]).tracker()\n"
         "followed.begin(Sweep((), ('a', 'b')))\n"
         "followed.start(run_config)\n"
         "followed.fail(run_config, 'over', 'failed')"
     )
-    tracking = {"name": "mlflow", "uri": f"sqlite:///{tmp_path}/new/mlflow.db", "experiment": EXPERIMENT}
-    points = [json.dumps(config(tracking=tracking, seed=seed).resolved()) for seed in (0, 1)]
-    processes = [subprocess.Popen([sys.executable, "-c", code, point], stderr=subprocess.PIPE) for point in points]
+    place = f"sqlite:///{tmp_path}/new/mlflow.db"
+    points = [json.dumps(config(seed=seed).resolved()) for seed in (0, 1)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, point, place, EXPERIMENT], stderr=subprocess.PIPE)
+        for point in points
+    ]
     said = [process.communicate()[1].decode() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert said == ["", ""]

@@ -25,7 +25,7 @@ import pytest
 from bench.__main__ import main
 from bench.config import RunConfig
 from bench.record.runs_dir import SWEEPS, Sweep, read_sweeps
-from bench.study.sweep.compose import compose
+from bench.study.sweep.compose import single
 from bench.study.sweep.where import ui_command, where
 from bench.study.tracking import view
 from bench.study.tracking.family import Family, family_of, last_family
@@ -159,19 +159,19 @@ def test_as_many_runs_as_a_view_may_have_fit_into_a_tag() -> None:
     ],
 )
 def test_the_command_finds_the_same_runs(words: list[str], expected: str) -> None:
-    asked = compose(words)
+    asked = single(words).settings
     assert ui_command(asked) == expected
-    again = compose(shlex.split(expected)[4:])
+    again = single(shlex.split(expected)[4:]).settings
     assert (again.runs_dir, again.tracking) == (asked.runs_dir, asked.tracking)
 
 
 def test_a_sweep_ends_with_the_address_of_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """The address may be that of MLflow's own variable, too; its password is left out."""
-    assert where(compose([])) == "python -m bench ui"
-    given = compose(["tracking.uri=http://h:5000"])
+    assert where(single([]).settings) == "python -m bench ui"
+    given = single(["tracking.uri=http://h:5000"]).settings
     assert where(given) == "python -m bench ui tracking.uri=http://h:5000, at http://h:5000"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:secret@h")
-    assert where(compose([])) == "python -m bench ui, at https://user:***@h"
+    assert where(single([]).settings) == "python -m bench ui, at https://user:***@h"
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from bench.config import masked
 from bench.keys import parse_as
 from bench.record.folder import RecordError, RunFolder
 from bench.record.schema import event_of
 from bench.system.file import write_json_atomic
+from bench.system.text import masked
 
 Item = TypeVar("Item")
 

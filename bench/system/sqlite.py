@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+FILE = r"sqlite(\+\w+)?:///(?!:memory:|file:)[^?]"
+"""The pattern of how the URL of an SQLite database begins that is a file."""
+
 
 def locked(database: Path) -> IO[str]:
     """The lock beside a database, held until it is closed; waits until no other process of ours holds it.

@@ -1,6 +1,14 @@
-"""Errors of other people's libraries, in a line."""
+"""Texts for people: errors of other libraries in a line, and nobody's password."""
 
 from __future__ import annotations
+
+import re
+
+
+def masked(text: str) -> str:
+    """A text without the passwords of the URLs in it, for everything that is shown or kept."""
+    text = re.sub(r"(://[^\s:/@]*:)\S*@", r"\1***@", text)
+    return re.sub(r"([?&](?:password|passwd|token)=)[^\s&'\"]*", r"\1***", text)
 
 
 def in_a_line(error: Exception) -> str:

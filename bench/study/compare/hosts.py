@@ -15,8 +15,7 @@ from typing import Any
 
 from bench.engine.rank import RunFailed
 from bench.study.compare.line import ADDRESSES, DEVICE, PORT, ShapedLine
-from bench.study.launcher.attempt import folder_of
-from bench.study.sweep.compose import compose
+from bench.study.sweep.compose import single
 from bench.study.sweep.library import RUN, Primary
 
 POLL_SECONDS = 0.05
@@ -45,7 +44,8 @@ def run_across(link: ShapedLine, overrides: Sequence[str], place: Path, primary:
         RunFailed: a host's rank failed.
     """
     words = [*overrides, f"runs_dir={place / 'runs'}"]
-    folder = folder_of(compose(words, primary))
+    point = single(words, primary)
+    folder = point.settings.folder(point.config)
     nodes: list[subprocess.Popen[bytes]] = []
     samples: list[tuple[float, int]] = []
     try:

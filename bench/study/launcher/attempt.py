@@ -7,15 +7,14 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from pathlib import Path
 
-from bench.config import RunConfig, grid_label
+from bench.config import RunConfig
 from bench.engine.rank import RunFailed
 from bench.record.environment import environment
 from bench.record.folder import RunFolder
-from bench.study.launcher.agents import Pruned, launch, under_torchrun
-from bench.study.launcher.convergence import Standing
+from bench.study.launcher.agents import Pruned, launch
 from bench.study.launcher.devices import oversubscribed
+from bench.study.launcher.task import Task, label
 from bench.study.report.figure import drawn
 
 
@@ -23,33 +22,10 @@ class Busy(RuntimeError):
     """Another process is at the same run."""
 
 
-def folder_of(config: RunConfig) -> RunFolder:
-    """The folder that a run is kept in."""
-    return RunFolder(Path(config.runs_dir, config.hash()))
-
-
-def label(config: RunConfig) -> str:
-    """A run's short name for people."""
-    return f"{grid_label(config.canonical())} {config.hash()}"
-
-
-def runs_again(config: RunConfig) -> bool:
-    """Whether a run is made although it has a record: nodes without a shared disk cannot agree to skip it."""
-    return config.force or under_torchrun()
-
-
-def attempt(
-    config: RunConfig,
-    prepared: Path | None,
-    standing: Standing,
-    following: AbstractContextManager[object],
-    watch: Callable[[], None] | None = None,
-) -> None:
+def attempt(task: Task, following: AbstractContextManager[object], watch: Callable[[], None] | None = None) -> None:
     """Run a point, unless another process has given it a record meanwhile.
 
     Args:
-        prepared: the prepared data's file.
-        standing: how it stands to the conditions of convergence, for the record.
         following: entered once the run's folder is this process's alone, and empty; left when the training has ended.
         watch: called while the run trains, as :func:`launch` does.
 
@@ -59,16 +35,16 @@ def attempt(
         Busy: another process is at it.
         Interrupted: the user wants the end.
     """
-    folder = folder_of(config)
+    config, folder = task.config, task.folder
     try:
         with alone(folder):
-            if folder.record.exists() and not runs_again(config):
+            if folder.record.exists() and not task.again:
                 return
             folder.clear()
             problem: str | None = None
             with _one_ending(config, folder), following:
-                known = {"environment": environment(oversubscribed(config)), "rates": standing.record()}
-                problem = launch(config, prepared, folder, known | {"metrics": standing.metrics()}, watch)
+                known = {"environment": environment(oversubscribed(config)), "rates": task.standing.record()}
+                problem = launch(config, task.prepared, folder, known | {"metrics": task.standing.metrics()}, watch)
             if problem is not None:
                 print(f"{label(config)}: {problem}", file=sys.stderr)
             elif folder.timeline.exists():

@@ -65,8 +65,12 @@ def warning(found: Verdict, config: RunConfig) -> str | None:
     return f"lr={config.lr.name}: verdict {found.word} ({reasons})"
 
 
-def standing(config: RunConfig, prepared: Path | None) -> Standing:
+def standing(config: RunConfig, prepared: Path | None, runs_dir: str) -> Standing:
     """Judge a run, in a process that has torch.
+
+    Args:
+        prepared: the prepared data's file.
+        runs_dir: where the estimate of the smoothness is kept.
 
     Raises:
         ConfigError: it is outside the conditions, and ``lr.require_convergent`` is set; or a user's own model or
@@ -80,16 +84,16 @@ def standing(config: RunConfig, prepared: Path | None) -> Standing:
     with telling(type(config.lr)):
         top = config.lr.peak(steps, per_epoch)
     with telling(type(config.model)):
-        found = mean(_smoothness(config, prepared))
+        found = mean(_smoothness(config, prepared, runs_dir))
     limits = tuple(Limit(top * part, most) for part, most in _shares_and_caps(config, found))
     judged = verdict(config.lr, limits)
     require(judged, config)
     return Standing(judged, found, limits, steps, per_epoch)
 
 
-def ceiling(config: RunConfig, prepared: Path | None) -> float:
+def ceiling(config: RunConfig, prepared: Path | None, runs_dir: str) -> float:
     """The largest rate with which every stage stays within its cap, in a process that has torch."""
-    return min(most / part for part, most in _shares_and_caps(config, mean(_smoothness(config, prepared))))
+    return min(most / part for part, most in _shares_and_caps(config, mean(_smoothness(config, prepared, runs_dir))))
 
 
 def _shares_and_caps(config: RunConfig, smoothness: Interval) -> list[tuple[float, float]]:
@@ -99,9 +103,9 @@ def _shares_and_caps(config: RunConfig, smoothness: Interval) -> list[tuple[floa
     return [(config.lr.share(delay), cap(_upper(smoothness), delay)) for delay in delays]
 
 
-def standings(configs: Sequence[RunConfig], prepared: Sequence[Path | None]) -> list[Standing]:
+def standings(configs: Sequence[RunConfig], prepared: Sequence[Path | None], runs_dir: str) -> list[Standing]:
     """Judge each run as :func:`standing` does."""
-    return [standing(*pair) for pair in zip(configs, prepared, strict=True)]
+    return [standing(*pair, runs_dir) for pair in zip(configs, prepared, strict=True)]
 
 
 def require(found: Verdict, config: RunConfig) -> None:
@@ -119,7 +123,7 @@ def _upper(smoothness: Interval) -> float:
     return smoothness.mean if math.isnan(smoothness.high) else smoothness.high
 
 
-def _smoothness(config: RunConfig, prepared: Path | None) -> list[float]:
+def _smoothness(config: RunConfig, prepared: Path | None, runs_dir: str) -> list[float]:
     """The smoothness on a few batches at the initial weights of seed 0, kept in the folder of runs."""
     from bench.engine.measure.curvature import curvatures
 
@@ -128,7 +132,7 @@ def _smoothness(config: RunConfig, prepared: Path | None) -> list[float]:
     asked = replace(config, seed=0, batch_size=size, replicas=1, precision="float32", channels_last=False)
     keys = {name: asked.resolved()[name] for name in ("model", "data", "batch_size")} | {"digest": dataset.digest}
     name = hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:12]
-    file = Path(config.runs_dir, FOLDER, f"{name}.json")
+    file = Path(runs_dir, FOLDER, f"{name}.json")
     try:
         values = [float(value) for value in json.loads(file.read_text())["curvatures"]]
     except (OSError, ValueError, KeyError, TypeError):

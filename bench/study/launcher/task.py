@@ -1,20 +1,16 @@
-"""A point that is to run now, and how it may end."""
+"""A point that is to run now."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-from bench.config import RunConfig
-from bench.engine.rank import RunFailed
-from bench.record.folder import RecordError
-from bench.study.launcher.agents import Pruned
-from bench.study.launcher.attempt import Busy, folder_of, label
+from bench.config import RunConfig, grid_label
+from bench.record.folder import RecordError, RunFolder
 from bench.study.launcher.convergence import Standing
-from bench.study.tracking.tracker import Tracker, TrackingError
+from bench.study.tracking.contract import Tracker, TrackingError
 
 
 @dataclass(frozen=True)
@@ -25,6 +21,10 @@ class Task:
     prepared: Path | None
     """The prepared data's file."""
     standing: Standing
+    folder: RunFolder
+    """Where the run is kept."""
+    again: bool
+    """Whether it is made although it has a record."""
     position: int
     total: int
     """The number of points that ``position`` counts among."""
@@ -37,27 +37,22 @@ class Task:
         return f"{self.kind} {self.position}/{self.total} {label(self.config)}"
 
 
-Ending = tuple[Task, RunFailed | Pruned | Busy | None]
-"""A task and what kept it from its result."""
+def label(config: RunConfig) -> str:
+    """A run's short name for people."""
+    return f"{grid_label(config.canonical())} {config.hash()}"
 
 
-class Jobs(Protocol):
-    """Runs tasks in whatever order and number at once; only this process tells the tracker."""
-
-    def run(self, tasks: Sequence[Task], tracker: Tracker) -> Iterator[Ending]: ...
-
-
-def start(tracker: Tracker, config: RunConfig) -> None:
-    """Tell MLflow that a run starts; if MLflow is away by now, the run goes on, and is delivered later."""
+def start(tracker: Tracker, task: Task) -> None:
+    """Tell the tracker that a run starts; if it is away by now, the run goes on, and is delivered later."""
     with suppress(TrackingError):
-        tracker.start(config)
+        tracker.start(task.config)
 
 
-def stop(tracker: Tracker, config: RunConfig) -> None:
-    """Tell MLflow how a run was interrupted: a run that had its record by then is delivered, any other was killed."""
-    folder = folder_of(config)
+def stop(tracker: Tracker, task: Task) -> None:
+    """Tell the tracker how a run was interrupted: one that had its record by then is delivered, any other was
+    killed."""
     with suppress(TrackingError, RecordError):
-        if folder.record.exists():
-            tracker.deliver(folder)
+        if task.folder.record.exists():
+            tracker.deliver(task.folder)
         else:
-            tracker.fail(config, "interrupted", "killed")
+            tracker.fail(task.config, "interrupted", "killed")

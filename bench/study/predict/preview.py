@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from bench.record.runs_dir import known_record
-from bench.study.launcher.attempt import folder_of, label
 from bench.study.launcher.check import check_all
-from bench.study.launcher.registry import check_launcher
+from bench.study.launcher.task import label
 from bench.study.predict.estimate import estimate
 from bench.study.sweep.compose import Point
 from bench.system.call import Call, warm_up
@@ -20,11 +19,12 @@ def preview(points: Sequence[Point]) -> int:
     Raises:
         ConfigError: a configuration is wrong.
     """
-    check_launcher(points[0].config.launcher)
+    settings = points[0].settings
+    settings.check_launcher()
     warm_up()
     configs = [point.config for point in points]
     seconds: list[float] = Call(estimate, configs, Call(check_all, configs).result()).result()
-    due = [point.config.force or known_record(folder_of(point.config)) is None for point in points]
+    due = [settings.force or known_record(settings.folder(config)) is None for config in configs]
     for number, (point, wanted, duration) in enumerate(zip(points, due, seconds, strict=True), start=1):
         words = f"about {_duration(duration)}" if wanted else "has a record"
         print(" ".join([f"{number}/{len(points)}", f"{label(point.config)}:", words, *point.overrides]))

@@ -7,15 +7,16 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from bench.config import WITHOUT_RESULT, RunConfig, parse
-from bench.keys import ConfigError
+from bench.config import RunConfig, parse
+from bench.keys import ConfigError, parse_as
 from bench.record.folder import flatten
 from bench.study.sweep.composition import Base, composed, text_of
 from bench.study.sweep.grammar import parse_overrides, searched, size, spell_out
 from bench.study.sweep.library import RUN, Primary
+from bench.study.sweep.settings import Settings
 
 MOST_POINTS = 100_000
 """The most points that a sweep may have; more are a slip of the hand. To compose so many takes minutes."""
@@ -26,6 +27,8 @@ class Point:
     """One point of a sweep."""
 
     config: RunConfig
+    settings: Settings
+    """Those of the whole sweep."""
     overrides: tuple[str, ...]
     """The overrides that single the point out."""
     equivalents: tuple[tuple[str, ...], ...] = ()
@@ -140,10 +143,7 @@ def _check_one_sweep(first: Point, other: Point) -> None:
     Raises:
         ConfigError: they do not.
     """
-    keys, others = (
-        flatten({key: value for key, value in point.config.resolved().items() if key in WITHOUT_RESULT})
-        for point in (first, other)
-    )
+    keys, others = (flatten(point.settings.values()) for point in (first, other))
     for key, value in others.items():
         if value != keys.get(key, value):
             message = f"and {key}={keys[key]!r} in another point of the sweep; allowed is one value for all"
@@ -151,8 +151,11 @@ def _check_one_sweep(first: Point, other: Point) -> None:
 
 
 def _point(values: Mapping[str, Any], primary: Primary, overrides: tuple[str, ...]) -> Point:
-    of_run = {key: value for key, value in values.items() if key not in primary.own}
-    return Point(parse(of_run), overrides, own={key: values[key] for key in primary.own})
+    kept = {each.name for each in fields(Settings)}
+    config = parse({key: value for key, value in values.items() if key not in {*primary.own, *kept}})
+    settings = parse_as(Settings, {key: value for key, value in values.items() if key in kept})
+    settings.check_run(config)
+    return Point(config, settings, overrides, own={key: values[key] for key in primary.own})
 
 
 def interleave(points: Sequence[Point]) -> list[Point]:

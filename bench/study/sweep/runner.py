@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.config import Launcher, RunConfig
+from bench.config import RunConfig
 from bench.record.folder import RecordError, RunFolder, WithoutResult
 from bench.record.runs_dir import Sweep
-from bench.study.launcher.attempt import Busy, alone, folder_of, label, runs_again
-from bench.study.launcher.registry import jobs
-from bench.study.launcher.task import Ending, Task
-from bench.study.tracking.tracker import Tracker, TrackingError
+from bench.study.launcher.attempt import Busy, alone
+from bench.study.launcher.contract import Ending, Launcher
+from bench.study.launcher.task import Task, label
+from bench.study.tracking.contract import Tracker, TrackingError
 from bench.system.file import WriteError
 
 
@@ -30,8 +30,8 @@ class Runner:
 
     def is_due(self, task: Task) -> bool:
         """Whether a point has to run; what is known of it already is said in one line."""
-        folder, config = folder_of(task.config), task.config
-        if runs_again(config):
+        folder = task.folder
+        if task.again:
             return True
         try:
             record = folder.read_record()
@@ -56,16 +56,16 @@ class Runner:
         """
         ended: list[Ending] = []
         busy = []
-        for task, failure in jobs(launcher, watch).run(tasks, self._tracker):
+        for task, failure in launcher.run(tasks, self._tracker, watch):
             if isinstance(failure, Busy):
                 _say(task, f"{failure}; waiting for it at the end")
                 busy.append(task)
             elif failure is not None:
                 ended.append((task, failure))
             else:
-                self.deliver(folder_of(task.config))
+                self.deliver(task.folder)
         for task in busy:
-            with alone(folder_of(task.config), wait=True):
+            with alone(task.folder, wait=True):
                 pass
         return ended, [task for task in busy if self.is_due(task)]
 

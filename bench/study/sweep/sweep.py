@@ -8,16 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.config import MLflow, RunConfig
 from bench.engine.rank import RunFailed
 from bench.engine.seat import torchrun_seat
 from bench.keys import ConfigError
 from bench.record.runs_dir import Sweep, known_record
 from bench.study.launcher.agents import imports, launch, under_torchrun
-from bench.study.launcher.attempt import folder_of
 from bench.study.launcher.check import check_all, check_seat, made
 from bench.study.launcher.convergence import standings, warning
-from bench.study.launcher.registry import check_launcher
 from bench.study.launcher.task import Task
 from bench.study.report.accuracy import accuracy_table
 from bench.study.report.result import Run, read_run
@@ -25,9 +22,9 @@ from bench.study.report.terminal import shown, summary
 from bench.study.report.throughput import throughput_table
 from bench.study.sweep.compose import Point
 from bench.study.sweep.runner import Runner
+from bench.study.sweep.settings import Settings
 from bench.study.sweep.where import where
-from bench.study.tracking.registry import tracker
-from bench.study.tracking.tracker import Tracker
+from bench.study.tracking.contract import Tracker
 from bench.system.call import Call, warm_up
 
 
@@ -40,31 +37,33 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
     """
     if under_torchrun() and len(points) > 1:
         raise ConfigError(f"--multirun: {len(points)} points; torchrun starts the agents of exactly one run")
-    configs = [point.config for point in points]
-    first = configs[0]
-    check_seat(first)
-    follower = tracker(first.tracking)
+    configs, settings = [point.config for point in points], points[0].settings
+    check_seat(configs[0])
+    follower = settings.tracker()
     here = under_torchrun() or all(config.engine == "reference" for config in configs)
     if not here:
         warm_up(imports(configs))
         follower.prepare()
-    check_launcher(first.launcher)
+    settings.check_launcher()
     prepared = _ask(here, check_all, configs)
     seat = torchrun_seat()
     if seat is not None and seat.rank > 0:
-        return _follow(first, prepared[0])
+        return _follow(points[0], prepared[0])
     whole = Sweep(tuple(overrides), tuple(config.hash() for config in configs))
-    with made(("runs_dir", first.runs_dir)):
-        follower.begin(whole)
-        known = zip(configs, prepared, _ask(here, standings, configs, prepared), strict=True)
-    tasks = [Task(*each, number, len(points)) for number, each in enumerate(known, start=1)]
-    return _Running(tasks, whole, follower).run()
+    with made(("runs_dir", settings.runs_dir)):
+        settings.begin(follower, whole)
+        judged = _ask(here, standings, configs, prepared, settings.runs_dir)
+    tasks = [
+        Task(*each, settings.folder(each[0]), settings.again, number, len(points))
+        for number, each in enumerate(zip(configs, prepared, judged, strict=True), start=1)
+    ]
+    return _Running(tasks, whole, settings, follower).run()
 
 
-def _follow(config: RunConfig, prepared: Path | None) -> int:
+def _follow(point: Point, prepared: Path | None) -> int:
     """Train as one of torchrun's ranks; the first of them says what has come of the run, and keeps it."""
     try:
-        launch(config, prepared, folder_of(config), {})
+        launch(point.config, prepared, point.settings.folder(point.config), {})
     except RunFailed as failure:
         print(failure, file=sys.stderr)
         return 1
@@ -79,19 +78,18 @@ def _ask(here: bool, function: Callable[..., Any], *arguments: object) -> Any:
 class _Running:
     """A sweep that is under way."""
 
-    def __init__(self, tasks: Sequence[Task], sweep: Sweep, follower: Tracker) -> None:
-        self._tasks, self._sweep, self._tracker = tasks, sweep, follower
+    def __init__(self, tasks: Sequence[Task], sweep: Sweep, settings: Settings, follower: Tracker) -> None:
+        self._tasks, self._sweep, self._settings, self._tracker = tasks, sweep, settings, follower
         self._runner = Runner(follower)
-        self._first = tasks[0].config
 
     def run(self) -> int:
         if self._sweep.is_family:
-            self._runner.remember(self._sweep, self._first.runs_dir)
+            self._runner.remember(self._sweep, self._settings.runs_dir)
         with self._interruptible():
             todo = [task for task in self._tasks if self._runner.is_due(task)]
             _warn(todo)
             while todo:
-                ended, todo = self._runner.round(todo, self._first.launcher)
+                ended, todo = self._runner.round(todo, self._settings.launcher)
                 for task, failure in ended:
                     self._runner.fail(task.config, str(failure))
         self._conclude()
@@ -107,7 +105,7 @@ class _Running:
 
     def _conclude(self) -> None:
         """Print the table of the records, where to look further, and what failed; tell MLflow."""
-        records = [record for task in self._tasks if (record := known_record(folder_of(task.config)))]
+        records = [record for task in self._tasks if (record := known_record(task.folder))]
         runs = [read_run(record) for record in records]
         table = summary(runs) if runs else ""
         self._runner.tell(lambda: self._tracker.end(table, len(self._runner.failures)))
@@ -115,10 +113,10 @@ class _Running:
             print(table)
             if len({task.config.seed for task in self._tasks}) > 1:
                 print(_over_repeats(runs))
-        print(f"\nrecords and timelines: {Path(self._first.runs_dir)}/<hash>/")
-        if isinstance(self._first.tracking, MLflow):
-            print(f"compare the runs:      {where(self._first)}")
-        self._runner.print_failures(self._first.runs_dir)
+        print(f"\nrecords and timelines: {Path(self._settings.runs_dir)}/<hash>/")
+        if place := where(self._settings):
+            print(f"compare the runs:      {place}")
+        self._runner.print_failures(self._settings.runs_dir)
 
 
 def _over_repeats(runs: Sequence[Run]) -> str:

@@ -5,25 +5,22 @@ from __future__ import annotations
 import re
 import shlex
 
-from bench.config import MLflow, RunConfig, masked
 from bench.record.folder import flatten
-from bench.study.sweep.compose import compose
-from bench.study.tracking.store import is_server
+from bench.study.sweep.compose import single
+from bench.study.sweep.settings import Settings
 
 SETTLED = ("runs_dir", "tracking.uri", "tracking.experiment")
 """Keys that decide where the runs are looked for."""
 
 
-def where(config: RunConfig) -> str:
-    """Where a sweep's runs are compared, for people: the command, and the server's address where that is by itself."""
-    assert isinstance(config.tracking, MLflow)
-    server = f", at {config.tracking.uri}" if is_server(config.tracking.uri) else ""
-    return masked(f"{ui_command(config)}{server}")
+def where(settings: Settings) -> str | None:
+    """Where a sweep's runs are compared, for people; None if there is no such place."""
+    return settings.tracking.where(ui_command(settings))
 
 
-def ui_command(config: RunConfig) -> str:
-    """What a user types to compare a run with the others of its sweep."""
-    own, usual = flatten(config.resolved()), flatten(compose([]).resolved())
+def ui_command(settings: Settings) -> str:
+    """What a user types to compare runs with the others of their sweep."""
+    own, usual = flatten(settings.values()), flatten(single([]).settings.values())
     words = [_override(key, own[key]) for key in SETTLED if key in own and own[key] != usual.get(key)]
     return shlex.join(["python", "-m", "bench", "ui", *words])
 

@@ -1,4 +1,4 @@
-"""Runs mirrored to MLflow by the parent process alone, before and after training, never while a run trains.
+"""``tracking=mlflow``: runs mirrored by the parent process alone, before and after training, never meanwhile.
 
 The folder of a run is the truth and MLflow its mirror, and MLflow itself knows what it holds: a run there has the tags
 ``config_hash`` and ``record``, a digest of the record that it mirrors, and is FINISHED once it has all of it. So to
@@ -11,27 +11,63 @@ import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from bench.config import MLflow, RunConfig, masked, parse_recorded
-from bench.keys import ConfigError
+from pydantic import AfterValidator, Field
+
+from bench.config import RunConfig, parse_recorded
+from bench.keys import ConfigError, Text
 from bench.record.folder import RecordError, RunFolder, WithoutResult
 from bench.record.runs_dir import Sweep
 from bench.study.report.result import Run, read_run
 from bench.study.tracking import mirror
+from bench.study.tracking.contract import Tracker, Tracking, TrackingError
 from bench.study.tracking.experiment import Experiment, is_free, tag
 from bench.study.tracking.headline import headline
-from bench.study.tracking.store import alone, await_writers, open_store, settled, silenced, try_store, wrong_uri
-from bench.study.tracking.tracker import TrackingError
+from bench.study.tracking.store import (
+    alone,
+    await_writers,
+    is_server,
+    open_store,
+    refuse_fleeting,
+    settled,
+    silenced,
+    try_store,
+    wrong_uri,
+)
 from bench.system.heartbeat import TALKING, Heartbeat
-from bench.system.text import first_line
+from bench.system.text import first_line, masked
 
 SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 
 
-class MLflowTracker:
+@dataclass(frozen=True)
+class MLflow(Tracking):
+    """Every run mirrored to an MLflow experiment, in whose pages they are compared."""
+
+    name: ClassVar[str] = "mlflow"
+    place: ClassVar[int] = 1
+    uri: Annotated[str, Field(min_length=1), AfterValidator(refuse_fleeting)]
+    """Where runs are kept: ``sqlite:///mlflow.db``, or the address of a server."""
+    experiment: Text
+    """The MLflow experiment that runs are compared in."""
+
+    def tracker(self) -> Tracker:
+        return MLflowTracker(self)
+
+    def where(self, command: str) -> str:
+        """Say where runs are compared: the command, and the server's address where that is by itself."""
+        return masked(command + (f", at {self.uri}" if is_server(self.uri) else ""))
+
+    def values(self) -> dict[str, Any]:
+        """Its name and keys as plain values; an address of a server is without its password."""
+        return super().values() | {key: masked(value) for key, value in asdict(self).items()}
+
+
+class MLflowTracker(Tracker):
     """Mirrors a sweep to the MLflow experiment that the configuration names: a parent run, and a child for each point.
 
     A single run has no parent.
@@ -64,9 +100,9 @@ class MLflowTracker:
         with TALKING, settled(SETTINGS | IMPATIENCE), silenced():
             from mlflow.exceptions import MlflowException
 
-            try_store(self._tracking)
-            with alone(self._tracking):
-                self._experiment = Experiment(*open_store(self._tracking))
+            try_store(self._tracking.uri)
+            with alone(self._tracking.uri):
+                self._experiment = Experiment(*open_store(self._tracking.uri, self._tracking.experiment))
                 try:
                     self._experiment.reap()
                     finished = self._experiment.search("attributes.status = 'FINISHED'")
@@ -188,8 +224,8 @@ class MLflowTracker:
             from mlflow.exceptions import MlflowException
 
             try:
-                with alone(self._tracking):
-                    await_writers(self._tracking)
+                with alone(self._tracking.uri):
+                    await_writers(self._tracking.uri)
                     yield
             except (MlflowException, ConfigError, OSError) as error:
                 self._outages += not self._is_away

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from typing import ClassVar
 
-from bench.config import RunConfig
-from bench.record.folder import RunFolder, WithoutResult
-from bench.record.runs_dir import Sweep
+from bench.study.tracking.contract import Tracker, Tracking
 
 
-class NoTracker:
-    """Follows nothing."""
+@dataclass(frozen=True)
+class NoTracking(Tracking):
+    """No mirror: a run's own folder holds everything."""
 
-    def prepare(self) -> None:
-        pass
+    name: ClassVar[str] = "none"
+    keeps: ClassVar[bool] = False
 
-    def begin(self, sweep: Sweep) -> None:
-        pass
-
-    def start(self, config: RunConfig) -> None:
-        pass
-
-    def deliver(self, folder: RunFolder) -> bool:  # noqa: ARG002
-        return False
-
-    def fail(self, config: RunConfig, message: str, status: WithoutResult) -> None:
-        pass
-
-    def end(self, summary: str, failed: int, files: Sequence[Path] = ()) -> None:
-        pass
-
-    def interrupt(self) -> None:
-        pass
+    def tracker(self) -> Tracker:
+        return Tracker()

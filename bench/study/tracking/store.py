@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.config import MLflow
+from pydantic_core import PydanticCustomError
+
 from bench.keys import ConfigError
 from bench.system import sqlite
 from bench.system.text import first_line
@@ -24,7 +25,14 @@ LOCK_SECONDS = 2.0
 and for each of a dozen questions anew."""
 
 
-def try_store(tracking: MLflow) -> None:
+def refuse_fleeting(uri: str) -> str:
+    """Refuse the URI of what would keep nothing; whether other stores are there is found out when they are opened."""
+    if uri.startswith("sqlite") and not re.match(sqlite.FILE, uri):
+        raise PydanticCustomError("store", "must name a file, as sqlite:///mlflow.db does, or be a server's address")
+    return uri
+
+
+def try_store(uri: str) -> None:
     """Find out whether a database can be used, and write nothing; MLflow would try for minutes.
 
     Raises:
@@ -32,18 +40,18 @@ def try_store(tracking: MLflow) -> None:
     """
     import sqlalchemy
 
-    database = _sqlite_file(tracking.uri)
-    if not _is_database(tracking.uri) or (database is not None and not database.exists()):
+    database = _sqlite_file(uri)
+    if not _is_database(uri) or (database is not None and not database.exists()):
         return
     try:
-        engine = sqlalchemy.create_engine(tracking.uri)
+        engine = sqlalchemy.create_engine(uri)
         sqlalchemy.inspect(engine).get_table_names()
         engine.dispose()
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as error:
-        raise wrong_uri(tracking.uri, error) from None
+        raise wrong_uri(uri, error) from None
 
 
-def open_store(tracking: MLflow) -> tuple[Any, str]:
+def open_store(uri: str, experiment: str) -> tuple[Any, str]:
     """A client of the server or database, and the experiment's id; both are created where they are missing.
 
     To be called under :func:`alone`, after :func:`try_store`.
@@ -56,16 +64,16 @@ def open_store(tracking: MLflow) -> tuple[Any, str]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        database = _sqlite_file(tracking.uri)
+        database = _sqlite_file(uri)
         if database is not None:
             sqlite.make(database, lambda address: MlflowClient(tracking_uri=address))
-        client = MlflowClient(tracking_uri=tracking.uri)
-        return client, _experiment(client, tracking, database)
+        client = MlflowClient(tracking_uri=uri)
+        return client, _experiment(client, experiment, database)
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
-        raise wrong_uri(tracking.uri, error) from None
+        raise wrong_uri(uri, error) from None
 
 
-def find_store(tracking: MLflow) -> tuple[Any, str]:
+def find_store(uri: str, experiment: str) -> tuple[Any, str]:
     """Find the client and the experiment's id as :func:`open_store` does; nothing is created.
 
     Raises:
@@ -75,20 +83,20 @@ def find_store(tracking: MLflow) -> tuple[Any, str]:
     from mlflow.tracking import MlflowClient
     from sqlalchemy.exc import SQLAlchemyError
 
-    database = _sqlite_file(tracking.uri)
+    database = _sqlite_file(uri)
     if database is not None and not database.exists():
-        raise ConfigError(f"tracking.uri={tracking.uri!r}: there is no such database yet; the first run makes it")
-    try_store(tracking)
+        raise ConfigError(f"tracking.uri={uri!r}: there is no such database yet; the first run makes it")
+    try_store(uri)
     try:
-        client = MlflowClient(tracking_uri=tracking.uri)
-        experiment = client.get_experiment_by_name(tracking.experiment)
+        client = MlflowClient(tracking_uri=uri)
+        found = client.get_experiment_by_name(experiment)
         names = [known.name for known in client.search_experiments()]
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
-        raise wrong_uri(tracking.uri, error) from None
-    if experiment is None:
-        allowed = f"{tracking.uri!r} has {', '.join(names)}"
-        raise ConfigError(f"tracking.experiment={tracking.experiment!r}: there is no such experiment; {allowed}")
-    return client, _active(experiment)
+        raise wrong_uri(uri, error) from None
+    if found is None:
+        allowed = f"{uri!r} has {', '.join(names)}"
+        raise ConfigError(f"tracking.experiment={experiment!r}: there is no such experiment; {allowed}")
+    return client, _active(found)
 
 
 def is_server(uri: str) -> bool:
@@ -97,7 +105,7 @@ def is_server(uri: str) -> bool:
 
 
 @contextlib.contextmanager
-def alone(tracking: MLflow) -> Iterator[None]:
+def alone(uri: str) -> Iterator[None]:
     """Keep other processes of ours away from the same SQLite database; a server copes by itself.
 
     Two that create it at once corrupt it, and two that look for a run and then create it would both create one.
@@ -105,25 +113,25 @@ def alone(tracking: MLflow) -> Iterator[None]:
     Raises:
         ConfigError: its folder cannot be written.
     """
-    database = _sqlite_file(tracking.uri)
+    database = _sqlite_file(uri)
     if database is None:
         yield
         return
     try:
         lock = sqlite.locked(database)
     except OSError as error:
-        raise wrong_uri(tracking.uri, error) from None
+        raise wrong_uri(uri, error) from None
     with lock:
         yield
 
 
-def await_writers(tracking: MLflow) -> None:
+def await_writers(uri: str) -> None:
     """Wait, a little, until no other program locks the SQLite database.
 
     Raises:
         OSError: it is locked still, or cannot be used.
     """
-    database = _sqlite_file(tracking.uri)
+    database = _sqlite_file(uri)
     if database is None or not database.exists():
         return
     try:
@@ -149,17 +157,17 @@ def _sqlite_file(uri: str) -> Path | None:
     return Path(url.database).resolve() if url and url.drivername.startswith("sqlite") and url.database else None
 
 
-def _experiment(client: Any, tracking: MLflow, database: Path | None) -> str:
+def _experiment(client: Any, name: str, database: Path | None) -> str:
     from mlflow.exceptions import MlflowException
 
-    experiment = client.get_experiment_by_name(tracking.experiment)
+    experiment = client.get_experiment_by_name(name)
     if experiment is None:
         artifacts = None if database is None else (database.parent / "mlartifacts").as_uri()
         try:
-            return str(client.create_experiment(tracking.experiment, artifact_location=artifacts))
+            return str(client.create_experiment(name, artifact_location=artifacts))
         except MlflowException:
             # Another process may have created it since.
-            experiment = client.get_experiment_by_name(tracking.experiment)
+            experiment = client.get_experiment_by_name(name)
             if experiment is None:
                 raise
     return _active(experiment)

@@ -17,11 +17,10 @@ from bench.record.folder import RunFolder
 from bench.record.runs_dir import Sweep
 from bench.record.tail import Tail
 from bench.study.launcher.agents import Pruned
-from bench.study.launcher.attempt import folder_of
+from bench.study.launcher.contract import Ending
 from bench.study.launcher.convergence import Standing, ceiling, standing
-from bench.study.launcher.task import Ending, Task
+from bench.study.launcher.task import Task
 from bench.study.sweep.runner import Runner
-from bench.study.tracking.registry import tracker
 from bench.study.tune.settings import Study
 from bench.study.tune.space import Space, space_of
 from bench.study.tune.trials import Claim, Trials
@@ -67,7 +66,7 @@ class Search:
         self.trials = Trials(study)
         self.space: Space
         self._prepared, self._overrides = prepared, tuple(overrides)
-        self._tracker = tracker(study.run.tracking)
+        self._tracker = study.settings.tracker()
         self.runner = Runner(self._tracker)
 
     def open(self) -> None:
@@ -76,8 +75,8 @@ class Search:
         Raises:
             ConfigError: one of them is not there, or not as it should be.
         """
-        self._tracker.begin(Sweep(self._overrides, (), self.study.tuning.study))
-        top, found = Call(_facts, self.study.run, self._prepared).result()
+        self.study.settings.begin(self._tracker, Sweep(self._overrides, (), self.study.tuning.study))
+        top, found = Call(_facts, self.study.run, self._prepared, self.study.settings.runs_dir).result()
         self.space = space_of(self.study, top, found.updates, found.updates_per_epoch)
         self.trials.open(self.space)
 
@@ -112,7 +111,7 @@ class Search:
     # --------------------------------------------------------------------------------------------------- trial by trial
     def _run_trial(self, claim: Claim) -> None:
         config, tuning = self.space.run(claim.settings), self.study.tuning
-        judge = Judge(self.trials, claim, folder_of(config), self.space.epochs)
+        judge = Judge(self.trials, claim, self.study.settings.folder(config), self.space.epochs)
         try:
             task = self._task(config, claim.position, self.study.trials, "trial")
             if tuning.conditions == "constraint":
@@ -121,7 +120,7 @@ class Search:
             for _, failure in self._run([task], judge if tuning.prunes else None):
                 self._end(claim, config, failure)
                 return
-            record = folder_of(config).read_record()
+            record = self.study.settings.folder(config).read_record()
             assert record is not None
             if tuning.prunes:
                 judge.judge(record["epochs"])
@@ -139,7 +138,7 @@ class Search:
         """Note that a trial has ended without values, and say so."""
         if isinstance(failure, Pruned):
             self.trials.prune(claim)
-            if not folder_of(config).record.exists():
+            if not self.study.settings.folder(config).record.exists():
                 self.runner.end(config, str(failure), "pruned")
             self._say(claim, str(failure))
         elif self.trials.fail(claim):
@@ -166,17 +165,18 @@ class Search:
             self.runner.fail(task.config, str(failure))
         runs = [str(trial.user_attrs["run"]) for trial in self.trials.all() if "run" in trial.user_attrs]
         points = tuple(dict.fromkeys([*runs, *(config.hash() for config in configs)]))
-        self.runner.remember(Sweep(self._overrides, points, self.study.tuning.study), self.study.run.runs_dir)
+        self.runner.remember(Sweep(self._overrides, points, self.study.tuning.study), self.study.settings.runs_dir)
 
     def _task(self, config: RunConfig, position: int, total: int, kind: Any) -> Task:
-        found: Standing = Call(standing, config, self._prepared).result()
-        return Task(config, self._prepared, found, position, total, kind)
+        found: Standing = Call(standing, config, self._prepared, self.study.settings.runs_dir).result()
+        folder, again = self.study.settings.folder(config), self.study.settings.again
+        return Task(config, self._prepared, found, folder, again, position, total, kind)
 
     def _run(self, tasks: Sequence[Task], watch: Callable[[], None] | None) -> Iterator[Ending]:
         """Run what has no record yet; yield what has none in the end."""
         todo = [task for task in tasks if self.runner.is_due(task)]
         while todo:
-            ended, todo = self.runner.round(todo, self.study.run.launcher, watch)
+            ended, todo = self.runner.round(todo, self.study.settings.launcher, watch)
             yield from ended
 
     def _say(self, claim: Claim, words: str) -> None:
@@ -197,14 +197,14 @@ class Search:
     @contextmanager
     def _concluding(self) -> Iterator[None]:
         """Let one process after the other conclude: what the first one has run, the others find."""
-        with Path(self.study.run.runs_dir, f"{self.study.tuning.study}.lock").open("w") as lock:
+        with Path(self.study.settings.runs_dir, f"{self.study.tuning.study}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 
-def _facts(config: RunConfig, prepared: Path | None) -> tuple[float, Standing]:
+def _facts(config: RunConfig, prepared: Path | None, runs_dir: str) -> tuple[float, Standing]:
     """The cap on gamma0, and how the run stands to the conditions; to be called in a process that has torch."""
-    found = standing(config, prepared)
-    top = ceiling(config, prepared)
+    found = standing(config, prepared, runs_dir)
+    top = ceiling(config, prepared, runs_dir)
     assert math.isfinite(top)
     return top, found

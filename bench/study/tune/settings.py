@@ -12,13 +12,15 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from bench.choice import choices
-from bench.config import SQLITE_FILE, RunConfig
+from bench.config import RunConfig
 from bench.keys import STRICT, Cardinal, ConfigError, Count, Share, Text, parse_as
 from bench.rule.convergence import verdict
 from bench.rule.correction.contract import Correction
 from bench.rule.lr.contract import LearningRate
 from bench.study.sweep.compose import Point
 from bench.study.sweep.library import Primary
+from bench.study.sweep.settings import Settings
+from bench.system import sqlite
 
 TUNE = Primary("tune", ("trials", "tuning"))
 """What a study is composed from."""
@@ -33,7 +35,7 @@ def _database(place: str) -> str:
 
     try:
         is_url = "://" in place or re.match(r"(sqlite|postgresql|mysql|mariadb)(\+\w+)?:", place)
-        fits = not is_url or bool(re.match(SQLITE_FILE, place)) or make_url(place).get_backend_name() in SERVERS
+        fits = not is_url or bool(re.match(sqlite.FILE, place)) or make_url(place).get_backend_name() in SERVERS
     except (ArgumentError, ValueError):
         fits = False
     if not fits:
@@ -185,6 +187,7 @@ class Study:
     """One study: the run that its trials vary, and how."""
 
     run: RunConfig
+    settings: Settings
     trials: Count
     """The number of trials in all."""
     tuning: Tuning
@@ -207,6 +210,8 @@ def study_of(point: Point) -> Study:
     """
     own = parse_as(_Own, point.own)
     run = replace(point.config, lr=replace(point.config.lr, require_convergent=False))
-    if run.launcher.name != "basic":
-        raise ConfigError(f"launcher={run.launcher.name!r}: tune runs its trials here; several of it share a study")
-    return Study(run, own.trials, own.tuning)
+    if not point.settings.launcher.here:
+        raise ConfigError(
+            f"launcher={point.settings.launcher.name!r}: tune runs its trials here; several of it share a study"
+        )
+    return Study(run, point.settings, own.trials, own.tuning)

@@ -16,18 +16,18 @@ from bench.config import RunConfig
 from bench.keys import ConfigError
 from bench.plan.forecast.costs import LOCKS, StageCost, Times
 from bench.plan.forecast.throughput import predict
+from bench.record.folder import RunFolder
 from bench.record.runs_dir import known_record
 from bench.rule.method.contract import Method
 from bench.rule.method.ddp import DistributedData
 from bench.rule.method.decoupled import Decoupled
-from bench.study.launcher.attempt import folder_of
 from bench.study.launcher.check import check, make_folder
 from bench.study.predict.links import neighbours, network_link
 from bench.study.predict.speedups import draw, speedups
 from bench.study.predict.workload import MICROBATCHES, Way, Workload, way_of
 from bench.study.report.align import align
 from bench.study.report.figure import drawn
-from bench.study.sweep.compose import compose
+from bench.study.sweep.compose import single
 from bench.study.sweep.library import RUN
 
 PICTURE = "prediction.png"
@@ -43,7 +43,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.multirun:
         raise ConfigError("--multirun: predict takes one configuration; its picture shows other stages and replicas")
     links, jitter = network_link(arguments.bandwidth, arguments.latency), _jitter(arguments.jitter)
-    config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
+    point = single(arguments.overrides, RUN.beside(arguments.config_dir))
+    config = point.config
     _predictable(config)
     prepared = check(config)
     _warn_of_load()
@@ -51,7 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
     workload = Workload(config, prepared, links or neighbours(), jitter)
     print(_facts(workload), end="\n\n")
     print("\n".join(align(_rows(workload))), end="\n\n")
-    print(_beside_the_record(workload), end="\n\n")
+    print(_beside_the_record(workload, point.settings.folder(config)), end="\n\n")
     found = speedups(workload)
     if drawn(folder / PICTURE, lambda: draw(found, folder / PICTURE, way_of(config))):
         print(f"{folder / PICTURE}: speed-up over stages and replicas")
@@ -157,10 +158,9 @@ def figures(times: Times, images: int) -> list[float]:
 
 
 # --------------------------------------------------------------------------------------------------------- and a record
-def _beside_the_record(workload: Workload) -> str:
+def _beside_the_record(workload: Workload, folder: RunFolder) -> str:
     """What the run was in truth, if it has been made."""
     config = workload.config
-    folder = folder_of(config)
     record = known_record(folder)
     if record is None:
         return f"{folder.record}: there is no such run to compare with"

@@ -24,11 +24,11 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigError: a configuration is wrong, or outside the conditions that it asks for itself.
     """
     for point in points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir)):
-        prepared = check(point.config)
-        make_folder("runs_dir", point.config.runs_dir)
+        prepared, runs_dir = check(point.config), point.settings.runs_dir
+        make_folder("runs_dir", runs_dir)
         if point.overrides:
             print(" ".join(point.overrides))
-        print(describe(point.config, standing(point.config, prepared)))
+        print(describe(point.config, standing(point.config, prepared, runs_dir)))
     return 0
 
 

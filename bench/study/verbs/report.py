@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigError: an override is wrong, there is nothing to report, or ``--results`` cannot be written.
     """
     asked_for = _points(arguments)
-    runs_dir = asked_for[0].config.runs_dir
+    runs_dir = asked_for[0].settings.runs_dir
     asked = {point.config.hash(): " ".join(point.overrides) for point in asked_for} if _is_choice(arguments) else None
     shelf = read_shelf(Path(runs_dir), read_run, asked)
     for problem in shelf.problems:

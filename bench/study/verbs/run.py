@@ -23,7 +23,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(written(arguments.overrides, primary), end="")
         return 0
     asked = points(arguments.overrides, arguments.multirun, primary)
-    if asked[0].config.dry_run:
+    if asked[0].settings.dry_run:
         from bench.study.predict.preview import preview
 
         return preview(asked)

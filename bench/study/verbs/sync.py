@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from bench.config import MLflow, RunConfig
+from bench.choice import choices
 from bench.keys import ConfigError
 from bench.record.folder import RecordError, RunFolder
 from bench.record.runs_dir import Sweep, read_sweeps, run_folders
 from bench.study.launcher.attempt import Busy, alone
-from bench.study.sweep.compose import compose
+from bench.study.sweep.compose import single
 from bench.study.sweep.library import RUN
-from bench.study.tracking.registry import tracker
-from bench.study.tracking.tracker import Tracker, TrackingError
+from bench.study.sweep.settings import Settings
+from bench.study.tracking.contract import Tracker, Tracking, TrackingError
 
 Outcome = Literal["delivered", "there", "unreadable", "unfinished"]
 """What becomes of a run: MLflow has it now, or had it already; or its record cannot be read; or it has none yet."""
@@ -29,14 +29,15 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: an override is wrong, there is nothing to deliver, or no MLflow at ``tracking.uri``.
     """
-    config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
-    if not isinstance(config.tracking, MLflow):
-        raise ConfigError("tracking='none': there is nowhere to deliver to; allowed is mlflow")
-    folders = {folder.path.name: folder for folder in run_folders(Path(config.runs_dir))}
+    settings = single(arguments.overrides, RUN.beside(arguments.config_dir)).settings
+    if not settings.tracking.keeps:
+        allowed = ", ".join(name for name, kind in choices(Tracking).items() if kind.keeps)
+        raise ConfigError(f"tracking={settings.tracking.name!r}: there is nowhere to deliver to; allowed is {allowed}")
+    folders = {folder.path.name: folder for folder in run_folders(Path(settings.runs_dir))}
     if not folders:
-        raise ConfigError(f"runs_dir={config.runs_dir!r}: holds no runs")
+        raise ConfigError(f"runs_dir={settings.runs_dir!r}: holds no runs")
     try:
-        found = _deliver_all(config, folders)
+        found = _deliver_all(settings, folders)
     except TrackingError as error:
         print(f"bench: MLflow is away; the same command goes on later: {error}", file=sys.stderr)
         return 1
@@ -45,15 +46,15 @@ def main(arguments: argparse.Namespace) -> int:
     return 1 if unreadable else 0
 
 
-def _deliver_all(config: RunConfig, folders: dict[str, RunFolder]) -> Counter[Outcome]:
+def _deliver_all(settings: Settings, folders: dict[str, RunFolder]) -> Counter[Outcome]:
     """Deliver the runs, and count what became of them. A run that several sweeps asked for is the first one's."""
     from tqdm import tqdm
 
     found: Counter[Outcome] = Counter()
     with tqdm(total=len(folders), desc="delivering", unit=" runs", disable=not sys.stderr.isatty()) as bar:
-        for sweep, names in _by_sweep(config, list(folders)):
-            follower = tracker(config.tracking)
-            follower.begin(sweep)
+        for sweep, names in _by_sweep(settings, list(folders)):
+            follower = settings.tracker()
+            settings.begin(follower, sweep)
             news = [_deliver(follower, folders[name]) for name in names]
             bar.update(len(names))
             found.update(news)
@@ -62,10 +63,10 @@ def _deliver_all(config: RunConfig, folders: dict[str, RunFolder]) -> Counter[Ou
     return found
 
 
-def _by_sweep(config: RunConfig, names: Sequence[str]) -> list[tuple[Sweep, list[str]]]:
+def _by_sweep(settings: Settings, names: Sequence[str]) -> list[tuple[Sweep, list[str]]]:
     """Each sweep with its runs; those of none come last."""
     left, groups = set(names), []
-    for sweep in [*read_sweeps(Path(config.runs_dir)), Sweep((), ())]:
+    for sweep in [*read_sweeps(Path(settings.runs_dir)), Sweep((), ())]:
         own = [name for name in names if name in left and (name in sweep.points or not sweep.points)]
         left -= set(own)
         groups.append((sweep, own))

@@ -14,7 +14,6 @@ from bench.study.launcher.check import check_all, made
 from bench.study.predict.estimate import estimate
 from bench.study.sweep.compose import points
 from bench.study.sweep.library import USERS, typed
-from bench.study.tracking.registry import tracker
 from bench.study.tune.finding import Finding, find
 from bench.study.tune.findings import print_findings, write_findings
 from bench.study.tune.preset import TUNED, write_schedule
@@ -41,14 +40,14 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigError("tune: torchrun starts the agents of exactly one run; tune starts its own")
     warm_up(imports(study.run for study in studies))
     prepared = Call(check_all, [study.run for study in studies]).result()
-    if studies[0].run.dry_run:
+    if studies[0].settings.dry_run:
         return _preview(studies, prepared)
-    tracker(studies[0].run.tracking).prepare()
+    studies[0].settings.tracker().prepare()
     words = typed(arguments.overrides, named)
     searches = [Search(study, data, words) for study, data in zip(studies, prepared, strict=True)]
     for search in searches:
         search.trials.check()
-    folders = [("runs_dir", studies[0].run.runs_dir), ("--results", arguments.results)]
+    folders = [("runs_dir", studies[0].settings.runs_dir), ("--results", arguments.results)]
     with made(*folders, ("--config-dir", str(Path(named or USERS, TUNED)))) as (_, results, _):
         for search in searches:
             search.open()
@@ -67,7 +66,7 @@ def _run(searches: Sequence[Search], results: Path, named: str | None) -> int:
     table = print_findings(findings)
     for search in searches:
         search.end(table, [file for file in files if file.stem == search.study.tuning.study])
-        search.runner.print_failures(search.study.run.runs_dir)
+        search.runner.print_failures(search.study.settings.runs_dir)
     print(f"\n{results}/report.html, studies.csv, trials.csv and pictures")
     return 1 if any(search.runner.failures for search in searches) else 0
 

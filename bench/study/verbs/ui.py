@@ -9,7 +9,6 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.config import MLflow
 from bench.keys import ConfigError
 from bench.record.runs_dir import Sweep, read_sweeps
 from bench.study.sweep.compose import points
@@ -17,7 +16,7 @@ from bench.study.sweep.library import RUN
 from bench.study.tracking import view
 from bench.study.tracking.experiment import Experiment
 from bench.study.tracking.family import Family, family_of, last_family
-from bench.study.tracking.mlflow import IMPATIENCE, SETTINGS
+from bench.study.tracking.mlflow import IMPATIENCE, SETTINGS, MLflow
 from bench.study.tracking.store import find_store, is_server, settled, silenced, wrong_uri
 from bench.study.tracking.webserver import ServerError, serving
 
@@ -33,13 +32,14 @@ def main(arguments: argparse.Namespace) -> int:
         Interrupted: the user wants the end; the server is gone.
     """
     asked = points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
-    tracking = asked[0].config.tracking
+    settings = asked[0].settings
+    tracking = settings.tracking
     if not isinstance(tracking, MLflow):
-        raise ConfigError("tracking='none': there is nothing to look into; allowed is mlflow")
+        raise ConfigError(f"tracking={tracking.name!r}: there is nothing to look into; allowed is {MLflow.name}")
     if arguments.multirun:
         sweeps = [Sweep(tuple(arguments.overrides), tuple(point.config.hash() for point in asked))]
     else:
-        sweeps = list(read_sweeps(Path(asked[0].config.runs_dir)))[::-1]
+        sweeps = list(read_sweeps(Path(settings.runs_dir)))[::-1]
     experiment, family = _prepare(tracking, sweeps, arguments.multirun)
     if is_server(tracking.uri):
         show(tracking.uri, experiment, family)
@@ -64,7 +64,7 @@ def _prepare(tracking: MLflow, sweeps: Sequence[Sweep], chosen: bool) -> tuple[s
     with settled(SETTINGS | IMPATIENCE), silenced():
         from mlflow.exceptions import MlflowException
 
-        client, experiment = find_store(tracking)
+        client, experiment = find_store(tracking.uri, tracking.experiment)
         try:
             runs = Experiment(client, experiment).search("")
             family = family_of(sweeps[0], runs) if chosen else last_family(runs, sweeps)

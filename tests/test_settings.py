@@ -1,0 +1,64 @@
+"""How runs are started, followed and kept: what is refused, in one message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.keys import ConfigError, parse_as
+from bench.study.launcher.basic import Basic
+from bench.study.sweep.settings import Settings
+from bench.study.tracking.none import NoTracking
+
+VALUES: dict[str, Any] = {
+    "tracking": {"name": "none"},
+    "launcher": {"name": "basic"},
+    "runs_dir": "runs",
+    "force": False,
+    "dry_run": False,
+}
+JOBS = {"name": "submitit", "cluster": "slurm", "minutes": 5, "memory_gigabytes": 1, "gpus": 0, "slurm_partition": None}
+
+
+def test_plain_values_become_choices() -> None:
+    settings = parse_as(Settings, VALUES)
+    assert settings == Settings(NoTracking(), Basic(), "runs", force=False, dry_run=False)
+    assert settings.values() == VALUES
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"runs_dir": ""}, "runs_dir='': must have at least 1 character"),
+        ({"runs_dir": "s3://bucket"}, "runs_dir='s3://bucket': must be a path of this machine, not a URL"),
+        ({"force": 1}, "force=1: must be a valid boolean"),
+        (
+            {"tracking": {"name": "mlflow", "uri": "", "experiment": "e"}},
+            "tracking.uri='': must have at least 1 character",
+        ),
+        (
+            {"tracking": {"name": "mlflow", "uri": "sqlite://", "experiment": "e"}},
+            "tracking.uri='sqlite://': must name a file, as sqlite:///mlflow.db does, or be a server's address",
+        ),
+        ({"tracking": {"name": "wandb"}}, "tracking.name='wandb': allowed are 'mlflow', 'none'"),
+        ({"launcher": {}}, "launcher.name: a value is missing; allowed are 'basic', 'submitit'"),
+        ({"launcher": {**JOBS, "minutes": 0}}, "launcher.minutes=0: must be greater than or equal to 1"),
+        ({"launcher": {**JOBS, "cluster": "pbs"}}, "launcher.cluster='pbs': must be 'slurm' or 'local'"),
+        (
+            {"launcher": {"name": "basic", "minutes": 1}},
+            "launcher.minutes=1: there is no such key",
+        ),
+    ],
+    ids=str,
+)
+def test_a_wrong_value_is_told_what_is_allowed(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_as(Settings, {**VALUES, **changes})
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("key", VALUES)
+def test_every_key_is_needed(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key}: a value is missing$"):
+        parse_as(Settings, {name: value for name, value in VALUES.items() if name != key})
