@@ -10,31 +10,20 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator
-from pydantic_core import PydanticCustomError
-
-from bench.choice import Choice, check_together, choices, choices_of, plain
-from bench.keys import STRICT, Cardinal, Count, Positive, Seed, parse_as
+from bench.choice import NAME, Choice, check_together, choices_of, is_own, plain, telling
+from bench.keys import STRICT, Cardinal, ConfigError, Count, Positive, Seed, parse_as
 from bench.rule.averaging.allreduce import AllReduce
 from bench.rule.averaging.contract import Averaging
 from bench.rule.correction.contract import Correction
 from bench.rule.correction.none import NoCorrection
 from bench.rule.lr.contract import LearningRate
-from bench.rule.method.contract import Method, facts_of, method_of
+from bench.rule.method.contract import Method, facts_of, name_of
+from bench.rule.method.decoupled import Decoupled
 from bench.rule.optimizer.contract import Optimizer
 from bench.task.data.contract import Data
 from bench.task.model.contract import Model
-
-
-def _method(name: str) -> str:
-    """Refuse what names no method, in the words that are told of any other list of words."""
-    if name not in choices(Method):
-        *names, last = map(repr, choices(Method))
-        raise PydanticCustomError("method", "must be {names}", {"names": f"{', '.join(names)} or {last}"})
-    return name
-
 
 WITHOUT_RESULT = ("tracking", "launcher", "runs_dir", "force", "dry_run")
 """Keys that older records have beside a run's own: how it was followed, started and kept."""
@@ -51,7 +40,7 @@ class RunConfig:
     """S: copies of the whole pipeline, each on its own shard of the data."""
     staleness: Cardinal
     """c: ticks of delay per stage boundary; 0 is back-propagation, 1 DDG, 2 FDG."""
-    method: Annotated[str, AfterValidator(_method)]
+    method: Method
     """How the agents train: delayed gradients, or one of the baselines, which know no staleness."""
     microbatches: Count
     """Parts that a batch is split into by the methods that pass such through the stages; 1 for the others."""
@@ -100,14 +89,10 @@ class RunConfig:
                 "weights=latest needs precision=float32 or float64: under bfloat16 autocast the backward pass keeps "
                 "the weights that were cast for its forward pass"
             )
-        if refusal := self.how.refuses(self):
-            raise ValueError(refusal)
-        check_together(self, self.choices if self.how.stale else [])
-
-    @property
-    def how(self) -> Method:
-        """The method that :attr:`method` names."""
-        return method_of(self.method)
+        with telling(type(self.method)):
+            if refusal := self.method.refuses(self):
+                raise ConfigError(refusal)
+        check_together(self, [each for each in self.choices if each is not self.method] if self.method.stale else [])
 
     @property
     def choices(self) -> list[Choice]:
@@ -122,15 +107,15 @@ class RunConfig:
     @property
     def pieces(self) -> int:
         """The number of pieces that the network is cut into: one a stage, or two."""
-        return self.stages * self.how.pieces
+        return self.stages * self.method.pieces
 
     @property
     def _looped(self) -> str:
-        return f"method={self.method} " if self.how.pieces > 1 else ""
+        return f"method={self.method.name} " if self.method.pieces > 1 else ""
 
     def resolved(self) -> dict[str, Any]:
-        """All keys, as :func:`parse` takes them."""
-        return plain(self)
+        """All keys, as :func:`parse` takes them. One of the suite's methods, which have no keys, is its name alone."""
+        return plain(self) | ({"method": self.method.name} if is_own(type(self.method)) else {})
 
     def canonical(self) -> dict[str, Any]:
         """The keys that decide the result, with equivalent points made equal (staleness means nothing at K=1)."""
@@ -171,10 +156,10 @@ def grid_label(keys: Mapping[str, Any]) -> str:
 
     The last number is the staleness or, of a method that has them, the microbatches.
     """
-    how = facts_of(keys["method"])
-    said = f"c{keys['staleness']}" if how.stale else keys["method"]
-    said += f" m{keys['microbatches']}" if how.microbatched else ""
-    return f"K{keys['stages']} S{keys['replicas']} {said}"
+    how, name = facts_of(keys["method"]), name_of(keys["method"])
+    words = [f"K{keys['stages']}", f"S{keys['replicas']}", *([name] if name != Decoupled.name else [])]
+    words += [f"c{keys['staleness']}"] if how.stale else []
+    return " ".join([*words, *([f"m{keys['microbatches']}"] if how.microbatched else [])])
 
 
 def parse(values: Mapping[str, Any]) -> RunConfig:
@@ -185,10 +170,11 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: a key is missing, unknown, of the wrong type or out of range.
     """
-    run = parse_as(RunConfig, values)
-    if not run.how.stale:
+    method = values.get("method")
+    run = parse_as(RunConfig, {**values, "method": {NAME: method}} if isinstance(method, str) else values)
+    if not run.method.stale:
         run = replace(run, staleness=0, weights="stashed", correction=NoCorrection())
-    return run if run.how.microbatched else replace(run, microbatches=1)
+    return run if run.method.microbatched else replace(run, microbatches=1)
 
 
 def parse_recorded(values: Mapping[str, Any]) -> RunConfig:

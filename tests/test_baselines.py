@@ -19,13 +19,13 @@ from bench.engine.meter import Span
 from bench.engine.method.metered import MeteredStage
 from bench.engine.train import train
 from bench.plan.sections import COMPUTE, KINDS
-from bench.rule.method.contract import method_of
 from bench.task.model.contract import Model
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, distributed, together
 from tests.naps import NAP, napped
 from tests.pool import Pool, joined
 from tests.test_equality import dropout_network
+from tests.tiny import method_of
 
 PIPELINES = ("gpipe", "1f1b", "interleaved_1f1b", "zero_bubble")
 MLP = {"name": "mlp", "hidden": 8, "layers": 7}
@@ -109,7 +109,7 @@ def test_with_one_microbatch_batch_norm_makes_no_difference(pool: Pool, precisio
     methods = ("gpipe", "zero_bubble", "interleaved_1f1b")
     runs = [configured(2, 2, method=method, partition=cuts.get(method, [2]), **numbers) for method in methods]
     for run, ran in zip(runs, distributed(pool, runs), strict=True):
-        assert_same(ran.state, expected.state, run.method)
+        assert_same(ran.state, expected.state, run.method.name)
         assert ran.metrics["loss/test"] == expected.metrics["loss/test"]
 
 

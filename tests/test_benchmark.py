@@ -20,6 +20,7 @@ from bench.study.compare.contenders import CONTENDERS, PIPELINES, PREDICTED, WOR
 from bench.study.sweep.compose import compose
 from bench.study.verbs.benchmark import BEST, RATIOS, asked_of, report
 from bench.system.call import Call, results
+from tests.tiny import method_of
 
 TINY = ("data.train_size=64", "data.test_size=8", "data.shape=[3,8,8]", "batch_size=4")
 SMALL = ("model.depth=8", "model.width=4")
@@ -135,7 +136,7 @@ def test_a_plain_pipeline_trains_as_the_minimal_loop_does(method: str, tmp_path:
     network = ["model=mlp", "model.hidden=8", "model.layers=3", "precision=float64"]
     config = compose([*WORKLOAD, *TINY, *network, f"method={method}", "microbatches=2", "max_steps=2"])
     first, second = _plain(config, [1, 2, 3] if config.pieces == 4 else [2], tmp_path)
-    whole = minimal_loop(replace(config, stages=1, method="ddp", max_steps=plain.WARM_UP + 2))
+    whole = minimal_loop(replace(config, stages=1, method=method_of("ddp"), max_steps=plain.WARM_UP + 2))
     assert first.images_per_second > 0
     losses = [stage.loss for stage in (first, second) if stage.loss is not None]
     assert losses == [pytest.approx(whole.loss, rel=1e-12)]

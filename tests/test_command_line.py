@@ -46,7 +46,7 @@ WRONG = {
     "lr=multistep lr.milestones=[5,3]": "lr.milestones=[5, 3] must increase",
     "weights=latest precision=bfloat16": "weights=latest needs precision=float32 or float64",
     "backend=nccl": "backend=nccl needs device=cuda, not device=cpu",
-    "method=adaptive": "method='adaptive': must be 'decoupled'",
+    "method=adaptive": f"method='adaptive': allowed are {allowed('method')}",
     # What Hydra would refuse, in words of the suite.
     "model=nonet": f"model='nonet': allowed are {allowed('model')}",
     "data=mnist": f"data='mnist': allowed are {allowed('data')}",

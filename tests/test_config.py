@@ -36,7 +36,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"seed": 2**63}, f"seed={2**63}: must be less than {2**63}"),
     (
         {"method": "magic"},
-        "method='magic': must be 'decoupled', 'ddp', 'gpipe', '1f1b', 'interleaved_1f1b' or 'zero_bubble'",
+        "method.name='magic': allowed are 'decoupled', 'ddp', 'gpipe', '1f1b', 'interleaved_1f1b', 'zero_bubble'",
     ),
     ({"microbatches": 0}, "microbatches=0: must be greater than or equal to 1"),
     ({"method": "ddp", "stages": 2}, "method=ddp needs stages=1, not stages=2"),

@@ -15,14 +15,15 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from bench.choice import SOURCE, TARGET, Choice, digest_of
-from bench.config import RunConfig, parse
+from bench.config import RunConfig, hash_of, parse
 from bench.keys import ConfigError
 from bench.study.launcher.packages import exported, importable
+from bench.study.report.result import read_run
 from bench.study.sweep.compose import compose, single
 from bench.study.sweep.library import RUN
 from tests.both import assert_same, both
 from tests.commands import ROOT, read_json, said
-from tests.outside import following, images, mixing, nets, rates, rules, starting, steps
+from tests.outside import following, images, mixing, nets, rates, rules, starting, steps, ways
 from tests.pool import Pool
 
 CONF = ROOT / "tests/outside/conf"
@@ -33,6 +34,7 @@ CHOICES: dict[str, type[Choice]] = {
     "lr": rates.Sawtooth,
     "averaging": mixing.Lazy,
     "correction": rules.Halve,
+    "method": ways.Patient,
     "tracking": following.Journal,
     "launcher": starting.ShortestFirst,
 }
@@ -131,6 +133,26 @@ def test_a_users_launcher_orders_the_runs_and_a_users_tracking_hears_of_them(tmp
     assert (again.code, again.err.count("has a record")) == (0, 3), again.err
     (tmp_path / "journal.txt").write_text("".join(f"{line}\n" for line in lines[1:]))
     assert said(tmp_path, "sync", *words, *own_way).out == "delivered 1 runs; 2 were there already\n"
+
+
+def test_a_users_method_is_told_apart(tmp_path: Path) -> None:
+    """It is, in labels, tables and records; and a record is read where its class is not there any more."""
+    words = ("--config-dir", str(CONF), *SMALL, "tracking=none", "method=decoupled,patient", "method.wait=1")
+    assert said(tmp_path, "-m", *words).code == 2, "decoupled has no such key"
+    ran = said(tmp_path, "-m", *words[:-1])
+    assert ran.code == 0, ran.err
+    assert re.findall(r"K2 S1 (.*) [0-9a-f]{12} .* epoch 2/2", ran.err) == ["c2", "patient c2"]
+    assert said(tmp_path, "report").code == 0
+    table = pandas.read_csv(tmp_path / "results/runs.csv", keep_default_na=False)
+    assert [*table["method"]] == ["decoupled", "patient"]
+    record = next(
+        each for name in names(tmp_path) if "patient" in str(each := read_json(tmp_path / f"runs/{name}/record.json"))
+    )
+    assert record["config"]["method"] == {**own("method=patient").resolved()["method"], "wait": 3}
+    record["config"]["method"][TARGET] = "nowhere.Patient"
+    assert hash_of(record["config"]) != record["config_hash"]
+    record["config_hash"] = hash_of(record["config"])
+    assert read_run(record).label == "K2 S1 patient"
 
 
 def test_a_changed_source_file_is_a_new_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

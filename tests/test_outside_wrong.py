@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 from bench.rule.correction.contract import Correction
 from bench.task.dataset import assemble
-from tests.outside import following, images, mixing, nets, rates, rules, starting, steps
+from tests.outside import following, images, mixing, nets, rates, rules, starting, steps, ways
 """
 LINE = HEAD.count("\n") + 4
 """The line after a class's name, where what is tried begins."""
@@ -103,6 +103,18 @@ IN_CHECK = {
         "ValueError: the mixing must be symmetric (2, 2) with rows of sum 1, not [[1.0, 1.0], [1.0, 1.0]]",
     ),
     "refuses": ("correction", f"    def refuses(self, run):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
+    "method that refuses": (
+        "method",
+        f"    def refuses(self, run):\n{FAILS}",
+        1,
+        "ZeroDivisionError: division by zero",
+    ),
+    "worker": (
+        "method",
+        "    oracle = 'tests.outside.ways.Nobody'\n",
+        -3,
+        "AttributeError: module 'tests.outside.ways' ",
+    ),
     "check": ("launcher", f"    def check(self):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
     "tracker": ("tracking", f"    def tracker(self):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
     "begin": (

@@ -23,7 +23,6 @@ from bench.engine.profile import Layer
 from bench.engine.transport.message import Message
 from bench.plan.forecast.costs import Link, Pace
 from bench.record.folder import RunFolder
-from bench.rule.method.contract import method_of
 from bench.study.predict.links import Links, neighbours
 from bench.study.predict.links import _exchange as exchange
 from bench.study.predict.speedups import speedups
@@ -33,6 +32,7 @@ from bench.study.verbs.predict import figures, replay
 from bench.system.call import Call
 from tests.commands import TINY
 from tests.records import record_of
+from tests.tiny import method_of
 
 NETWORK = ("--bandwidth=10", "--latency=20")
 FREE = Links(Link(), Link())

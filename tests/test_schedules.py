@@ -12,7 +12,7 @@ from torch.distributed.pipelining import Schedule1F1B, ScheduleGPipe, ScheduleIn
 from bench.plan.forecast.costs import Setup, StageCost
 from bench.plan.forecast.microbatches import levels
 from bench.plan.forecast.orders import Kind, Pass
-from bench.rule.method.contract import method_of
+from tests.tiny import method_of
 
 SCHEDULES: dict[str, Any] = {
     "gpipe": ScheduleGPipe,

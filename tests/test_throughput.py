@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from bench.choice import choices
 from bench.plan.forecast.costs import LOCKS, Link, Setup, StageCost, Times
 from bench.plan.forecast.throughput import overlap, predict, predict_sharing, stretches
-from bench.rule.method.contract import Method, method_of
+from bench.rule.method.contract import Method
+from tests.tiny import method_of
 
 EVEN = StageCost(forward=1, backward=2)
 

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch.distributed import Store
 
+from bench.choice import choices
 from bench.config import RunConfig, parse
 from bench.engine.train import Outcome, train
 from bench.engine.world import World
 from bench.plan.grid import Grid
+from bench.rule.method.contract import Method
 from bench.task.dataset import Dataset
 from tests.pool import joined
 
@@ -45,6 +47,10 @@ VALUES: dict[str, Any] = {
 
 def config(**changes: Any) -> RunConfig:
     return parse({**VALUES, **changes})
+
+
+def method_of(name: str) -> Method:
+    return choices(Method)[name]()
 
 
 def dataset_of(run: RunConfig, prepared: Path | None = None) -> Dataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 from bench.config import RunConfig
 from bench.engine.meter import Meter
 from bench.engine.method.agent import Agent, Cut, piece
-from bench.engine.method.reference import Reference
 from bench.engine.numerics import Numerics
 from bench.engine.profile import Layer, profile
 from bench.engine.transport.message import Message
@@ -20,6 +18,7 @@ from bench.engine.worker import Method
 from bench.engine.world import World
 from bench.plan.footprint import Footprint, LayerBytes
 from bench.plan.partition import bounds, cut
+from bench.rule.method.contract import engine_class
 from bench.task.batches import Batches
 from bench.task.dataset import Dataset
 from bench.task.network import build
@@ -41,7 +40,7 @@ class Plan(NamedTuple):
         pieces = bounds(self.cuts, len(self.costs))
         return [
             {
-                "stage": config.how.holder(config.stages, piece),
+                "stage": config.method.holder(config.stages, piece),
                 "first_layer": first,
                 "last_layer": last - 1,
                 "cost": sum(self.costs[first:last]) if unit else None,
@@ -79,20 +78,15 @@ def assemble(config: RunConfig, dataset: Dataset, world: World, meter: Meter) ->
     if config.engine == "reference":
         stages = [piece(network, first, last) for first, last in spans]
         parts = [[numerics.place(copy.deepcopy(stage)) for stage in stages] for _ in range(config.replicas)]
-        return Assembled(Reference(config, numerics, parts, batches, meter), batches, plan.record(config, unit), None)
+        oracle = engine_class(config.method.oracle)
+        return Assembled(oracle(config, numerics, parts, batches, meter), batches, plan.record(config, unit), None)
     mine = batches[world.replica]
     messages = [Message.like(_images(config, mine)), *(plan.messages[last - 1] for _, last in spans)]
     share = Cut(network, spans, messages, plan.layers)
-    agent = worker_of(config).of(config, world, numerics, share, mine, meter)
+    worker: type[Agent] = engine_class(config.method.worker)
+    agent = worker.of(config, world, numerics, share, mine, meter)
     footprint = agent.footprint(share) if world.device.type == "cpu" else None
     return Assembled(agent, batches, plan.record(config, unit), footprint)
-
-
-def worker_of(config: RunConfig) -> type[Agent]:
-    """The class of one process's part in the method; torch's own take a second to import, which other runs save."""
-    module, _, name = config.how.worker.rpartition(".")
-    worker: type[Agent] = getattr(importlib.import_module(module), name)
-    return worker
 
 
 def batches_of(config: RunConfig, dataset: Dataset, replica: int, numerics: Numerics) -> Batches:

@@ -115,7 +115,9 @@ def joined(config: RunConfig, seat: Seat, store: Store | None = None) -> Iterato
         control = dist.group.WORLD if backend == "gloo" else _group(list(range(size)), "gloo")
         groups = [_group(grid.peers(stage)) for stage in range(grid.stages)] if grid.replicas > 1 else []
         peers = groups[grid.stage(rank)] if groups else None
-        pipelines = [_group(grid.line(replica), "gloo") for replica in range(grid.replicas) if config.how.microbatched]
+        pipelines = [
+            _group(grid.line(replica), "gloo") for replica in range(grid.replicas) if config.method.microbatched
+        ]
         line = pipelines[grid.replica(rank)] if pipelines else None
         forward_lines, backward_lines = _lines(grid) if backend == "nccl" else ({}, {})
         yield World(grid, rank, device, backend, control, peers, line, forward_lines, backward_lines)

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from bench.config import hash_of
 from bench.keys import Cardinal, Count, NonNegative, Positive, Text
-from bench.rule.method.contract import facts_of
+from bench.rule.method.contract import facts_of, name_of
 from bench.system.file import read_json
 
 SHOWN = 60
@@ -59,7 +59,7 @@ class Config(_Model):
     staleness: Cardinal
     batch_size: Count
     seed: Cardinal
-    method: Text
+    method: Text | ChoiceModel
     engine: Text
     weights: Text
     averaging: ChoiceModel
@@ -68,8 +68,9 @@ class Config(_Model):
 
     @model_validator(mode="after")
     def _has_microbatches(self) -> Config:
-        if facts_of(self.method).microbatched and self.microbatches is None:
-            raise ValueError(f"method={self.method} has no microbatches")
+        method = self.method if isinstance(self.method, str) else self.method.model_dump()
+        if facts_of(method).microbatched and self.microbatches is None:
+            raise ValueError(f"method={name_of(method)} has no microbatches")
         return self
 
 

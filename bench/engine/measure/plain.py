@@ -55,10 +55,10 @@ def _train(config: RunConfig, cuts: Sequence[int], rank: int) -> Minimal:
     batches = batches_of(config, dataset, 0, numerics)
     network = network_of(config, dataset, numerics)
     spans = bounds(cuts, len(network))
-    mine, last = config.how.held(config.stages, rank), len(spans) - 1
+    mine, last = config.method.held(config.stages, rank), len(spans) - 1
     pieces = [_Piece(network[slice(*spans[number])], numerics, number == 0, number == last) for number in mine]
     stages = [PipelineStage(piece, number, len(spans), device) for piece, number in zip(pieces, mine, strict=True)]
-    schedule = schedule_of(config.how, stages, config.microbatches, loss_fn=numerics.loss)
+    schedule = schedule_of(config.method, stages, config.microbatches, loss_fn=numerics.loss)
     optimizer = config.optimizer.by_parameter(list(nn.ModuleList(pieces).parameters()))
     set_rate(optimizer, RATE)
     steps, started = config.max_steps or batches.batches, now(device)

@@ -69,17 +69,17 @@ class Pipelined(Agent):
         for parameter, view in zip(self.weights.parameters, self.weights.views(self.weights.gradient), strict=True):
             parameter.grad = view
         exchange = Exchange(world)
-        mine = config.how.held(config.stages, world.stage)
+        mine = config.method.held(config.stages, world.stage)
         self._stages = [self._stage(number, spans, messages, exchange) for number in mine]
         exchange.close()
         # The gradients of the loss are those of the batch's mean already, and want no scaling.
         self._schedule = schedule_of(
-            config.how, self._stages, config.microbatches, loss_fn=self._loss, scale_grads=False
+            config.method, self._stages, config.microbatches, loss_fn=self._loss, scale_grads=False
         )
 
     @classmethod
     def of(cls, config: RunConfig, world: World, numerics: Numerics, cut: Cut, batches: Batches, meter: Meter) -> Agent:
-        spans = [cut.spans[number] for number in config.how.held(config.stages, world.stage)]
+        spans = [cut.spans[number] for number in config.method.held(config.stages, world.stage)]
         layers = [(str(number), cut.network[number]) for span in spans for number in range(*span)]
         module = numerics.place(nn.Sequential(OrderedDict(layers)))
         return cls(config, world, numerics, module, cut.spans, cut.messages, batches, meter)
@@ -118,7 +118,7 @@ class Pipelined(Agent):
         world = self._world
         if not 0 <= piece <= last:
             return None
-        rank = world.grid.rank(world.replica, self._config.how.holder(self._config.stages, piece))
+        rank = world.grid.rank(world.replica, self._config.method.holder(self._config.stages, piece))
         return rank if rank != world.rank else None
 
     def begin(self, stretch: Stretch) -> Sequence[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from bench.choice import choices
 from bench.rule.method.contract import Method
 from bench.rule.run import Run
 
@@ -13,9 +12,8 @@ class Baseline(Method):
     """A method of torch's own, which knows no staleness."""
 
     def refuses(self, run: Run) -> str | None:
-        if run.engine == "reference":
-            stale = next(name for name, kind in choices(Method).items() if kind.stale)
-            return f"engine=reference is the oracle of method={stale}; method={self.name} needs engine=distributed"
+        if refusal := super().refuses(run):
+            return refusal
         if run.averaging.mixes(run.replicas):
             return f"method={self.name} needs averaging=allreduce, not averaging={run.averaging.name}"
         return None

@@ -10,9 +10,12 @@ Pieces of the network count from 0 in the order of the layers, stages from 0. Wi
 
 from __future__ import annotations
 
-from typing import ClassVar
+import importlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from bench.choice import Choice, choices
+from bench.choice import NAME, SOURCE, Choice, choices, kind_of
+from bench.keys import ConfigError
 from bench.plan.forecast.orders import Pass
 from bench.rule.run import Run
 
@@ -23,6 +26,8 @@ class Method(Choice):
     group: ClassVar[str] = "method"
     worker: ClassVar[str]
     """Dotted path of the engine's class for one process's part in it."""
+    oracle: ClassVar[str] = ""
+    """Dotted path of the engine's class for all agents in one process, without messages; empty where there is none."""
     pieces: ClassVar[int] = 1
     """Pieces of the network that each stage holds."""
     stale: ClassVar[bool] = False
@@ -34,10 +39,17 @@ class Method(Choice):
     splits_backward: ClassVar[bool] = False
     """Whether the gradients of the weights have a pass of their own, after that to the gradients of the input."""
 
-    def refuses(self, run: Run) -> str | None:  # noqa: ARG002
+    def refuses(self, run: Run) -> str | None:
         """Say what it does not go with in the rest of the run, as a whole message that begins with a key and its value;
         None if it goes with all of it."""
+        if run.engine == "reference" and not self.oracle:
+            known = ", ".join(name for name, kind in choices(Method).items() if kind.oracle)
+            return f"engine=reference is the oracle of method={known}; method={self.name} needs engine=distributed"
         return None
+
+    def try_out(self, run: Any) -> None:
+        """Look up the engine's classes that it names."""
+        engine_class(self.oracle if run.engine == "reference" else self.worker)
 
     def misfit(self, stages: int, microbatches: int) -> str | None:  # noqa: ARG002
         """Say why so many stages cannot pass on so many microbatches; None if they can."""
@@ -60,11 +72,26 @@ class Method(Choice):
         raise NotImplementedError
 
 
-def facts_of(name: str) -> type[Method]:
-    """What is known of a method that a record names, maybe another version's: :class:`Method` if nothing is."""
-    return choices(Method).get(name, Method)
+def engine_class(path: str) -> Any:
+    """The class of a dotted path; torch's own methods take a second to import, which other runs save.
+
+    Raises:
+        ImportError, AttributeError: there is none.
+    """
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
-def method_of(name: str) -> Method:
-    """The method that a checked configuration names."""
-    return choices(Method)[name]()
+def facts_of(named: str | Mapping[str, Any]) -> type[Method]:
+    """What is known of a method that a record names, maybe another version's or a user's: :class:`Method` if nothing
+    is."""
+    values = {NAME: named} if isinstance(named, str) else {key: named[key] for key in named if key != SOURCE}
+    try:
+        return kind_of(Method, values)
+    except ConfigError:
+        return Method
+
+
+def name_of(named: str | Mapping[str, Any]) -> str:
+    """The name of a method that a record names."""
+    return named if isinstance(named, str) else str(named[NAME])

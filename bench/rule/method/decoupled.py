@@ -15,4 +15,5 @@ class Decoupled(Method):
     name: ClassVar[str] = "decoupled"
     place: ClassVar[int] = 1
     worker: ClassVar[str] = "bench.engine.method.decoupled.Stage"
+    oracle: ClassVar[str] = "bench.engine.method.reference.Reference"
     stale: ClassVar[bool] = True

@@ -37,7 +37,7 @@ def imports(configs: Iterable[RunConfig]) -> list[str]:
     found = set()
     for config in configs:
         if config.engine == "distributed":
-            found.add(config.how.worker.rpartition(".")[0])
+            found.add(config.method.worker.rpartition(".")[0])
         if config.partition == "counted":
             found.add("torch._dynamo")  # torch's counter of operations imports it when it sees the first one
     return sorted(found)

@@ -93,8 +93,8 @@ def _check_cuts(config: RunConfig, dataset: Dataset) -> None:
     if config.pieces > layers:
         most = layers * config.stages // config.pieces
         reason = f"the layers of model={config.model.name}"
-        if config.how.pieces > 1:
-            reason = f"half the layers of model={config.model.name}: method={config.method} cuts every stage in two"
+        if config.method.pieces > 1:
+            reason = f"half {reason}: method={config.method.name} cuts every stage in two"
         raise ConfigError(f"stages={config.stages}: may be at most {most}, {reason}")
     if isinstance(config.partition, list):
         try:

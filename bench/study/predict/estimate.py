@@ -50,10 +50,10 @@ def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[float]])
     cuts = config.partition if isinstance(config.partition, list) else cut(layers, config.pieces)
     stages = [0.0] * config.stages
     for piece, (first, last) in enumerate(bounds(cuts, len(layers))):
-        stages[config.how.holder(config.stages, piece)] += sum(layers[first:last])
+        stages[config.method.holder(config.stages, piece)] += sum(layers[first:last])
     cores = 1 if config.engine == "reference" else min(len(os.sched_getaffinity(0)), config.agents)
     pace = max(stages)
-    if config.how.microbatched:
+    if config.method.microbatched:
         pace *= 1 + (config.stages - 1) * config.stages / (config.pieces * config.microbatches)
     elif config.staleness == 0:
         pace = sum(stages)

@@ -50,7 +50,7 @@ class Way:
 def way_of(config: RunConfig) -> Way:
     """The way to train that a configuration asks for."""
     grid = (config.stages, config.replicas, config.batch_size)
-    return Way(config.how, *grid, config.canonical()["staleness"], config.microbatches)
+    return Way(config.method, *grid, config.canonical()["staleness"], config.microbatches)
 
 
 @dataclass
@@ -146,7 +146,7 @@ class Workload:
     def _whole(self, batch_size: int) -> RunConfig:
         """The run with its network in one agent, to be measured on so many images: on a microbatch's, which the run's
         own number of microbatches need not divide again."""
-        alone = replace(self.config, method=DistributedData.name, stages=1, replicas=1, partition="measured")
+        alone = replace(self.config, method=DistributedData(), stages=1, replicas=1, partition="measured")
         return replace(alone, batch_size=batch_size, microbatches=1)
 
     def parameter_bytes(self) -> list[int]:

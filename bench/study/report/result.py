@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.config import canonical, grid_label
 from bench.record.folder import flatten
+from bench.rule.method.contract import facts_of, name_of
 from bench.study.report.comparison import LENGTH, NEUTRAL, REPEAT, WAYS, shared
 
 QUALITY = ("accuracy/test", "loss/test")
@@ -39,8 +40,12 @@ class Run:
     name: str
     """The run's hash."""
     status: str
+    label: str
+    """Its method on its grid."""
+    stale: bool
+    """Whether staleness means something to its method."""
     keys: dict[str, Any]
-    """The canonical configuration, flat."""
+    """The canonical configuration, flat, with the method's name as ``method``."""
     metrics: dict[str, float | None]
     epochs: list[Epoch]
     agents: list[tuple[int, int, dict[str, float]]]
@@ -90,24 +95,22 @@ class Run:
         """Whether its throughput can be compared: its agents were as many processes, each with a core or GPU."""
         return not self.oversubscribed and self.keys["engine"] == "distributed"
 
-    @property
-    def label(self) -> str:
-        return grid_label(self.keys)
-
     def number(self, metric: str) -> float | None:
         return self.metrics.get(metric)
 
 
 def read_run(record: dict[str, Any]) -> Run:
     """Make a :class:`Run` of a record. One that has diverged has no quality, whatever is written."""
-    diverged = record["status"] == "diverged"
+    diverged, keys = record["status"] == "diverged", canonical(record["config"])
     epochs = [_epoch(epoch) for epoch in record["epochs"]]
     if diverged:
         epochs[-1] = replace(epochs[-1], accuracy=None)
     return Run(
         name=record["config_hash"],
         status=record["status"],
-        keys=flatten(canonical(record["config"])),
+        label=grid_label(keys),
+        stale=facts_of(keys["method"]).stale,
+        keys=flatten(keys) | {"method": name_of(keys["method"])},
         metrics={key: _float(value) for key, value in record["metrics"].items()}
         | (dict.fromkeys(QUALITY) if diverged else {}),
         epochs=epochs,

@@ -11,7 +11,6 @@ from bench.config import RunConfig
 from bench.keys import STRICT, Place
 from bench.record.folder import RunFolder
 from bench.record.runs_dir import Sweep
-from bench.rule.method.contract import Method
 from bench.study.launcher.agents import under_torchrun
 from bench.study.launcher.contract import Launcher
 from bench.study.tracking.contract import Tracker, Tracking
@@ -81,4 +80,4 @@ class Settings:
 
 def contracts() -> list[type[Choice]]:
     """The contracts of all groups: those of a run's keys, and those of its settings."""
-    return [Method, *contracts_of(RunConfig), *contracts_of(Settings)]
+    return [*contracts_of(RunConfig), *contracts_of(Settings)]

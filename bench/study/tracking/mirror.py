@@ -44,7 +44,7 @@ def tags(config: RunConfig) -> dict[str, str]:
     """The tags of a point's run."""
     keys = config.canonical()
     names = ("method", "stages", "replicas", "staleness", "weights", "engine", "seed")
-    own = {key: str(keys[key]) for key in names}
+    own = {key: str(keys[key]) for key in names} | {"method": config.method.name}
     return own | {"config_hash": config.hash(), "host": host()} | _commit()
 
 

@@ -169,7 +169,7 @@ def _beside_the_record(workload: Workload, folder: RunFolder) -> str:
     measured = [metrics[name] for name in names]
     columns = [figures(workload.predict(way_of(config)), images)]
     rows = [["figure", "measured", "predicted", "error"]]
-    if not config.how.microbatched:
+    if not config.method.microbatched:
         columns.append(figures(replay(record, workload), images))
         rows[0] += ["predicted with its own seconds", "error"]
     for number, name in enumerate(FIGURES):
