@@ -30,7 +30,7 @@ from tests.commands import LONG
 from tests.pool import Pool, joined
 
 NAP = 0.01
-FORWARD, BETWEEN, STRIDE = KINDS.index("forward"), 15, 16
+FORWARD, BETWEEN, STRIDE = KINDS.index("forward"), len(KINDS), len(KINDS) + 1
 """A rank's number is that of its section times the stride, plus its kind's place, or ``BETWEEN`` when it leaves one."""
 
 

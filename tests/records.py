@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import RunConfig
+from bench.plan.sections import KINDS
 from bench.record.folder import RunFolder
 
-KINDS = ("forward", "backward", "update", "forward_lock", "backward_lock", "update_lock", "averaging", "sending")
 MACHINE = {"host": "a", "cpu": "a CPU", "cores": 2, "oversubscribed": False, "gpu": None, "torch": "2.14.1"}
 DATA = {"name": "synthetic", "digest": "d1", "train_images": 96, "test_images": 10, "image_shape": [3, 8, 8]}
 

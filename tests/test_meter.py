@@ -125,7 +125,7 @@ def test_sections_of_a_run_add_up_to_its_wall_time(pool: Pool) -> None:
         assert all(agent["seconds"][kind] > 0 for kind in COMPUTE)
     fractions = [ran.metrics[f"locking/{name}_fraction"] for name in ("forward", "backward", "update")]
     assert ran.metrics["locking/total_fraction"] == pytest.approx(sum(fractions), rel=1e-12)
-    for lock, fraction in zip(LOCKS, fractions, strict=True):
+    for lock, fraction in zip(LOCKS.values(), fractions, strict=True):
         shares = [agent["seconds"][lock] / agent["wall_seconds"] for agent in ran.agents]
         assert fraction == pytest.approx(sum(shares) / 4, rel=1e-12)
     assert 0 < ran.metrics["throughput/efficiency"] <= 1

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.choice import choices
-from bench.plan.forecast.costs import LOCKS, Link, Setup, StageCost, Times
+from bench.plan.forecast.costs import Link, Setup, StageCost, Times
 from bench.plan.forecast.throughput import overlap, predict, predict_sharing, stretches
+from bench.plan.sections import LOCKS
 from bench.rule.method.contract import Method
 from tests.tiny import method_of
 

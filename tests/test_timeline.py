@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.plan.forecast.costs import StageCost
+from bench.plan.sections import KINDS, LOCKS, OTHER, SECTIONS
 from bench.record.trace import chrome_trace
+from bench.study.report.figure import new_figure
 from bench.study.report.timeline import TICKS_DRAWN, draw
+from bench.study.report.timeline import _legend as legend
 
 SPANS: list[list[Any]] = [
     ["backward_lock", -1, 7, 3.0, 3.001],
@@ -71,6 +76,25 @@ def test_a_kind_of_time_that_is_new_has_a_place(tmp_path: Path) -> None:
     assert [event["cat"] for event in trace["traceEvents"] if event["name"] == "thinking"] == ["other"]
     draw(trace, tmp_path / "new.png")
     assert _size(tmp_path / "new.png")[0] > 0
+
+
+def test_every_kind_of_time_is_told_apart_and_counts_once() -> None:
+    assert len({section.colour for section in SECTIONS}) == len(SECTIONS) == len(KINDS)
+    costs = {field.name for field in fields(StageCost)}
+    for section in SECTIONS:
+        waits = section.counts == "wait"
+        assert waits == bool(section.hatch) == section.name.endswith("_lock") == (section.name in LOCKS.values())
+        assert section.cost in ({""} if waits or section == OTHER else costs)
+    spans = [[kind, -1, 0, number, number + 1] for number, kind in enumerate(KINDS)]
+    trace = chrome_trace([{"replica": 0, "stage": 0, "spans": spans}])
+    counted = {event["name"]: event["cat"] for event in trace["traceEvents"] if event["ph"] == "X"}
+    assert counted == {section.name: section.counts for section in SECTIONS}
+    axes = new_figure(4, 4, dpi=100).add_subplot()
+    legend(axes, {*KINDS, "thinking"})
+    told = axes.get_legend()
+    assert told is not None
+    titles = [text.get_text() for text in told.get_texts()]
+    assert titles == [*(section.title for section in SECTIONS), "thinking"]
 
 
 def _size(path: Path) -> tuple[int, int]:

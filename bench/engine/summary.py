@@ -73,7 +73,8 @@ def metrics(reports: Sequence[AgentReport], epochs: Sequence[dict[str, Any]], im
     """
     wall = sum(epoch["time/train_seconds"] for epoch in epochs[-1:])
     fractions = {
-        lock: sum(report.seconds[lock] / report.wall_seconds for report in reports) / len(reports) for lock in LOCKS
+        lock: sum(report.seconds[kind] / report.wall_seconds for report in reports) / len(reports)
+        for lock, kind in LOCKS.items()
     }
     busiest = max(sum(report.seconds[kind] for kind in COMPUTE) for report in reports)
     ages = [age for report in reports for age in report.ages]
@@ -84,9 +85,7 @@ def metrics(reports: Sequence[AgentReport], epochs: Sequence[dict[str, Any]], im
         "throughput/images_per_second": images / wall,
         "throughput/efficiency": busiest / wall,
         "locking/total_fraction": sum(fractions.values()),
-        "locking/forward_fraction": fractions["forward_lock"],
-        "locking/backward_fraction": fractions["backward_lock"],
-        "locking/update_fraction": fractions["update_lock"],
+        **{f"locking/{lock}_fraction": fraction for lock, fraction in fractions.items()},
         "staleness/max_updates": float(max(updates for age in ages for updates in age.histogram)),
         "memory/peak_bytes": float(max(report.peak_memory_bytes for report in reports)),
         "time/train_seconds": wall,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.plan.sections import CATEGORIES
+from bench.plan.sections import BY_NAME, OTHER
 
 
 def chrome_trace(agents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def _complete(span: Sequence[Any], origin: float, replica: int, stage: int) -> d
     kind, batch, tick, start, stop = span
     return {
         "name": kind,
-        "cat": CATEGORIES.get(kind, "other"),
+        "cat": BY_NAME.get(kind, OTHER).counts,
         "ph": "X",
         "ts": round((start - origin) * 1e6, 3),
         "dur": round((stop - start) * 1e6, 3),

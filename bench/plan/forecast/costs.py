@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.plan.forecast.orders import Pass
+from bench.plan.sections import LOCKS
 
-LOCKS = ("forward", "backward", "update")
 Array = NDArray[np.float64]
 Seconds = float | Sequence[float] | Array
 """Seconds that are those of every replica alike, or one number for each replica."""
@@ -207,7 +207,7 @@ class Times:
     wall: Array
     compute: Array
     locks: Mapping[str, Array]
-    """``forward``, ``backward``, ``update``: blocked, waiting for an activation, a gradient, the other replicas."""
+    """Those blocked, by what for: ``forward``, ``backward``, ``update``, and locks that no forecast knows, at 0."""
     busy: Array
     """Seconds that are neither: data, sending (also waiting for a slot), averaging."""
 

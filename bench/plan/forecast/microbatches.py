@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.plan.forecast.costs import LOCKS, Array, Noise, Setup, Times
+from bench.plan.forecast.costs import Array, Noise, Setup, Times
 from bench.plan.forecast.orders import KINDS, Pass
 
 
@@ -108,7 +108,7 @@ class _Walk:
         self._arrived = np.full((sum(map(len, ordered)) + 1, replicas), -np.inf)
         self._left = np.zeros((2, stages, replicas))
         self._free = np.zeros((setup.agents, replicas))
-        self._locks = np.zeros((len(LOCKS), setup.agents, replicas))
+        self._waits = np.zeros((2, setup.agents, replicas))
         self._times = Times.nothing(setup.agents, replicas)
         self._seconds = np.stack([setup.table(kind) for kind in KINDS])
         sizes = setup.table("message_bytes") / setup.link.bandwidth
@@ -127,7 +127,9 @@ class _Walk:
         np.maximum.at(wall, self._agents, self._left.max(axis=0))
         times = self._times
         times.busy[:] += wall - self._free
-        return Times(batches, wall, times.compute, dict(zip(LOCKS, self._locks, strict=True)), times.busy)
+        forward, backward = self._waits
+        locks = {**times.locks, "forward": forward, "backward": backward}
+        return Times(batches, wall, times.compute, locks, times.busy)
 
     def _pass(self, level: Level, noise: Array) -> None:
         agents, stages = level.agents, level.stages
@@ -137,7 +139,7 @@ class _Walk:
         ready += self._receive[stages] * level.takes[:, None]
         work = self._seconds[level.kinds, stages] * noise[agents]
         sent = (ready + work) + self._send[stages] * level.sends[:, None]
-        self._locks[np.minimum(level.kinds, 1), agents] += ready - begin
+        self._waits[np.minimum(level.kinds, 1), agents] += ready - begin
         self._times.compute[agents] += work
         self._times.busy[agents] += data + (sent - (ready + work))
         self._free[agents] = sent
@@ -159,7 +161,7 @@ class _Walk:
             seconds = np.array([[setup.peers.allreduce(float(own), setup.replicas)] for (own,) in size])
             handling = self._of_agents("averaging")
             averaged = self._free.max(axis=1, keepdims=True) + seconds
-            self._locks[2] += averaged - self._free
+            times.locks["update"][:] += averaged - self._free
             times.busy[:] += handling
             self._free = averaged + handling
         times.compute[:] += work

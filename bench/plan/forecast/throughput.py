@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.plan.forecast import microbatches, ticks
-from bench.plan.forecast.costs import LOCKS, Setup, Times
+from bench.plan.forecast.costs import Setup, Times
 
 CLOSE, MOST_WALKS = 0.005, 8
 """The change of a share below which a fixed point is found, and the number of walks after which it is given up: a
@@ -65,7 +65,7 @@ def overlap(times: Times) -> float:
     agents = times.wall.size
     if agents == 1:
         return 0.0
-    work = times.wall - np.sum([times.locks[lock] for lock in LOCKS], axis=0)
+    work = times.wall - np.sum([*times.locks.values()], axis=0)
     working = float(work.sum()) / times.seconds
     return min(max((working - 1) / (agents - 1) * agents / working, 0.0), 1.0)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.plan.interval import Interval, mean
-from bench.plan.sections import COLOURS
+from bench.plan.sections import SECTIONS
 from bench.rule.method.contract import facts_of
 from bench.study.report.figure import drawn, new_figure
 from bench.study.report.result import Run, order, setting, varying
@@ -21,15 +21,12 @@ GROUPS_DRAWN = 16
 BARS_DRAWN = 32
 UNTIMED = "agents shared cores, or the oracle"
 PARTS = {
-    "computing": ("forward", "backward", "update"),
-    "forward locked": ("forward_lock",),
-    "backward locked": ("backward_lock",),
-    "update locked": ("update_lock",),
-    "communicating": ("averaging", "sending"),
-    "data, other": ("data", "other"),
+    "compute": ("computing", "#009E73"),
+    "communication": ("communicating", "#6B4E71"),
+    "data": ("data, other", "#D9D9D9"),
+    "other": ("data, other", "#D9D9D9"),
 }
-"""Parts of an agent's wall time, each with the kinds of time that the meter tells apart."""
-PART_COLOURS = ("#009E73", "#56B4E9", COLOURS["backward"], "#CC79A7", COLOURS["sending"], COLOURS["other"])
+"""What the shares of the wall time are called, and their colours, by how their seconds count; each wait is its own."""
 SPEED, ACCURACY = "throughput/images_per_second", "accuracy/test"
 
 
@@ -122,7 +119,11 @@ def _locking(axes: Sequence[Any], groups: list[Group]) -> None:
     (axis,) = axes
     bars = [(group, agent) for group in groups for agent in range(len(group.first.agents))][:BARS_DRAWN]
     bottoms = [0.0] * len(bars)
-    for (part, kinds), colour in zip(PARTS.items(), PART_COLOURS, strict=True):
+    parts: dict[tuple[str, str], list[str]] = {}
+    for section in SECTIONS:
+        own = (section.title, section.share_colour or section.colour)
+        parts.setdefault(PARTS.get(section.counts, own), []).append(section.name)
+    for (part, colour), kinds in parts.items():
         heights = [_share(group, agent, kinds) for group, agent in bars]
         axis.bar(range(len(bars)), heights, bottom=bottoms, color=colour, label=part, width=0.8, edgecolor="white")
         bottoms = [bottom + height for bottom, height in zip(bottoms, heights, strict=True)]

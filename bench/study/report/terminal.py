@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bench.plan.sections import LOCKS
 from bench.study.report.align import MARK, NOTHING, align
 from bench.study.report.baseline import SINGLE, SPEED, Speeds
 from bench.study.report.cells import short
@@ -42,7 +43,7 @@ def _row(run: Run, keys: Sequence[str], speeds: Speeds) -> dict[str, str]:
     row |= {key: setting(run, key) or NOTHING for key in keys}
     row |= {"img/s": _number(run.number(SPEED), ".0f", mark), "speed-up": _number(over and over.mean, ".2f")}
     row["efficiency"] = _number(run.number("throughput/efficiency"), ".2f")
-    for lock in ("forward", "backward", "update"):
+    for lock in LOCKS:
         row[f"{lock} lock %"] = _percent(run.number(f"locking/{lock}_fraction"))
     row["test accuracy %"] = _percent(run.number("accuracy/test"))
     return row | {"status": run.status}

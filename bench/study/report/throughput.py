@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.plan.interval import mean
+from bench.plan.sections import LOCKS
 from bench.study.report.baseline import LOCKED, SINGLE, SPEED, Speeds
 from bench.study.report.cells import DIGITS, NOTHING, axes, columns, shown_names, significant, varied
 from bench.study.report.result import Run, order, varying
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-LOCKS = ("forward", "backward", "update", "total")
 
 
 def throughput_table(runs: Sequence[Run], mix_hosts: bool = False) -> DataFrame:
@@ -51,7 +50,7 @@ def _throughput_row(group: Sequence[Run], speeds: Speeds, keys: Sequence[str], m
         row |= columns(f"over_{baseline}", against.ratio, DIGITS) | {f"over_{baseline}_n": len(against.others)}
         names[f"{baseline}_runs"] = shown_names(against.others)
     row |= {"efficiency": _mean(group, "throughput/efficiency")}
-    row |= {f"{kind}_locking": _mean(group, f"locking/{kind}_fraction") for kind in LOCKS}
+    row |= {f"{kind}_locking": _mean(group, f"locking/{kind}_fraction") for kind in (*LOCKS, "total")}
     row |= {"peak_megabytes": _mean(group, "memory/peak_bytes", 1e-6)}
     return row | {"runs": shown_names(group), **names}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.plan.sections import CATEGORIES, COLOURS, HATCH_COLOURS, HATCHES, LABELLED
+from bench.plan.sections import BY_NAME, KINDS, OTHER, Section
 from bench.study.report.figure import new_figure
 
 TICKS_DRAWN = 16
@@ -17,6 +17,8 @@ LEFT, RIGHT, TOP, BOTTOM = 1.55, 0.15, 0.5, 0.55
 LABEL_SIZE = 8.0
 CHARACTER_POINTS = 0.62 * LABEL_SIZE
 BAR_HEIGHT = 0.76
+DRAWN = sorted(KINDS, key=lambda kind: BY_NAME[kind].counts == "wait")
+"""The kinds of time in the order in which they are drawn: waits lie over what they follow."""
 
 
 def draw(trace: Mapping[str, Any], path: Path) -> None:
@@ -60,31 +62,38 @@ def _style(axes: Any, rows: list[tuple[int, int]], end: float) -> None:
 
 def _agent(axes: Any, row: int, events: list[dict[str, Any]], start: float, inches: float) -> None:
     """Draw an agent's row: its bars, and the batches' numbers where they fit."""
-    for kind in dict.fromkeys([*COLOURS, *(event["name"] for event in events)]):
+    for kind in dict.fromkeys([*DRAWN, *(event["name"] for event in events)]):
+        look, colour = _look(kind), _section(kind).number_colour
         ranges = [((event["ts"] - start) / 1000, event["dur"] / 1000) for event in events if event["name"] == kind]
         if ranges:
-            axes.broken_barh(ranges, (row - BAR_HEIGHT / 2, BAR_HEIGHT), **_look(kind))
-        for event in (event for event in events if event["name"] == kind and kind in LABELLED):
+            axes.broken_barh(ranges, (row - BAR_HEIGHT / 2, BAR_HEIGHT), **look)
+        for event in (event for event in events if event["name"] == kind and colour):
             middle = (event["ts"] - start + event["dur"] / 2) / 1000
             points = 72 * inches * event["dur"] / 1000 / axes.get_xlim()[1]
-            _label(axes, middle, row, points, str(event["args"].get("batch", "")), LABELLED[kind])
+            _label(axes, middle, row, points, str(event["args"].get("batch", "")), colour)
 
 
 def _look(kind: str) -> dict[str, Any]:
     """How bars of a kind look, on the axes and in the legend."""
-    if kind in HATCHES:
-        edge = HATCH_COLOURS[kind]
-        return {"facecolor": COLOURS[kind], "edgecolor": edge, "hatch": HATCHES[kind], "linewidth": 0.0}
+    section = _section(kind)
+    if section.hatch:
+        edge = section.hatch_colour
+        return {"facecolor": section.colour, "edgecolor": edge, "hatch": section.hatch, "linewidth": 0.0}
     # A white edge parts neighbours; round the narrow kinds it would leave nothing to see.
-    line = 0.6 if kind in LABELLED else 0.0
-    return {"facecolor": COLOURS.get(kind, COLOURS["other"]), "edgecolor": "white", "linewidth": line}
+    line = 0.6 if section.number_colour else 0.0
+    return {"facecolor": section.colour, "edgecolor": "white", "linewidth": line}
+
+
+def _section(kind: str) -> Section:
+    """The kind of time; one that another version has metered is drawn as what has no other kind."""
+    return BY_NAME.get(kind, OTHER._replace(name=kind))
 
 
 def _legend(axes: Any, kinds: set[str]) -> None:
     from matplotlib.patches import Patch
 
-    shown = [kind for kind in CATEGORIES if kind in kinds] + sorted(kinds - set(CATEGORIES))
-    handles = [Patch(**_look(kind), label=kind.replace("_lock", " locked")) for kind in shown]
+    shown = [kind for kind in KINDS if kind in kinds] + sorted(kinds - set(KINDS))
+    handles = [Patch(**_look(kind), label=_section(kind).title) for kind in shown]
     columns = max(1, len(shown) if axes.figure.get_figwidth() > 10 else (len(shown) + 1) // 2)
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "borderpad": 0}
     axes.legend(handles=handles, ncols=columns, frameon=False, fontsize=8, **place)

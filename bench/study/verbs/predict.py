@@ -14,8 +14,9 @@ from typing import Any
 from bench.choice import choices
 from bench.config import RunConfig
 from bench.keys import ConfigError
-from bench.plan.forecast.costs import LOCKS, StageCost, Times
+from bench.plan.forecast.costs import StageCost, Times
 from bench.plan.forecast.throughput import predict
+from bench.plan.sections import LOCKS, SECTIONS
 from bench.record.folder import RunFolder
 from bench.record.runs_dir import known_record
 from bench.rule.method.contract import Method
@@ -195,10 +196,11 @@ def replay(record: dict[str, Any], workload: Workload) -> Times:
     ends = [0, *(epoch["step"] for epoch in record["epochs"])]
     sizes = workload.parameter_bytes()
 
-    def seconds(stage: int, kind: str, share: int = 1) -> Sequence[float]:
+    def seconds(stage: int, cost: str, share: int = 1) -> Sequence[float]:
+        kinds = [section.name for section in SECTIONS if section.cost == cost]
         agents = [agent for agent in record["agents"] if agent["stage"] == stage]
         ordered = sorted(agents, key=lambda agent: int(agent["replica"]))
-        return [agent["seconds"].get(kind, 0.0) / ends[-1] / share for agent in ordered]
+        return [sum(agent["seconds"].get(kind, 0.0) for kind in kinds) / ends[-1] / share for agent in ordered]
 
     stages, arriving = [], 0
     for number, part in enumerate(record["partition"]):
@@ -211,7 +213,7 @@ def replay(record: dict[str, Any], workload: Workload) -> Times:
                 message_bytes=leaving,
                 parameter_bytes=sum(sizes[part["first_layer"] : part["last_layer"] + 1]),
                 data=seconds(number, "data"),
-                send=seconds(number, "sending", max(1, (arriving > 0) + (leaving > 0))),
+                send=seconds(number, "send", max(1, (arriving > 0) + (leaving > 0))),
                 receive=workload.links.receive.seconds(max(arriving, leaving)),
                 averaging=seconds(number, "averaging"),
             )
