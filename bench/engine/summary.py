@@ -1,14 +1,12 @@
-"""What the ranks' reports say of a whole run."""
+"""What the ranks report of an epoch and of a whole run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bench.engine.meter import Meter
 from bench.engine.worker import Ages, Evaluation
-from bench.plan.sections import COMPUTE, LOCKS
 from bench.system.resident import peak_memory
 
 
@@ -63,31 +61,3 @@ class AgentReport:
 
     def timeline(self) -> dict[str, Any]:
         return {"replica": self.ages[0].replica, "stage": self.ages[0].stage, "spans": self.spans}
-
-
-def metrics(reports: Sequence[AgentReport], epochs: Sequence[dict[str, Any]], images: int) -> dict[str, float]:
-    """The run's final scalars by their public names (design 4).
-
-    ``images`` were trained on in all. Fractions are of the training clock's wall time: efficiency that of the busiest
-    agent's computing, locking the mean over the agents of what they were blocked for.
-    """
-    wall = sum(epoch["time/train_seconds"] for epoch in epochs[-1:])
-    fractions = {
-        lock: sum(report.seconds[kind] / report.wall_seconds for report in reports) / len(reports)
-        for lock, kind in LOCKS.items()
-    }
-    busiest = max(sum(report.seconds[kind] for kind in COMPUTE) for report in reports)
-    ages = [age for report in reports for age in report.ages]
-    return {
-        "accuracy/test": epochs[-1]["accuracy/test"],
-        "loss/test": epochs[-1]["loss/test"],
-        "loss/train": epochs[-1]["loss/train"],
-        "throughput/images_per_second": images / wall,
-        "throughput/efficiency": busiest / wall,
-        "locking/total_fraction": sum(fractions.values()),
-        **{f"locking/{lock}_fraction": fraction for lock, fraction in fractions.items()},
-        "staleness/max_updates": float(max(updates for age in ages for updates in age.histogram)),
-        "memory/peak_bytes": float(max(report.peak_memory_bytes for report in reports)),
-        "time/train_seconds": wall,
-        "consensus/distance": epochs[-1]["consensus/distance"],
-    }

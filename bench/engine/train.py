@@ -14,11 +14,11 @@ from torch import Tensor
 from bench.config import RunConfig
 from bench.engine.assembly import assemble
 from bench.engine.meter import Meter
-from bench.engine.summary import AgentReport, EpochReport, metrics
+from bench.engine.summary import AgentReport, EpochReport
 from bench.engine.worker import Evaluation, Stretch
 from bench.engine.world import World
 from bench.plan.clock import Clock
-from bench.rule.averaging.contract import spectral_gap
+from bench.record.metrics import ACCURACY, SECONDS, SPEED, Ended, taken
 from bench.rule.lr.contract import updates
 from bench.system.heap import give_back_freed_memory, keep_freed_memory
 from bench.system.resident import forget_peak, resident
@@ -100,15 +100,15 @@ class _Run:
         loss_train = sum(losses) / len(losses)
         tested = sum((report.evaluation for report in reports), Evaluation())
         quality = self._judge(loss_train, tested)
-        before = self._outcome.epochs[-1]["time/train_seconds"] if self._outcome.epochs else 0.0
+        before = self._outcome.epochs[-1][SECONDS] if self._outcome.epochs else 0.0
         squares = sum(report.squared_distance for report in reports)
         return {
             "epoch": epoch,
             "step": done + count,
-            "time/train_seconds": before + wall,
+            SECONDS: before + wall,
             "loss/train": loss_train,
             **quality,
-            "throughput/images_per_second": count * self._images_per_step / wall,
+            SPEED: count * self._images_per_step / wall,
             "lr": rates[-1],
             "consensus/distance": math.sqrt(squares / self._config.replicas),
         }
@@ -116,9 +116,9 @@ class _Run:
     def _judge(self, loss_train: float, tested: Evaluation) -> dict[str, float]:
         """Judge what the network is worth at a flush point: NaN if the run has diverged, which is noted."""
         if loss_train <= self._config.loss_limit and math.isfinite(tested.loss):
-            return {"loss/test": tested.loss / tested.images, "accuracy/test": tested.correct / tested.images}
+            return {"loss/test": tested.loss / tested.images, ACCURACY: tested.correct / tested.images}
         self._outcome.status = "diverged"
-        return {"loss/test": math.nan, "accuracy/test": math.nan}
+        return {"loss/test": math.nan, ACCURACY: math.nan}
 
     def _of_stage(self, stage: int, done: int, rates: Sequence[float]) -> list[float]:
         """The learning rates that a stage applies in the updates from ``done`` on."""
@@ -151,11 +151,10 @@ class _Run:
         reports = world.gather(
             AgentReport.of(world.rank, self._meter, self._method.ages(), self._predicted_peak_memory())
         )
-        outcome.metrics = metrics(reports, outcome.epochs, outcome.epochs[-1]["step"] * self._images_per_step)
-        mixing = self._config.averaging.among(self._config.replicas)
-        if mixing is not None:
-            outcome.metrics["consensus/spectral_gap"] = spectral_gap(mixing)
         outcome.agents = [agent for report in reports for agent in report.agents()]
+        images = outcome.epochs[-1]["step"] * self._images_per_step
+        mixing = self._config.averaging.among(self._config.replicas)
+        outcome.metrics = taken(Ended(images, outcome.epochs, outcome.agents, mixing))
         outcome.timelines = [report.timeline() for report in reports]
         outcome.state = world.collect(self._method.state())
 

@@ -15,13 +15,12 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from bench.config import hash_of
 from bench.keys import Cardinal, Count, NonNegative, Positive, Text
+from bench.record.metrics import METRICS, Accuracy
 from bench.rule.method.contract import facts_of, name_of
 from bench.system.file import read_json
 
 SHOWN = 60
 """The most characters of a value that a message shows."""
-
-Accuracy = Annotated[float, Field(ge=0, le=1)]
 
 
 def _moment(text: str) -> str:
@@ -102,17 +101,11 @@ class EpochModel(_Numbers):
     accuracy: Accuracy | None = Field(alias="accuracy/test")
 
 
-class Metrics(_Numbers):
-    accuracy: Accuracy | None = Field(alias="accuracy/test")
-    loss_test: float | None = Field(alias="loss/test")
-    loss_train: float | None = Field(alias="loss/train")
-    speed: Positive = Field(alias="throughput/images_per_second")
-    efficiency: NonNegative = Field(alias="throughput/efficiency")
-    total: NonNegative = Field(alias="locking/total_fraction")
-    forward: NonNegative = Field(alias="locking/forward_fraction")
-    backward: NonNegative = Field(alias="locking/backward_fraction")
-    update: NonNegative = Field(alias="locking/update_fraction")
-    seconds: Positive = Field(alias="time/train_seconds")
+_FIELDS: dict[str, Any] = {
+    f"metric_{number}": (metric.holds, Field(... if metric.required else None, alias=metric.name))
+    for number, metric in enumerate(METRICS)
+}
+Metrics = pydantic.create_model("Metrics", __base__=_Numbers, **_FIELDS)
 
 
 class AgentModel(_Model):
@@ -147,7 +140,7 @@ class Record(_Model):
     environment: Environment
     data: DataModel
     partition: Annotated[list[PieceModel], Field(min_length=1)]
-    metrics: Metrics
+    metrics: Metrics  # type: ignore[valid-type]
     epochs: Annotated[list[EpochModel], Field(min_length=1)]
     agents: list[AgentModel]
     rates: Rates = UNKNOWN

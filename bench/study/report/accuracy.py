@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.plan.interval import difference, mean
+from bench.record.metrics import ACCURACY, shown_in
 from bench.study.report.baseline import alike, backpropagation, grouped
-from bench.study.report.cells import NOTHING, axes, columns, shown_names, significant, varied
+from bench.study.report.cells import NOTHING, axes, columns, numbers, shown_names, significant, varied
 from bench.study.report.result import Run, order, varying
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def _accuracy_row(
     compared = list(baseline) if baseline is not group else []
     row = {**axes(group[0]), **varied(group[0], keys), "n": len(group)}
     row |= {"diverged": sum(run.diverged for run in group)}
-    row |= columns("accuracy", mean(own) if own else None)
+    for metric in shown_in("accuracy"):
+        known = numbers(group, metric, "accuracy")
+        row |= columns(metric.headings["accuracy"], mean(known) if known else None)
     row |= columns("difference", difference(own, other) if compared and own and other else None)
     row |= {"target_accuracy": NOTHING if target is None else target}
     misses = sum(map(math.isinf, seconds))
@@ -63,8 +66,7 @@ def _accuracy_row(
 
 
 def _accuracies(group: Sequence[Run]) -> list[float]:
-    numbers = [run.number("accuracy/test") for run in group]
-    return [number for number in numbers if number is not None]
+    return [number for run in group if (number := run.number(ACCURACY)) is not None]
 
 
 def _seconds_to(run: Run, target: float) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.plan.interval import Interval, ratio
+from bench.record.metrics import SPEED
 from bench.rule.averaging.allreduce import AllReduce
 from bench.rule.method.decoupled import Decoupled
 from bench.study.report.comparison import DELAY, LENGTH, is_of
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from bench.study.report.result import Run
 
 
-SPEED = "throughput/images_per_second"
 SINGLE, LOCKED = "single", "locked"
 """What a speed is compared with: one agent, and back-propagation through as many stages and replicas."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.plan.interval import Interval
+from bench.record.metrics import Metric
 from bench.study.report.result import TITLES, Run, setting
 
 DIGITS = 6
@@ -20,6 +21,12 @@ def axes(run: Run) -> dict[str, Any]:
 
 def varied(run: Run, keys: Sequence[str]) -> dict[str, str]:
     return {key: setting(run, key) for key in keys}
+
+
+def numbers(group: Sequence[Run], metric: Metric, table: str) -> list[float]:
+    """A metric of those runs of a group that have it, in the unit of its heading in a table."""
+    known = [number for run in group if (number := run.number(metric.name)) is not None]
+    return [metric.shown(number, metric.headings[table]) for number in known]
 
 
 def columns(name: str, interval: Interval | None, digits: int | None = None) -> dict[str, float]:

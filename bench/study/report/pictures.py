@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.plan.interval import Interval, mean
 from bench.plan.sections import SECTIONS
+from bench.record.metrics import ACCURACY, SPEED
 from bench.rule.method.contract import facts_of
 from bench.study.report.figure import drawn, new_figure
 from bench.study.report.result import Run, order, setting, varying
@@ -27,7 +28,6 @@ PARTS = {
     "other": ("data, other", "#D9D9D9"),
 }
 """What the shares of the wall time are called, and their colours, by how their seconds count; each wait is its own."""
-SPEED, ACCURACY = "throughput/images_per_second", "accuracy/test"
 
 
 @dataclass(frozen=True)

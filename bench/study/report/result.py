@@ -10,11 +10,10 @@ from typing import Any
 
 from bench.config import canonical, grid_label
 from bench.record.folder import flatten
+from bench.record.metrics import ACCURACY, METRICS, SECONDS
 from bench.rule.method.contract import facts_of, name_of
 from bench.study.report.comparison import LENGTH, NEUTRAL, REPEAT, WAYS, shared
 
-QUALITY = ("accuracy/test", "loss/test")
-"""Metrics that a run is judged by. Records of older versions have them of a diverged run too."""
 TITLES = {"stages": "K", "replicas": "S"}
 AXES = ("stages", "replicas", "staleness", "method")
 """Keys that every table has as its first columns."""
@@ -112,7 +111,7 @@ def read_run(record: dict[str, Any]) -> Run:
         stale=facts_of(keys["method"]).stale,
         keys=flatten(keys) | {"method": name_of(keys["method"])},
         metrics={key: _float(value) for key, value in record["metrics"].items()}
-        | (dict.fromkeys(QUALITY) if diverged else {}),
+        | {metric.name: None for metric in METRICS if diverged and metric.quality},
         epochs=epochs,
         agents=[_agent(agent) for agent in record["agents"]],
         environment=record["environment"],
@@ -150,7 +149,7 @@ def order(run: Run) -> tuple[Any, ...]:
 
 
 def _epoch(epoch: Mapping[str, Any]) -> Epoch:
-    return Epoch(epoch["epoch"] + 1, epoch["step"], float(epoch["time/train_seconds"]), _float(epoch["accuracy/test"]))
+    return Epoch(epoch["epoch"] + 1, epoch["step"], float(epoch[SECONDS]), _float(epoch[ACCURACY]))
 
 
 def _agent(agent: Mapping[str, Any]) -> tuple[int, int, dict[str, float]]:

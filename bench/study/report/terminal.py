@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench.plan.sections import LOCKS
+from bench.record.metrics import SPEED, shown_in
 from bench.study.report.align import MARK, NOTHING, align
-from bench.study.report.baseline import SINGLE, SPEED, Speeds
+from bench.study.report.baseline import SINGLE, Speeds
 from bench.study.report.cells import short
 from bench.study.report.result import AXES, TITLES, Run, setting, varying
 
@@ -41,16 +41,13 @@ def _row(run: Run, keys: Sequence[str], speeds: Speeds) -> dict[str, str]:
     over = speeds.over(SINGLE, [run]).ratio
     row = {TITLES.get(key, key): str(run.keys[key]) for key in AXES}
     row |= {key: setting(run, key) or NOTHING for key in keys}
-    row |= {"img/s": _number(run.number(SPEED), ".0f", mark), "speed-up": _number(over and over.mean, ".2f")}
-    row["efficiency"] = _number(run.number("throughput/efficiency"), ".2f")
-    for lock in LOCKS:
-        row[f"{lock} lock %"] = _percent(run.number(f"locking/{lock}_fraction"))
-    row["test accuracy %"] = _percent(run.number("accuracy/test"))
+    for metric in shown_in("summary"):
+        heading, number = metric.headings["summary"], run.number(metric.name)
+        scaled = None if number is None else metric.shown(number, heading)
+        row[heading] = _number(scaled, f".{metric.digits}f", mark if metric.timed else "")
+        if metric.name == SPEED:
+            row["speed-up"] = _number(over and over.mean, ".2f")
     return row | {"status": run.status}
-
-
-def _percent(fraction: float | None) -> str:
-    return _number(None if fraction is None else 100 * fraction, ".1f")
 
 
 def _number(value: float | None, form: str, mark: str = "") -> str:
@@ -78,16 +75,15 @@ SHOWN = {
         "over_locked",
         "over_locked_low",
         "over_locked_high",
-        "efficiency",
-        "total_locking",
     ),
 }
-"""Columns that a terminal shows, after those that tell the rows apart."""
+"""Columns that a terminal shows, after those that tell the rows apart and before those of brief metrics."""
 
 
 def shown(name: str, table: DataFrame) -> str:
     """A table of accuracies or throughputs in the terminal, the columns that are looked at first."""
     axes = list(table.columns[: list(table.columns).index(SHOWN[name][0])])
-    part = table[[*axes, *SHOWN[name]]]
+    metrics = [metric.headings[name] for metric in shown_in(name) if metric.brief]
+    part = table[[*axes, *dict.fromkeys([*SHOWN[name], *metrics])]]
     rows = ([short(cell) for cell in row] for row in part.itertuples(index=False))
     return "\n".join([name, *align([list(part.columns), *rows])])

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.plan.interval import mean
-from bench.plan.sections import LOCKS
-from bench.study.report.baseline import LOCKED, SINGLE, SPEED, Speeds
-from bench.study.report.cells import DIGITS, NOTHING, axes, columns, shown_names, significant, varied
+from bench.record.metrics import SPEED, shown_in
+from bench.study.report.baseline import LOCKED, SINGLE, Speeds
+from bench.study.report.cells import DIGITS, NOTHING, axes, columns, numbers, shown_names, significant, varied
 from bench.study.report.result import Run, order, varying
 
 if TYPE_CHECKING:
@@ -35,29 +35,17 @@ def throughput_table(runs: Sequence[Run], mix_hosts: bool = False) -> DataFrame:
     return pandas.DataFrame([_throughput_row(group, speeds, keys, mix_hosts) for group in speeds.groups])
 
 
-# ------------------------------------------------------------------------------------------------------------- accuracy
-
-
-# ----------------------------------------------------------------------------------------------------------- throughput
 def _throughput_row(group: Sequence[Run], speeds: Speeds, keys: Sequence[str], mix_hosts: bool) -> dict[str, Any]:
     run = group[0]
     row = {**axes(run), **varied(run, keys)} | ({} if mix_hosts else run.host)
     row |= {"oversubscribed": run.oversubscribed, "n": len(group)}
-    row |= {"images_per_second": _mean(group, SPEED)}
-    names = {}
-    for baseline in (SINGLE, LOCKED):
-        against = speeds.over(baseline, group)
-        row |= columns(f"over_{baseline}", against.ratio, DIGITS) | {f"over_{baseline}_n": len(against.others)}
-        names[f"{baseline}_runs"] = shown_names(against.others)
-    row |= {"efficiency": _mean(group, "throughput/efficiency")}
-    row |= {f"{kind}_locking": _mean(group, f"locking/{kind}_fraction") for kind in (*LOCKS, "total")}
-    row |= {"peak_megabytes": _mean(group, "memory/peak_bytes", 1e-6)}
+    names: dict[str, str] = {}
+    for metric in shown_in("throughput"):
+        known = numbers(group, metric, "throughput")
+        row[metric.headings["throughput"]] = significant(mean(known).mean) if known else NOTHING
+        if metric.name == SPEED:
+            for baseline in (SINGLE, LOCKED):
+                against = speeds.over(baseline, group)
+                row |= columns(f"over_{baseline}", against.ratio, DIGITS) | {f"over_{baseline}_n": len(against.others)}
+                names[f"{baseline}_runs"] = shown_names(against.others)
     return row | {"runs": shown_names(group), **names}
-
-
-def _mean(group: Sequence[Run], metric: str, unit: float = 1.0) -> float:
-    numbers = [number * unit for run in group if (number := run.number(metric)) is not None]
-    return significant(mean(numbers).mean) if numbers else NOTHING
-
-
-# ---------------------------------------------------------------------------------------------------------- their parts

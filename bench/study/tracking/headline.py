@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from bench.study.report.baseline import SPEED
+from bench.record.metrics import METRICS
 from bench.study.report.result import Run
-
-ACCURACY = "accuracy/test"
 
 
 def headline(points: Sequence[Run]) -> dict[str, float]:
-    """Metrics of a sweep: ``<metric>_best`` and ``<metric>_mean`` over its points, of two that have points to tell.
+    """Metrics of a sweep: ``<metric>_best`` and ``<metric>_mean`` over its points.
 
     A point that has diverged has no test accuracy, and one whose agents shared cores (or the oracle) no throughput that
     says anything.
     """
-    figures = {
-        ACCURACY: [point.number(ACCURACY) for point in points],
-        SPEED: [point.number(SPEED) for point in points if point.timed],
-    }
     found: dict[str, float] = {}
-    for metric, numbers in figures.items():
+    for metric in (metric for metric in METRICS if metric.headline):
+        numbers = [point.number(metric.name) for point in points if point.timed or not metric.timed]
         if known := [number for number in numbers if number is not None]:
-            found |= {f"{metric}_best": max(known), f"{metric}_mean": fmean(known)}
+            best = min(known) if metric.better == "down" else max(known)
+            found |= {f"{metric.name}_best": best, f"{metric.name}_mean": fmean(known)}
     return found

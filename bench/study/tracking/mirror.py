@@ -13,13 +13,11 @@ from typing import Any, NamedTuple
 from bench.config import RunConfig, grid_label
 from bench.record.environment import git_state
 from bench.record.folder import RunFolder, flatten
+from bench.record.metrics import METRICS
 from bench.record.runs_dir import Sweep
 
 PARAMETER_LENGTH = 500
 TAG_LENGTH = 5000
-OF_AN_EPOCH = {"throughput/images_per_second": "epoch/images_per_second"}
-"""Figures that an epoch has of its own: their names in the record, where they are the whole run's, and in MLflow's
-charts. Of one name, MLflow's tables show the latest value alone."""
 
 
 def name(config: RunConfig) -> str:
@@ -100,13 +98,14 @@ def metrics(record: dict[str, Any], folder: RunFolder) -> list[Any]:
     """
     from mlflow.entities import Metric
 
+    names = {metric.name: metric.epoch_name for metric in METRICS if metric.epoch_name}
     finished, times = milliseconds(record["finished"]), _times(folder)
     found: dict[str, list[Any]] = {}
     for epoch in record["epochs"]:
         time, step = times.get(epoch["epoch"], finished), epoch["step"]
         for key, value in epoch.items():
             if key not in ("epoch", "step") and value is not None:
-                name = OF_AN_EPOCH.get(key, key)
+                name = names.get(key, key)
                 found.setdefault(name, []).append(Metric(name, float(value), time, step))
     # MLflow's latest is that of the highest step and then of the latest time, and ``finished`` is cut to seconds.
     after, last_step = (

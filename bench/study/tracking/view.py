@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from bench.study.report.baseline import SPEED
-from bench.study.tracking.headline import ACCURACY
+from bench.record.metrics import ACCURACY, SPEED
 
 TAG = "mlflow.sharedViewState."
 SECTION = "comparison"

@@ -167,7 +167,7 @@ def _beside_the_record(workload: Workload, folder: RunFolder) -> str:
         return f"{folder.record}: there is no such run to compare with"
     metrics, images = record["metrics"], config.batch_size * config.replicas
     names = ["throughput/images_per_second", "throughput/efficiency", *(f"locking/{lock}_fraction" for lock in LOCKS)]
-    measured = [metrics[name] for name in names]
+    measured = [metrics.get(name, math.nan) for name in names]
     columns = [figures(workload.predict(way_of(config)), images)]
     rows = [["figure", "measured", "predicted", "error"]]
     if not config.method.microbatched:
