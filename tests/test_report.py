@@ -297,6 +297,12 @@ def test_intervals_are_scipys(values: list[float], others: list[float]) -> None:
         assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
+def test_equal_values_have_an_interval_without_width_and_a_single_one_none() -> None:
+    assert list(difference([0.9, 0.9, 0.9], [0.7, 0.7])) == pytest.approx([0.2, 0.2, 0.2, 2])
+    assert difference([0.9, 0.9], [0.6, 0.8]).high > 0.2
+    assert all(math.isnan(end) for end in difference([0.9, 0.8], [0.7])[1:3])
+
+
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=20))
 def test_the_front_is_what_no_point_beats(points: list[tuple[int, int]]) -> None:
     def beaten(point: tuple[int, int]) -> bool:
