@@ -193,6 +193,9 @@ def imported(contract: type[Chosen], target: object) -> type[Chosen]:
     if not (issubclass(kind, contract) and _is_frozen(kind) and isinstance(getattr(kind, "name", None), str)):
         needed = f"a frozen dataclass that fulfils {target_of(contract)} and says its name"
         raise ConfigError(f"{key}: {_start(kind)}: must be {needed}")
+    if kind.name in choices(contract):
+        own = ", ".join(choices(contract))
+        raise ConfigError(f"{key}: {_start(kind)}: its name {kind.name!r} is the suite's; allowed is none of {own}")
     return kind
 
 

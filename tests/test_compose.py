@@ -13,7 +13,7 @@ from bench.study.sweep.compose import compose, single, sweep
 from bench.study.sweep.composition import composed
 from bench.study.sweep.grammar import GRAMMAR
 from bench.study.sweep.library import CONF, RUN
-from bench.study.tune.settings import TUNE, study_of
+from bench.study.tune.study import TUNE, study_of
 from tests.commands import allowed
 
 SETS = {"experiment", "contender"}

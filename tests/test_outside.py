@@ -13,6 +13,7 @@ from typing import Any
 import pandas
 import pytest
 from mlflow.tracking import MlflowClient
+from optuna.trial import FixedTrial
 
 from bench.choice import SOURCE, TARGET, Choice, digest_of
 from bench.config import RunConfig, hash_of, parse
@@ -21,6 +22,8 @@ from bench.study.launcher.packages import exported, importable
 from bench.study.report.result import read_run
 from bench.study.sweep.compose import compose, single
 from bench.study.sweep.library import RUN
+from bench.study.tune.space import space_of
+from bench.study.tune.study import TUNE, Study, study_of
 from tests.both import assert_same, both
 from tests.commands import ROOT, read_json, said
 from tests.outside import following, images, mixing, nets, rates, rules, starting, steps, ways
@@ -133,6 +136,25 @@ def test_a_users_launcher_orders_the_runs_and_a_users_tracking_hears_of_them(tmp
     assert (again.code, again.err.count("has a record")) == (0, 3), again.err
     (tmp_path / "journal.txt").write_text("".join(f"{line}\n" for line in lines[1:]))
     assert said(tmp_path, "sync", *words, *own_way).out == "delivered 1 runs; 2 were there already\n"
+
+
+def test_a_study_chooses_among_own_choices_that_it_names() -> None:
+    """Those that the run has not, too; what is no choice anywhere is told with all that are."""
+
+    def studied(*words: str) -> Study:
+        primary = TUNE.beside(str(CONF))
+        return study_of(single(words, primary), primary)
+
+    found = studied("tuning.corrections=[none,halve]", "tuning.families=[constant,sawtooth]", "tuning.conditions=none")
+    assert found.named == (rates.Sawtooth(1.0, 0, 0.0, False, 0.1), rules.Halve(0.5))
+    space = space_of(found, 1.0, 100, 10)
+    fixed = {"gamma0": 0.01, "warmup": 0.0, "momentum": 0.8, "weight_decay": 0.001}
+    run = space.run(space.suggest(FixedTrial({**fixed, "family": "sawtooth", "correction": "halve"})))
+    assert (run.lr, run.correction) == (rates.Sawtooth(0.01, 0, 0.0, False, 0.1), rules.Halve(0.5))
+    with pytest.raises(ConfigError, match=r"'sawtooth' is not among .*, allowed with tuning\.conditions=bound$"):
+        studied("tuning.families=[sawtooth]")
+    with pytest.raises(ConfigError, match=r"\['quarter'\]: allowed are null and a list of none, shrink, lr_discount"):
+        studied("tuning.corrections=[quarter]")
 
 
 def test_a_users_method_is_told_apart(tmp_path: Path) -> None:

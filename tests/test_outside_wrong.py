@@ -167,6 +167,10 @@ IN_IMPORT = {
         "class Wrong(Correction):\n    name: ClassVar[str] = 'wrong'\n",
         "{file}:7: must be a frozen dataclass that fulfils bench.rule.correction.contract.Correction and says its name",
     ),
+    "has a name of the suite's": (
+        "@dataclass(frozen=True)\nclass Wrong(Correction):\n    name: ClassVar[str] = 'shrink'\n",
+        "{file}:7: its name 'shrink' is the suite's; allowed is none of none, shrink, lr_discount, weight_prediction",
+    ),
     "has no name": (
         "@dataclass(frozen=True)\nclass Wrong(Correction):\n    part: float\n",
         "{file}:7: must be a frozen",

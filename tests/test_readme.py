@@ -15,7 +15,7 @@ from bench.__main__ import VERBS, parser_of
 from bench.study.report.align import MARK, align
 from bench.study.sweep.compose import single, sweep
 from bench.study.sweep.library import RUN
-from bench.study.tune.settings import TUNE
+from bench.study.tune.study import TUNE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

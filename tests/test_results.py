@@ -13,7 +13,7 @@ from bench.__main__ import main
 from bench.record.environment import environment
 from bench.rule.convergence import verdict
 from bench.study.sweep.compose import compose, single, sweep
-from bench.study.tune.settings import TUNE, study_of
+from bench.study.tune.study import TUNE, study_of
 from tests.commands import ROOT, read_json
 
 PIPELINES = [ROOT / "dvc.yaml", ROOT / "results/cifar10/dvc.yaml"]

@@ -19,8 +19,9 @@ from bench.rule.correction.contract import Correction
 from bench.rule.lr.contract import LearningRate, Length, LongRun
 from bench.study.sweep.compose import single
 from bench.study.sweep.library import CONF
-from bench.study.tune.settings import RANGES, TUNE, Study, study_of
-from bench.study.tune.space import Space, families_of, space_of
+from bench.study.tune.settings import RANGES
+from bench.study.tune.space import Space, space_of
+from bench.study.tune.study import TUNE, Study, study_of
 from bench.study.tune.trials import quiet
 
 SMOOTHNESS = 40.0
@@ -220,7 +221,7 @@ def test_what_a_users_own_choice_does_not_search_stays_as_in_the_run(conditions:
     run = replace(wanted.run, correction=Held(0.5), lr=Plain(1.0, 0, 0.0, False, 0.25))
     found = space_of(replace(wanted, run=run), 1.0, UPDATES, UPDATES_PER_EPOCH)
     assert found.corrections[-1] == "held"
-    assert ("plain" in families_of(found.study)) is tried
+    assert ("plain" in found.study.families) is tried
     family = {"family": "plain"} if tried else {"family": "inverse_time", "t0": 2.0}
     settings = found.suggest(FixedTrial({**SUGGESTED, **family, "correction": "held"}))
     assert found.run(settings).correction == Held(0.5)

@@ -14,8 +14,8 @@ import pytest
 
 from bench.keys import ConfigError
 from bench.study.sweep.compose import single
-from bench.study.tune.settings import TUNE, study_of
 from bench.study.tune.space import space_of
+from bench.study.tune.study import TUNE, study_of
 from bench.study.tune.trials import Trials
 from bench.system.process import machine
 from tests.commands import await_that

@@ -19,8 +19,8 @@ from bench.record.folder import RunFolder, WithoutResult
 from bench.study.sweep.compose import compose, single
 from bench.study.sweep.library import RUN
 from bench.study.tune.search import Judge
-from bench.study.tune.settings import TUNE, study_of
 from bench.study.tune.space import space_of
+from bench.study.tune.study import TUNE, study_of
 from bench.study.tune.trials import Trials
 from bench.system.call import Call
 from bench.system.file import write_json_atomic

@@ -11,7 +11,7 @@ from bench.plan.interval import Interval, mean
 from bench.record.runs_dir import known_record
 from bench.study.report.result import read_run
 from bench.study.tune.search import Search
-from bench.study.tune.settings import Study
+from bench.study.tune.study import Study
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -21,8 +21,8 @@ from bench.study.launcher.contract import Ending
 from bench.study.launcher.convergence import Standing, ceiling, standing
 from bench.study.launcher.task import Task
 from bench.study.sweep.runner import Runner
-from bench.study.tune.settings import Study
 from bench.study.tune.space import Space, space_of
+from bench.study.tune.study import Study
 from bench.study.tune.trials import Claim, Trials
 from bench.system.call import Call
 

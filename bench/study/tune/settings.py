@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from bench.choice import choices
-from bench.config import RunConfig
-from bench.keys import STRICT, Cardinal, ConfigError, Count, Share, Text, parse_as
-from bench.rule.convergence import verdict
-from bench.rule.correction.contract import Correction
-from bench.rule.lr.contract import LearningRate
-from bench.study.sweep.compose import Point
-from bench.study.sweep.library import Primary
-from bench.study.sweep.settings import Settings
+from bench.keys import STRICT, Cardinal, Share, Text
 from bench.system import sqlite
-
-TUNE = Primary("tune", ("trials", "tuning"))
-"""What a study is composed from."""
 
 SERVERS = ("postgresql", "mysql", "mariadb")
 
@@ -119,99 +107,8 @@ class Tuning:
             low, high = getattr(self, key)
             if not (low <= high and all(map(ALLOWED[allowed], (low, high)))):
                 raise ValueError(f"{key}={[low, high]}: must be two numbers {allowed}, the smaller one first")
-        for name in self.families or []:
-            self._check_family(name)
-        unknown = [name for name in self.corrections or [] if name not in choices(Correction)]
-        if unknown or self.corrections == []:
-            allowed = ", ".join(choices(Correction))
-            raise ValueError(f"corrections={self.corrections}: allowed are null and a list of {allowed}")
-        if not self.schedules:
-            allowed = ", ".join(choices(LearningRate))
-            raise ValueError(f"families={self.families}: allowed are null and a list of {allowed}")
-        if self.conditions != "none":
-            self._check_powers()
-
-    @property
-    def schedules(self) -> list[str]:
-        """The families that trials choose from."""
-        if self.families is not None:
-            return self.families
-        return self._allowed
 
     @property
     def prunes(self) -> bool:
         """Whether trials are pruned: Optuna's pruners know one objective."""
         return self.pruning and len(self.objectives) == 1
-
-    @property
-    def _allowed(self) -> list[str]:
-        known = choices(LearningRate).items()
-        return [name for name, kind in known if self.conditions == "none" or can_converge(kind)]
-
-    def _check_family(self, name: str) -> None:
-        allowed = self._allowed
-        if name not in allowed:
-            where = "" if self.conditions == "none" else f" with tuning.conditions={self.conditions}"
-            raise ValueError(f"families={self.families}: {name!r} is not among {', '.join(allowed)}, allowed{where}")
-
-    def _check_powers(self) -> None:
-        """Check that whatever has a power converges with either end of ``p``, and so between them.
-
-        Raises:
-            ValueError: one does not.
-        """
-        powers = [kind for kind in choices(LearningRate).values() if "p" in kind.example]
-        for p, kind in itertools.product(self.p, powers):
-            found = verdict(example_of(kind, p=p))
-            if found.word != "convergent":
-                failed = "; ".join(f"{condition.name}? no, {condition.why}" for condition in found.failed)
-                raise ValueError(
-                    f"p={self.p}: a {kind.name} schedule with p={p:g} has the verdict {found.word} ({failed}); "
-                    "allowed is above 0.5 and at most 1, or tuning.conditions=none"
-                )
-
-
-def can_converge(family: type[LearningRate]) -> bool:
-    """Whether a schedule meets the conditions with some values of its keys."""
-    return verdict(example_of(family)).word == "convergent"
-
-
-def example_of(family: type[LearningRate], **changes: float) -> LearningRate:
-    """A schedule of the family that converges if the family can, with some of its own keys changed."""
-    keys = {"gamma0": 1.0, "warmup_steps": 0, "staleness_power": 0.0, "require_convergent": False}
-    return family(**{**keys, **family.example, **changes})
-
-
-@dataclass(frozen=True)
-class Study:
-    """One study: the run that its trials vary, and how."""
-
-    run: RunConfig
-    settings: Settings
-    trials: Count
-    """The number of trials in all."""
-    tuning: Tuning
-
-
-@dataclass(frozen=True)
-class _Own:
-    """The keys that a study has beside its run's."""
-
-    __pydantic_config__ = STRICT
-    trials: Count
-    tuning: Tuning
-
-
-def study_of(point: Point) -> Study:
-    """Check what a point of ``tune`` has composed.
-
-    Raises:
-        ConfigError: a key is missing, unknown, of the wrong type or out of range, or does not go with the run's.
-    """
-    own = parse_as(_Own, point.own)
-    run = replace(point.config, lr=replace(point.config.lr, require_convergent=False))
-    if not point.settings.launcher.here:
-        raise ConfigError(
-            f"launcher={point.settings.launcher.name!r}: tune runs its trials here; several of it share a study"
-        )
-    return Study(run, point.settings, own.trials, own.tuning)

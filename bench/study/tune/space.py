@@ -11,14 +11,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from bench.choice import Choice, Chosen, choices, is_own, named
 from bench.config import RunConfig, parse
 from bench.keys import ConfigError
-from bench.rule.convergence import verdict
 from bench.rule.correction.contract import Correction
 from bench.rule.correction.none import NoCorrection
 from bench.rule.lr.contract import LearningRate, Length
-from bench.study.tune.settings import RANGES, Study
+from bench.study.tune.settings import RANGES
+from bench.study.tune.study import Study
 
 
 class Suggests(Protocol):
@@ -62,7 +61,7 @@ class Space:
         how: dict[str, Any] = {
             "conditions": own.conditions,
             "objectives": own.objectives,
-            "families": families_of(self.study),
+            "families": self.study.families,
         }
         how["pruning"] = own.prunes
         if "time" in own.objectives:
@@ -73,22 +72,21 @@ class Space:
         """The groups of a run's configuration that a trial decides: ``lr``, ``optimizer`` and ``correction``."""
 
         def number(name: str, log: bool = False) -> float:
-            low, high = range_of(self.study, name)
+            low, high = self.study.range(name)
             high = min(high, self.ceiling) if name == "gamma0" else high
             return float(low if low == high else trial.suggest_float(name, low, high, log=log))
 
-        families = families_of(self.study)
-        family = kinds_of(LearningRate, self.study.run.lr)[_choose(trial, "family", families)]
+        family = self.study.kinds(LearningRate)[_choose(trial, "family", self.study.families)]
         own = self.study.run.lr
         lr: dict[str, Any] = {
-            **start(family, own),
+            **self.study.start(family),
             "gamma0": number("gamma0", log=True),
             **family.search(number, self.length),
         }
         lr |= {"warmup_steps": round(number("warmup") * self.updates), "staleness_power": own.staleness_power}
         run = self.study.run
-        kind = kinds_of(Correction, run.correction)[_choose(trial, "correction", self.corrections)]
-        correction = start(kind, run.correction) | kind.search(number)
+        kind = self.study.kinds(Correction)[_choose(trial, "correction", self.corrections)]
+        correction = self.study.start(kind) | kind.search(number)
         optimizer = run.optimizer.values() | run.optimizer.search(number)
         return {"lr": lr | {"require_convergent": False}, "optimizer": optimizer, "correction": correction}
 
@@ -121,7 +119,7 @@ def _corrections(study: Study) -> tuple[str, ...]:
     """The corrections that trials choose from; without staleness one does nothing, and none is suggested."""
     if study.run.staleness == 0 or study.run.stages == 1:
         return (NoCorrection.name,)
-    asked, known = study.tuning.corrections, kinds_of(Correction, study.run.correction)
+    asked, known = study.tuning.corrections, study.kinds(Correction)
     return tuple(name for name in asked or known if _goes(study, known[name], asked is not None))
 
 
@@ -129,12 +127,12 @@ def _goes(study: Study, kind: type[Correction], asked: bool) -> bool:
     """Whether a run takes a correction; one that was asked for by name has to."""
 
     def least(name: str, log: bool = False) -> float:  # noqa: ARG001
-        return range_of(study, name)[0]
+        return study.range(name)[0]
 
     # With values as a trial may have them: a run's own momentum, say, is not the trials'.
     optimizer = study.run.optimizer.values() | study.run.optimizer.search(least)
     plain = replace(study.run, correction=NoCorrection()).resolved()
-    correction = start(kind, study.run.correction) | kind.search(least)
+    correction = study.start(kind) | kind.search(least)
     try:
         parse({**plain, "optimizer": optimizer, "correction": correction})
     except ConfigError as error:
@@ -142,37 +140,6 @@ def _goes(study: Study, kind: type[Correction], asked: bool) -> bool:
             raise ConfigError(f"tuning.corrections={study.tuning.corrections}: {error}") from None
         return False
     return True
-
-
-def families_of(study: Study) -> list[str]:
-    """The learning rates that trials choose from: the study's, and a user's own that the run has."""
-    own = study.run.lr
-    if is_own(type(own)):
-        return study.tuning.schedules
-    converges = verdict(replace(own, **own.example)).word == "convergent"
-    return [*study.tuning.schedules, *([own.name] if converges or study.tuning.conditions == "none" else [])]
-
-
-def start(kind: type[Choice], own: Choice) -> dict[str, Any]:
-    """What a trial's values of a choice begin with: its name and, of a user's own, the run's keys, which it keeps
-    where its search does not name them."""
-    return own.values() if type(own) is kind and not is_own(kind) else named(kind)
-
-
-def kinds_of(contract: type[Chosen], own: Chosen) -> dict[str, type[Chosen]]:
-    """The suite's choices of a group by name, and the run's, which may be a user's own."""
-    return choices(contract) | {own.name: type(own)}
-
-
-def range_of(study: Study, name: str) -> tuple[float, float]:
-    """The study's range of that name, or the one that a choice of the run says itself."""
-    if name in RANGES:
-        low, high = getattr(study.tuning, name)
-        return low, high
-    for choice in study.run.choices:
-        if name in choice.ranges:
-            return choice.ranges[name]
-    raise ConfigError(f"tuning.{name}: there is no such range; a choice that searches it has to say it in its ranges")
 
 
 def _choose(trial: Suggests, name: str, choices: list[str] | tuple[str, ...]) -> str:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.keys import ConfigError
 from bench.record.folder import flatten
 from bench.study.tune.database import Database
-from bench.study.tune.settings import Study
 from bench.study.tune.space import Space
+from bench.study.tune.study import Study
 from bench.system.heartbeat import TALKING, Heartbeat
 from bench.system.process import heartbeat, is_alive, own_name
 from bench.system.text import first_line

@@ -18,7 +18,7 @@ from bench.study.tune.finding import Finding, find
 from bench.study.tune.findings import print_findings, write_findings
 from bench.study.tune.preset import TUNED, write_schedule
 from bench.study.tune.search import Search
-from bench.study.tune.settings import TUNE, Study, study_of
+from bench.study.tune.study import TUNE, Study, study_of
 from bench.system.call import Call, warm_up
 
 
@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
         Interrupted: the user wants the end.
     """
     primary, named = TUNE.beside(arguments.config_dir), arguments.config_dir
-    studies = [study_of(point) for point in points(arguments.overrides, arguments.multirun, primary)]
+    studies = [study_of(point, primary) for point in points(arguments.overrides, arguments.multirun, primary)]
     names = Counter(study.tuning.study for study in studies)
     if twice := [name for name, count in names.items() if count > 1]:
         raise ConfigError(
@@ -78,6 +78,6 @@ def _preview(studies: Sequence[Study], prepared: Sequence[Path | None]) -> int:
         whole = timedelta(seconds=round(duration * (study.trials + study.tuning.repeats)))
         print(
             f"{study.tuning.study}: {study.trials} trials and {study.tuning.repeats} repeats of {study.run.epochs} "
-            f"epochs among {', '.join(study.tuning.schedules)}; about {whole} without pruning"
+            f"epochs among {', '.join(study.families)}; about {whole} without pruning"
         )
     return 0
