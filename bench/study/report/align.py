@@ -10,16 +10,16 @@ NOTHING = "-"
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lay out rows, the header first, as Markdown that is also straight in a terminal: numbers to the right."""
-    widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
-    numeric = [all(_is_number(row[column]) for row in rows[1:]) for column in range(len(widths))]
-    rule = "|".join("-" * (width + 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True))
-    lines = [" | ".join(_pad(*cell) for cell in zip(row, widths, numeric, strict=True)) for row in rows]
-    body = [f"| {line} |" for line in lines]
-    return [body[0], f"|{rule}|", *body[1:]]
+    from tabulate import tabulate
 
-
-def _pad(text: str, width: int, right: bool) -> str:
-    return text.rjust(width) if right else text.ljust(width)
+    head, *body = rows
+    numeric = [all(_is_number(row[column]) for row in body) for column in range(len(head))]
+    sides = ["right" if each else "left" for each in numeric]
+    # Headers as headers would make every column two wider. Three is the least that Markdown's rule takes.
+    first = [name.rjust(3) if each else name.ljust(3) for name, each in zip(head, numeric, strict=True)]
+    whole = tabulate([first, *body], (), "pipe", colalign=sides, disable_numparse=True, preserve_whitespace=True)
+    rule, *lines = whole.splitlines()
+    return [lines[0], rule.replace("|:", "|-"), *lines[1:]]
 
 
 def _is_number(text: str) -> bool:
