@@ -12,27 +12,22 @@ user's own is named by its dotted path::
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import inspect
 import pkgutil
-import sys
-import traceback
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, cast, get_type_hints
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from bench.keys import STRICT, ConfigError, parse_as
+from bench.origin import digest_of, file_of, is_own, start_of, target_of, told
 
 TARGET, SOURCE, NAME = "_target_", "_source_", "name"
 """Beside a choice's own keys in plain values: where a user's class lies, its source file's digest, and its name."""
-OWN = "bench."
-"""How the modules of the suite's own choices begin."""
 
 
 class Number(Protocol):
@@ -149,7 +144,7 @@ def kind_of(contract: type[Chosen], values: Mapping[str, Any]) -> type[Chosen]:
         source = digest_of(kind)
         if (then := values.get(SOURCE, source)) != source:
             now = f"has changed since; allowed is {source!r}, what it is now"
-            raise ConfigError(f"{contract.group}.{SOURCE}={then!r}: {_file(kind)} {now}")
+            raise ConfigError(f"{contract.group}.{SOURCE}={then!r}: {file_of(kind)} {now}")
         return kind
     if NAME not in values:
         raise ConfigError(f"{contract.group}.{NAME}: a value is missing; allowed are {_listed(contract)}")
@@ -192,31 +187,16 @@ def imported(contract: type[Chosen], target: object) -> type[Chosen]:
         raise ConfigError(f"{key}: {module} has no such class")
     if not (issubclass(kind, contract) and _is_frozen(kind) and isinstance(getattr(kind, "name", None), str)):
         needed = f"a frozen dataclass that fulfils {target_of(contract)} and says its name"
-        raise ConfigError(f"{key}: {_start(kind)}: must be {needed}")
+        raise ConfigError(f"{key}: {start_of(kind)}: must be {needed}")
     if kind.name in choices(contract):
         own = ", ".join(choices(contract))
-        raise ConfigError(f"{key}: {_start(kind)}: its name {kind.name!r} is the suite's; allowed is none of {own}")
+        raise ConfigError(f"{key}: {start_of(kind)}: its name {kind.name!r} is the suite's; allowed is none of {own}")
     return kind
 
 
 def named(kind: type[Choice]) -> dict[str, Any]:
     """The plain values that name a choice, without its keys."""
     return ({} if is_own(kind) else {TARGET: target_of(kind)}) | {NAME: kind.name}
-
-
-def is_own(kind: type) -> bool:
-    """Whether a choice is the suite's own."""
-    return kind.__module__.startswith(OWN)
-
-
-def target_of(kind: type) -> str:
-    """The dotted path of a class."""
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def digest_of(kind: type) -> str:
-    """12 hexadecimal digits of the SHA-256 of the source file that a class comes from: a changed rule is a new run."""
-    return hashlib.sha256(Path(_file(kind)).read_bytes()).hexdigest()[:12]
 
 
 @contextmanager
@@ -236,38 +216,9 @@ def telling(kind: type[Choice]) -> Iterator[None]:
         raise ConfigError(f"{kind.group}={kind.name!r}: {told(error, kind)}") from None
 
 
-def told(error: BaseException, kind: type | None = None) -> str:
-    """An error of a user's own code in a line, with the file and line that raised it, or that its class begins at."""
-    every = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in every if _is_users(frame.filename, kind)]
-    if isinstance(error, SyntaxError) and error.filename:
-        where = f"{error.filename}:{error.lineno}: "
-    elif frames:
-        where = f"{frames[-1].filename}:{frames[-1].lineno}: "
-    else:
-        where = f"{_start(kind)}: " if kind else ""
-    words = [line.strip() for line in str(error).splitlines() if line.strip()] or [f"in {every[-1].name}"]
-    return f"{where}{type(error).__name__}: {words[0]}"
-
-
-def _is_users(file: str, kind: type | None) -> bool:
-    if kind is not None:
-        return file == _file(kind)
-    return not file.startswith(("<", str(Path(__file__).parent), sys.base_prefix)) and "site-packages" not in file
-
-
 def _is_frozen(kind: type) -> bool:
     """Whether a class is a frozen dataclass itself, and not its contract alone."""
     return "__dataclass_fields__" in vars(kind) and vars(kind)["__dataclass_params__"].frozen
-
-
-def _start(kind: type) -> str:
-    """The file and line that a class begins at."""
-    return f"{_file(kind)}:{inspect.getsourcelines(kind)[1]}"
-
-
-def _file(kind: type) -> str:
-    return str(getattr(sys.modules[kind.__module__], "__file__", None))
 
 
 def _path(package: str) -> list[str]:

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bench.choice import NAME, Choice, check_together, choices_of, is_own, plain, telling
+from bench.choice import NAME, Choice, check_together, choices_of, plain, telling
 from bench.keys import STRICT, Cardinal, ConfigError, Count, Positive, Seed, parse_as
+from bench.origin import is_own
 from bench.rule.averaging.allreduce import AllReduce
 from bench.rule.averaging.contract import Averaging
 from bench.rule.correction.contract import Correction

@@ -16,14 +16,27 @@ import pytest
 from tests.commands import TORCHRUN
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["__main__", "study", "engine", "record", "config", "task", "rule", "plan", "choice", "system", "keys"]
+ROOMS = [
+    "__main__",
+    "study",
+    "engine",
+    "record",
+    "config",
+    "task",
+    "rule",
+    "plan",
+    "choice",
+    "origin",
+    "system",
+    "keys",
+]
 """Folders of the package, and its two modules, from top to bottom."""
 FLOORS = ["verbs", "tune", "compare", "predict", "sweep", "launcher", "tracking", "report"]
 """The folders of ``study``, likewise."""
 SOURCES = sorted((ROOT / "bench").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 STUDY_ALONE = {"hydra", "omegaconf", "mlflow", "optuna", "pandas", "matplotlib", "sqlalchemy"}
-WITHOUT_TORCH = ("plan", "config", "choice", "keys")
+WITHOUT_TORCH = ("plan", "config", "choice", "origin", "keys")
 HEAVY = {*STUDY_ALONE, "sklearn", "torchvision", "PIL"}
 TORCHRUN_SAYS = {*TORCHRUN}
 

@@ -15,9 +15,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 from optuna.trial import FixedTrial
 
-from bench.choice import SOURCE, TARGET, Choice, digest_of
+from bench.choice import SOURCE, TARGET, Choice
 from bench.config import RunConfig, hash_of, parse
 from bench.keys import ConfigError
+from bench.origin import digest_of
 from bench.study.launcher.packages import exported, importable
 from bench.study.report.result import read_run
 from bench.study.sweep.compose import compose, single

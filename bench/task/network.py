@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from bench.choice import is_own, telling
+from bench.choice import telling
 from bench.keys import ConfigError
+from bench.origin import is_own
 from bench.task.model.contract import Model, Shape
 
 

@@ -8,10 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.choice import is_own, telling
+from bench.choice import telling
 from bench.config import RunConfig
 from bench.engine.seat import torchrun_seat
 from bench.keys import ConfigError
+from bench.origin import is_own
 from bench.rule.convergence import verdict
 from bench.study.launcher.convergence import require
 from bench.study.launcher.devices import check_devices

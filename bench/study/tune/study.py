@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.choice import Choice, Chosen, choices, choose, is_own, named
+from bench.choice import Choice, Chosen, choices, choose, named
 from bench.config import RunConfig
 from bench.keys import STRICT, ConfigError, Count, parse_as
+from bench.origin import is_own
 from bench.rule.convergence import verdict
 from bench.rule.correction.contract import Correction
 from bench.rule.lr.contract import LearningRate
