@@ -35,7 +35,7 @@ FLOORS = ["verbs", "tune", "compare", "predict", "sweep", "launcher", "tracking"
 """The folders of ``study``, likewise."""
 SOURCES = sorted((ROOT / "bench").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-STUDY_ALONE = {"hydra", "omegaconf", "mlflow", "optuna", "pandas", "matplotlib", "sqlalchemy"}
+STUDY_ALONE = {"hydra", "omegaconf", "mlflow", "optuna", "pandas", "matplotlib", "sqlalchemy", "tabulate", "jinja2"}
 WITHOUT_TORCH = ("plan", "config", "choice", "origin", "keys")
 HEAVY = {*STUDY_ALONE, "sklearn", "torchvision", "PIL"}
 TORCHRUN_SAYS = {*TORCHRUN}

@@ -343,7 +343,7 @@ def test_broken_files_are_named_and_not_counted(reported: Path) -> None:
     assert "Passed over: 5" in page
     for name in ("cut/record.json", "old/record.json", "odd/record.json", f"{NAME[1, 0, 0]}/events.jsonl"):
         assert f"/{name}: " in page
-    assert "metrics.accuracy/test=&#x27;high&#x27;: must be a valid number" in page
+    assert "metrics.accuracy/test=&#39;high&#39;: must be a valid number" in page
 
 
 def test_the_page_is_whole_and_safe(reported: Path) -> None:
