@@ -9,6 +9,7 @@ import pytest
 from bench.choice import choices
 from bench.config import WITHOUT_RESULT, canonical, hash_of, parse, parse_recorded
 from bench.keys import ConfigError
+from bench.rule.method.contract import Method
 from bench.task.model.contract import Model
 from tests.tiny import VALUES, config
 
@@ -36,7 +37,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"seed": 2**63}, f"seed={2**63}: must be less than {2**63}"),
     (
         {"method": "magic"},
-        "method.name='magic': allowed are 'decoupled', 'ddp', 'gpipe', '1f1b', 'interleaved_1f1b', 'zero_bubble'",
+        "method.name='magic': allowed are " + ", ".join(map(repr, choices(Method))),
     ),
     ({"microbatches": 0}, "microbatches=0: must be greater than or equal to 1"),
     ({"method": "ddp", "stages": 2}, "method=ddp needs stages=1, not stages=2"),
