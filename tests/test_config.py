@@ -44,7 +44,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"method": "gpipe", "stages": 1}, "method=gpipe needs stages=2 or more, not stages=1"),
     (
         {"method": "gpipe", "stages": 2, "engine": "reference"},
-        "engine=reference is the oracle of method=decoupled; method=gpipe needs engine=distributed",
+        "engine=reference is no oracle of method=gpipe, which needs engine=distributed",
     ),
     (
         {"method": "ddp", "replicas": 2, "averaging": {"name": "gossip", "graph": "ring"}},

@@ -14,7 +14,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from bench.choice import NAME, SOURCE, Choice, choices, kind_of
+from bench.choice import NAME, SOURCE, Choice, kind_of
 from bench.keys import ConfigError
 from bench.plan.forecast.orders import Pass
 from bench.rule.run import Run
@@ -43,8 +43,7 @@ class Method(Choice):
         """Say what it does not go with in the rest of the run, as a whole message that begins with a key and its value;
         None if it goes with all of it."""
         if run.engine == "reference" and not self.oracle:
-            known = ", ".join(name for name, kind in choices(Method).items() if kind.oracle)
-            return f"engine=reference is the oracle of method={known}; method={self.name} needs engine=distributed"
+            return f"engine=reference is no oracle of method={self.name}, which needs engine=distributed"
         return None
 
     def try_out(self, run: Any) -> None:
