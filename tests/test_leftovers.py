@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.record.folder import RunFolder
+from bench.study.launcher.attempt import Busy, alone
 from bench.system import leftovers
 from bench.system.call import Call, Killed
 from bench.system.leftovers import Mark, clear_left_behind
+from tests.commands import await_that
 
 
 @pytest.fixture(autouse=True)
@@ -57,16 +60,31 @@ def test_what_one_living_process_needs_stays(tmp_path: Path) -> None:
     living = Call(claim_and, folder, None)
     with pytest.raises(Killed):
         Call(claim_and, folder, signal.SIGKILL).result()
-    end = time.monotonic() + 30
-    while not (folder / "claimed").exists():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    await_that((folder / "claimed").exists, lambda: "no claim")
     clear_left_behind()
     assert (folder / "file").exists()
     living.kill()
     living.join()
     clear_left_behind()
     assert not folder.exists()
+
+
+def hold(folder: RunFolder) -> None:
+    """Have a run's folder alone until the end."""
+    with alone(folder):
+        (folder.path / "held").touch()
+        time.sleep(3600)
+
+
+def test_a_process_that_is_killed_lets_go_of_its_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    living = Call(hold, folder)
+    await_that((folder.path / "held").exists, lambda: "nobody holds the run")
+    with pytest.raises(Busy, match=f"in {folder.path}$"), alone(folder):
+        pass
+    living.kill()
+    with alone(folder, wait=True):
+        assert (folder.path / "held").exists()
 
 
 @pytest.mark.parametrize("name", ["tmp/pymp-abc", "tmp/other", "shm/staleness-bench-abc", "shm/other"])

@@ -46,6 +46,7 @@ def clear_left_behind() -> None:
 
 
 def _is_free(mark: Path) -> bool:
+    # Not by filelock, which would make a mark anew that is removed meanwhile.
     with mark.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,6 +15,8 @@ FILE = r"sqlite(\+\w+)?:///(?!:memory:|file:)[^?]"
 def locked(database: Path) -> IO[str]:
     """The lock beside a database, held until it is closed; waits until no other process of ours holds it.
 
+    The system wakes the next one at once. With filelock, each would look again and again, and sleep meanwhile.
+
     Raises:
         OSError: the folder cannot be written.
     """

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+
+from filelock import FileLock, Timeout
 
 from bench.config import RunConfig
 from bench.engine.rank import RunFailed
@@ -77,12 +78,12 @@ def alone(folder: RunFolder, wait: bool = False) -> Iterator[None]:
     Raises:
         Busy: another process holds it, and this one is not to wait.
     """
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with (folder.path / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise Busy(f"another process is running it, in {folder.path}") from None
+    try:
+        # A soft lock, for a file system that has no others, would outlive a process that is killed.
+        held = FileLock(folder.path / "lock", fallback_to_soft=False).acquire(blocking=wait)
+    except Timeout:
+        raise Busy(f"another process is running it, in {folder.path}") from None
+    with held:
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import sys
 import time
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from bench.config import RunConfig
 from bench.record.folder import RunFolder
@@ -92,7 +93,9 @@ class Search:
             while not self.trials.is_over():
                 self.run_trials()
                 time.sleep(POLL_SECONDS)
-            with self._concluding():
+            # One process after the other: what the first one has run, the others find.
+            lock = Path(self.study.settings.runs_dir, f"{self.study.tuning.study}.lock")
+            with FileLock(lock, fallback_to_soft=False):
                 self._repeat()
 
     def end(self, table: str, files: Sequence[Path]) -> None:
@@ -193,13 +196,6 @@ class Search:
         except KeyboardInterrupt:
             self.runner.tell(self._tracker.interrupt)
             raise
-
-    @contextmanager
-    def _concluding(self) -> Iterator[None]:
-        """Let one process after the other conclude: what the first one has run, the others find."""
-        with Path(self.study.settings.runs_dir, f"{self.study.tuning.study}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
 
 def _facts(config: RunConfig, prepared: Path | None, runs_dir: str) -> tuple[float, Standing]:
