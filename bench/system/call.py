@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from types import ModuleType
@@ -63,6 +64,11 @@ def warm_up(more: Sequence[str] = ()) -> None:
             forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def barrier(parties: int) -> Barrier:
+    """Make a barrier for as many calls, each of which takes it as an argument."""
+    return multiprocessing.get_context("forkserver").Barrier(parties)
 
 
 @contextmanager

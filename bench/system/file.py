@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 def read_json(text: bytes) -> Any:
@@ -37,7 +37,14 @@ def write_json_atomic(path: Path, value: object) -> None:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that it is, after a crash too, the old one or the whole new one; whoever else writes it.
+    """Write a file as :func:`replacing` does, of bytes that are there."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to write so that it is, after a crash too, the old one or the whole new one; whoever else writes it.
 
     Raises:
         WriteError: there is no room for it, or no right to write it.
@@ -47,7 +54,7 @@ def write_atomic(path: Path, content: bytes) -> None:
         temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

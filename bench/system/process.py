@@ -24,11 +24,17 @@ def own_name() -> str:
 
 def machine() -> str:
     """The name of where process ids mean something to us: a host since it was started, and there a container."""
-    boot = container = ""
+    container = ""
     with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         container = str(os.stat("/proc/self/ns/pid").st_ino)
-    return "/".join([platform.node(), boot, container])
+    return "/".join([platform.node(), boot(), container])
+
+
+def boot() -> str:
+    """The name of this start of the system, which all its containers share; empty where there is none."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    return ""
 
 
 def heartbeat() -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from bench.keys import ConfigError
+from bench.system.file import replacing
 from bench.task.dataset import Dataset, assemble
 
 FORMAT = 2
@@ -51,9 +51,10 @@ def kept(name: str, folder: Path | None, read: Callable[[], Dataset]) -> Path:
     reasons = []
     for path in paths:
         try:
-            _write(dataset, path)
+            with replacing(path) as file:
+                torch.save(vars(dataset), file)
         except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-            reasons.append(f"{path.parent} ({error})")
+            reasons.append(f"{path.parent} ({error.strerror if isinstance(error, OSError) else error})")
         else:
             return path
     raise ConfigError(
@@ -114,17 +115,6 @@ def _is_whole(path: Path) -> bool:
     except Damaged:
         return False
     return True
-
-
-def _write(dataset: Dataset, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            torch.save(vars(dataset), file)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def key_of(content: object) -> str:

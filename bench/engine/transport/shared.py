@@ -18,6 +18,7 @@ from bench.engine.transport.channels import Receiver, Route, Sender
 from bench.engine.transport.message import Message
 from bench.engine.world import World
 from bench.system.leftovers import NAME, SHARED, Mark
+from bench.system.process import boot
 from bench.task.tensors import Tensors, every, together
 
 FOLDER = SHARED
@@ -183,8 +184,8 @@ class Host(NamedTuple):
 
 def host(world: World) -> Host:
     """Find out where this process runs. Containers of one machine have its boot, but not the same shared memory."""
-    if not FOLDER.is_dir() or world.device.type != "cpu":
+    started = boot()
+    if not started or not FOLDER.is_dir() or world.device.type != "cpu":
         return Host(f"{os.uname().nodename} {world.rank}", 0)
     free = os.statvfs(FOLDER)
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return Host(f"{boot} {os.uname().nodename} {FOLDER.stat().st_dev}", free.f_bavail * free.f_frsize)
+    return Host(f"{started} {os.uname().nodename} {FOLDER.stat().st_dev}", free.f_bavail * free.f_frsize)

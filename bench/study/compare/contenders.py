@@ -20,9 +20,9 @@ from bench.rule.method.zero_bubble import ZeroBubble
 from bench.study.launcher.agents import launch
 from bench.study.launcher.check import check
 from bench.study.launcher.progress import Progress
-from bench.study.predict.links import neighbours, server
+from bench.study.predict.links import neighbours
 from bench.study.predict.workload import MICROBATCHES, Workload, way_of
-from bench.system.call import Call, results
+from bench.system.call import Call, barrier, results
 
 if TYPE_CHECKING:
     from bench.engine.measure.minimal import Minimal
@@ -163,6 +163,6 @@ def ceiling(config: RunConfig) -> float:
     """Measure the slowest stage's images per second where all compute at once, each on its core, without a message."""
     from bench.engine.measure.ceiling import cuts_of, stage_alone
 
-    cuts, together = Call(cuts_of, config).result(), server().Barrier(config.stages)
+    cuts, together = Call(cuts_of, config).result(), barrier(config.stages)
     speeds: list[float] = results([Call(stage_alone, config, cuts, stage, together) for stage in range(config.stages)])
     return min(speeds)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+
+from bench.system.variables import variables
 
 
 @contextmanager
@@ -25,15 +27,6 @@ def importable(named: str | None) -> Iterator[None]:
         sys.path[:] = before
 
 
-@contextmanager
-def exported() -> Iterator[None]:
+def exported() -> AbstractContextManager[None]:
     """Have an interpreter that is started meanwhile, here or as a cluster's job, find what this one finds."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+    return variables({"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})

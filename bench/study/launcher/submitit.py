@@ -13,12 +13,14 @@ from typing import Any, ClassVar, Literal
 from bench.engine.rank import RunFailed
 from bench.keys import Cardinal, ConfigError, Count, Text
 from bench.record.runs_dir import JOBS
+from bench.study.launcher.agents import imports
 from bench.study.launcher.attempt import attempt
 from bench.study.launcher.check import check
 from bench.study.launcher.contract import Ending, Launcher
 from bench.study.launcher.packages import exported
 from bench.study.launcher.task import Task, start, stop
 from bench.study.tracking.contract import Tracker
+from bench.system.call import warm_up
 
 POLL_SECONDS = 1.0
 """Seconds between two looks at the cluster's jobs."""
@@ -84,6 +86,8 @@ class Submitit(Launcher):
 
 def on_node(task: Task) -> str | None:
     """Run one attempt, as a job; return the message of a failure that is the run's own."""
+    if task.config.engine == "distributed":
+        warm_up(imports([task.config]))
     try:
         attempt(replace(task, prepared=check(task.config)), nullcontext())
     except (RunFailed, ConfigError) as failure:

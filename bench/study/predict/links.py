@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING
 from bench.engine.seat import seats
 from bench.keys import ConfigError
 from bench.plan.forecast.costs import FREE, Link, Pace
-from bench.system.call import PRELOAD, Call, results, temporary
+from bench.system.call import Call, results, temporary, warm_up
 
 if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerContext
-
     from bench.engine.measure.messages import Paces
+
+MEASURING = ("bench.engine.measure.piece", "bench.engine.measure.messages")
+"""Modules that the measuring processes alone need."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def across(bandwidth: float) -> Links:
 
 
 def _paces() -> Paces:
-    server()
+    warm_up(MEASURING)
     with tempfile.TemporaryDirectory(dir=temporary()) as place:
         asked = [Call(_exchange, rank, Path(place, "store")) for rank in range(2)]
         paces, _ = results(asked)
@@ -96,10 +96,3 @@ def network_link(gigabits: float | None, microseconds: float | None) -> Links | 
         raise ConfigError(f"--latency={microseconds}: must be a finite number of microseconds, given with --bandwidth")
     link = Link(gigabits * 1e9 / 8, microseconds * 1e-6)
     return Links(link, link)
-
-
-def server() -> ForkServerContext:
-    """The fork server that the measuring processes come from."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOAD, "bench.engine.measure.piece", "bench.engine.measure.messages"])
-    return context

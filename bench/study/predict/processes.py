@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import RunConfig
-from bench.study.predict.links import server
-from bench.system.call import Call, results
+from bench.study.predict.links import MEASURING
+from bench.system.call import Call, barrier, results, warm_up
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def layers_of(config: RunConfig, prepared: Path | None, how: str) -> list[Layer]:
     """The layers of the whole network, with ``measured`` or ``counted`` costs."""
-    server()
+    warm_up(MEASURING)
     layers: list[Layer] = Call(_layers, config, prepared, how).result()
     return layers
 
@@ -31,7 +31,8 @@ def measure(
     """Measure the speed of agents by how many compute at once, alone and ``together``, each with one of the spans."""
     from bench.engine.measure.speed import joined, mean
 
-    meeting = server().Barrier(together)
+    warm_up(MEASURING)
+    meeting = barrier(together)
     held = [number % len(spans) for number in range(together)]
     alone, *others = zip(
         *results(

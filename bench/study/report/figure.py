@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.system.text import in_a_line
+from bench.system.variables import variables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 def new_figure(width: float, height: float, dpi: float, **settings: Any) -> Figure:
     """An empty figure, inches wide and high."""
     # Matplotlib reads the variable when it is imported, and a notebook's processes inherit one that is the notebook's.
-    with _by_agg():
+    with variables({"MPLBACKEND": "agg"}):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     figure = Figure(figsize=(width, height), dpi=dpi, **settings)
@@ -34,16 +33,3 @@ def drawn(path: Path, draw: Callable[[], object]) -> bool:
         print(f"not drawn: {path}: {in_a_line(error)}", file=sys.stderr)
         return False
     return True
-
-
-@contextmanager
-def _by_agg() -> Iterator[None]:
-    before = os.environ.get("MPLBACKEND")
-    os.environ["MPLBACKEND"] = "agg"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["MPLBACKEND"]
-        else:
-            os.environ["MPLBACKEND"] = before

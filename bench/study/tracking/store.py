@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from bench.keys import ConfigError
 from bench.system import sqlite
 from bench.system.text import first_line
+from bench.system.variables import variables
 
 QUIET = ("mlflow", "alembic", "urllib3")
 """Loggers to be kept quiet: whatever they log of an error, with tracebacks of SQL, their libraries raise too."""
@@ -187,16 +188,9 @@ def wrong_uri(uri: str, error: Exception) -> ConfigError:
     return ConfigError(f"tracking.uri={uri!r}: allowed are {allowed} ({first_line(error)})")
 
 
-@contextlib.contextmanager
-def settled(settings: dict[str, str]) -> Iterator[None]:
+def settled(settings: dict[str, str]) -> contextlib.AbstractContextManager[None]:
     """Set, meanwhile, what MLflow takes from environment variables only. What the user has set stays."""
-    added = {key: value for key, value in settings.items() if key not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for key in added:
-            os.environ.pop(key, None)
+    return variables({key: value for key, value in settings.items() if key not in os.environ})
 
 
 @contextlib.contextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from bench.study.sweep.library import USERS, typed
 from bench.study.tune.finding import Finding
 from bench.study.tune.findings import percent
+from bench.system.file import write_atomic
 
 TUNED = "lr/tuned"
 """The group, in the user's folder of configurations, that the schedules found are kept in."""
@@ -26,9 +26,8 @@ def write_schedule(finding: Finding, named: str | None) -> Path | None:
         return None
     settings: dict[str, Any] = {key: finding.run.resolved()[key] for key in ("lr", "optimizer", "correction")}
     path = Path(named or USERS, TUNED, f"{finding.study.tuning.study}.yaml")
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text("\n".join(["# @package _global_", *_header(finding, named)]) + "\n" + yaml.safe_dump(settings))
-    os.replace(temporary, path)
+    text = "\n".join(["# @package _global_", *_header(finding, named)]) + "\n" + yaml.safe_dump(settings)
+    write_atomic(path, text.encode())
     return path
 
 
