@@ -5,60 +5,80 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import RunConfig
 
 if TYPE_CHECKING:
+    from bench.engine.profile import Layer
     from bench.task.dataset import Dataset
 
 START_SECONDS = 8.0
 """Seconds that a run takes beyond its training and evaluation: to start processes and to write what it leaves."""
-FORWARD_SHARE = 1 / 3
-"""The forward pass's share of the seconds of forward and backward."""
+WALKED = 100
+"""Updates that are forecast; a longer run takes as long for each."""
 
 
 def estimate(configs: Sequence[RunConfig], prepared: Sequence[Path | None]) -> list[float]:
     """Seconds that each run will take, on its prepared data; every different network is timed once, on this machine.
 
-    The pace of decoupled stages is that of the slowest one; at staleness 0 they work in turns. Microbatches fill and
-    drain the stages at every update. Agents that share cores take turns as well, and so do all those of the oracle.
+    They are forecast with messages that take no time. Agents that share cores take turns, and so do all those of the
+    oracle.
     """
 
-    known: dict[str, list[float]] = {}
+    known: dict[str, list[Layer]] = {}
     files = zip(configs, prepared, strict=True)
     return [_seconds(config, config.data.load(file), known) for config, file in files]
 
 
-def _layers(config: RunConfig, dataset: Dataset, known: dict[str, list[float]]) -> list[float]:
-    """Seconds of forward and backward of each layer, for a batch."""
+def _layers(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]]) -> list[Layer]:
+    """The layers, with the seconds of their forward and backward for a batch."""
     from bench.engine.assembly import layers_of
 
     key = repr((config.model, config.data, config.batch_size, config.precision, config.channels_last, config.device))
     if key not in known:
-        known[key] = [layer.cost for layer in layers_of(config, dataset, "measured")]
+        known[key] = layers_of(config, dataset, "measured")
     return known[key]
 
 
-def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[float]]) -> float:
-    from bench.plan.partition import bounds, cut
+def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]]) -> float:
     from bench.rule.lr.contract import updates
-    from bench.task.batches import Batches
+    from bench.task.batches import batches_per_epoch, check_batch_size
 
+    images = len(dataset.train_labels)
+    check_batch_size(images, config.batch_size, config.replicas)
     layers = _layers(config, dataset, known)
-    cuts = config.partition if isinstance(config.partition, list) else cut(layers, config.pieces)
-    stages = [0.0] * config.stages
-    for piece, (first, last) in enumerate(bounds(cuts, len(layers))):
-        stages[config.method.holder(config.stages, piece)] += sum(layers[first:last])
     cores = 1 if config.engine == "reference" else min(len(os.sched_getaffinity(0)), config.agents)
-    pace = max(stages)
-    if config.method.microbatched:
-        pace *= 1 + (config.stages - 1) * config.stages / (config.pieces * config.microbatches)
-    elif config.staleness == 0:
-        pace = sum(stages)
-    pace = max(pace, sum(stages) * config.replicas / cores)
-    per_epoch = Batches(dataset, seed=0, batch_size=config.batch_size, replicas=config.replicas).batches
+    per_epoch = batches_per_epoch(images, config.batch_size, config.replicas)
     steps = updates(config.epochs, config.max_steps, per_epoch)
+    work = sum(layer.cost for layer in layers) * config.replicas / cores
+    pace = max(_pace(config, layers, min(steps, per_epoch, WALKED)), work)
     tests = math.ceil(steps / per_epoch) * len(dataset.test_labels) / config.batch_size
-    return START_SECONDS + steps * pace + tests * sum(stages) * FORWARD_SHARE / min(cores, config.replicas)
+    forward = sum(layer.forward for layer in layers) / min(cores, config.replicas)
+    return START_SECONDS + steps * pace + tests * forward
+
+
+def _pace(config: RunConfig, layers: Sequence[Layer], batches: int) -> float:
+    """Forecast the seconds of an update, where every agent has a core and so many updates lie between two flushes."""
+    from bench.plan.forecast.costs import Setup, StageCost
+    from bench.plan.forecast.throughput import predict
+    from bench.plan.partition import bounds, cut
+
+    method, costs = config.method, [layer.cost for layer in layers]
+    cuts = config.partition if isinstance(config.partition, list) else cut(costs, config.pieces)
+    parts = config.microbatches if method.microbatched else 1
+    stages = []
+    for first, end in bounds(cuts, len(layers)):
+        forward = sum(layer.forward for layer in layers[first:end]) / parts
+        backward = sum(layer.backward for layer in layers[first:end]) / parts
+        weights = backward / 2 if method.splits_backward else 0.0
+        stages.append(StageCost(forward, backward - weights, weights=weights))
+    setup = Setup(method, stages, config.replicas, config.staleness, parts)
+    return predict(setup, [batches]).seconds / batches
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them, in hours, minutes and seconds."""
+    return str(timedelta(seconds=round(seconds)))

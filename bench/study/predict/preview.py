@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from bench.record.runs_dir import known_record
 from bench.study.launcher.check import check_all
 from bench.study.launcher.task import label
-from bench.study.predict.estimate import estimate
+from bench.study.predict.estimate import duration, estimate
 from bench.study.sweep.compose import Point
 from bench.system.call import Call, warm_up
 
@@ -25,15 +24,11 @@ def preview(points: Sequence[Point]) -> int:
     configs = [point.config for point in points]
     seconds: list[float] = Call(estimate, configs, Call(check_all, configs).result()).result()
     due = [settings.force or known_record(settings.folder(config)) is None for config in configs]
-    for number, (point, wanted, duration) in enumerate(zip(points, due, seconds, strict=True), start=1):
-        words = f"about {_duration(duration)}" if wanted else "has a record"
+    for number, (point, wanted, estimated) in enumerate(zip(points, due, seconds, strict=True), start=1):
+        words = f"about {duration(estimated)}" if wanted else "has a record"
         print(" ".join([f"{number}/{len(points)}", f"{label(point.config)}:", words, *point.overrides]))
         for equivalent in point.equivalents:
             print(f"    the same as {' '.join(equivalent)}")
-    total = sum(duration for wanted, duration in zip(due, seconds, strict=True) if wanted)
-    print(f"{len(points)} points, {sum(due)} to run, about {_duration(total)}")
+    total = sum(estimated for wanted, estimated in zip(due, seconds, strict=True) if wanted)
+    print(f"{len(points)} points, {sum(due)} to run, about {duration(total)}")
     return 0
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
 from bench.keys import ConfigError
 from bench.study.launcher.agents import imports, under_torchrun
 from bench.study.launcher.check import check_all, made
-from bench.study.predict.estimate import estimate
+from bench.study.predict.estimate import duration, estimate
 from bench.study.sweep.compose import points
 from bench.study.sweep.library import USERS, typed
 from bench.study.tune.finding import Finding, find
@@ -74,8 +73,8 @@ def _run(searches: Sequence[Search], results: Path, named: str | None) -> int:
 def _preview(studies: Sequence[Study], prepared: Sequence[Path | None]) -> int:
     """Print, for ``dry_run=true``, what would be searched, and for how long at most; return the exit code."""
     seconds: list[float] = Call(estimate, [study.run for study in studies], prepared).result()
-    for study, duration in zip(studies, seconds, strict=True):
-        whole = timedelta(seconds=round(duration * (study.trials + study.tuning.repeats)))
+    for study, estimated in zip(studies, seconds, strict=True):
+        whole = duration(estimated * (study.trials + study.tuning.repeats))
         print(
             f"{study.tuning.study}: {study.trials} trials and {study.tuning.repeats} repeats of {study.run.epochs} "
             f"epochs among {', '.join(study.families)}; about {whole} without pruning"
