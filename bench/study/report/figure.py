@@ -13,11 +13,13 @@ from bench.system.variables import variables
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+AGG = {"MPLBACKEND": "agg"}
+"""Matplotlib reads it when it is imported, and a notebook's processes inherit one that is the notebook's."""
+
 
 def new_figure(width: float, height: float, dpi: float, **settings: Any) -> Figure:
     """An empty figure, inches wide and high."""
-    # Matplotlib reads the variable when it is imported, and a notebook's processes inherit one that is the notebook's.
-    with variables({"MPLBACKEND": "agg"}):
+    with variables(AGG):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     figure = Figure(figsize=(width, height), dpi=dpi, **settings)

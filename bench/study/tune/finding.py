@@ -28,8 +28,6 @@ class Finding:
     """All trials by number, also failed ones that were tried again."""
     counted: list[FrozenTrial]
     """The trials without those that were tried again."""
-    importances: dict[str, float]
-    """The share of the accuracy's variance that each parameter explains, by name, where every trial has it."""
     best: FrozenTrial | None
     run: RunConfig | None
     """The configuration of the best trial; None if no trial has finished."""
@@ -74,7 +72,6 @@ def find(search: Search) -> Finding:
         search.space.epochs,
         search.trials.all(),
         search.trials.counted(),
-        search.trials.importances(),
         best,
         run,
         record or {},

@@ -2,93 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.study.report.figure import new_figure
-from bench.study.report.pictures import PALETTE, pareto_front
-from bench.study.tune.trials import is_feasible
+import numpy as np
+
+from bench.study.report.figure import AGG
+from bench.study.tune.finding import Finding
+from bench.study.tune.trials import quiet
+from bench.system.variables import variables
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+    from optuna import Study
 
-    from bench.study.tune.finding import Finding
-
-MARKS = {
-    "finished": {"marker": "o", "color": PALETTE[0]},
-    "beyond a constraint": {"marker": "o", "color": PALETTE[0], "fillstyle": "none"},
-    "pruned, at its last epoch": {"marker": "x", "color": PALETTE[1]},
-}
+PANEL: Any = {"figure.figsize": (5.5, 4), "figure.dpi": 120, "figure.constrained_layout.use": True}
+"""What Optuna's plots, each a figure of its own, are to be."""
 
 
 def draw(finding: Finding, path: Path) -> None:
-    """Draw a study into a PNG file."""
-    panels = [_history, _importances] + ([_front] if len(finding.study.tuning.objectives) > 1 else [])
-    figure = new_figure(5.5 * len(panels), 4, dpi=120, layout="constrained")
-    for panel, axis in zip(panels, figure.subplots(1, len(panels)), strict=True):
-        panel(axis, finding)
-        axis.grid(alpha=0.3)
-        axis.set_axisbelow(True)
-    budget = finding.budget
-    figure.suptitle(f"{finding.study.tuning.study}: {budget['trials']} trials of {budget['epochs']} epochs")
-    # Without the version of matplotlib, the same study gives the same file.
-    figure.savefig(path, metadata={"Software": None})
+    """Draw a study into a PNG file: Optuna's plots, side by side.
+
+    Raises:
+        ValueError: none of its trials has finished.
+    """
+    from optuna.exceptions import ExperimentalWarning
+
+    if not finding.budget["complete"]:
+        raise ValueError("no trial has finished")
+    with variables(AGG), quiet(), warnings.catch_warnings():
+        # All of Optuna's plots by matplotlib are "experimental", the oldest since its version 2.2.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        from matplotlib import pyplot
+
+        with pyplot.rc_context(PANEL):
+            panels = [_pixels(axis) for axis in _plots(finding)]
+        # Without the version of matplotlib, the same study gives the same file.
+        pyplot.imsave(path, np.hstack(panels), metadata={"Software": None})
 
 
-def _kind(trial: FrozenTrial) -> str | None:
-    """Which of the marks a trial has; None for one that has failed."""
-    if trial.state.name == "PRUNED":
-        return "pruned, at its last epoch"
-    if trial.state.name == "COMPLETE":
-        return "finished" if is_feasible(trial) else "beyond a constraint"
-    return None
+def _plots(finding: Finding) -> Iterator[Any]:
+    """Yield the accuracies, what they hang on where two of them differ, and both objectives if there are two.
+
+    Source of the importances: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing hyperparameter
+    importance".
+    """
+    from optuna.importance import FanovaImportanceEvaluator
+    from optuna.visualization import matplotlib as plots
+
+    tuning, budget, accuracies = finding.study.tuning, finding.budget, _in_memory(finding, 1)
+    history: Any = plots.plot_optimization_history(accuracies, target_name="test accuracy")
+    pruned = [trial for trial in finding.trials if trial.state.name == "PRUNED"]
+    last = [trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned]
+    history.plot([trial.number for trial in pruned], last, "x", color="tab:orange", label="pruned, at its last epoch")
+    history.collections[-1].set(edgecolor="dimgrey", label="beyond a constraint")
+    history.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    history.xaxis.get_major_locator().set_params(integer=True)
+    history.set_title(f"{tuning.study}: {budget['trials']} trials of {budget['epochs']} epochs")
+    yield history
+    if len({trial.values[0] for trial in accuracies.trials if trial.values}) > 1:
+        yield plots.plot_param_importances(accuracies, FanovaImportanceEvaluator(seed=0), target_name="test accuracy")
+    if len(tuning.objectives) > 1:
+        names = ["test accuracy", f"seconds to {tuning.target:.0%}"]
+        yield plots.plot_pareto_front(_in_memory(finding, 2), target_names=names)
 
 
-def _history(axis: Any, finding: Finding) -> None:
-    """Draw the test accuracy of each trial, and the best so far."""
-    points: dict[str, list[tuple[float, float]]] = {kind: [] for kind in MARKS}
-    for trial in finding.trials:
-        if kind := _kind(trial):
-            pruned = trial.state.name == "PRUNED"
-            accuracy = trial.intermediate_values[max(trial.intermediate_values)] if pruned else trial.values[0]
-            points[kind].append((trial.number, accuracy))
-    _mark(axis, points)
-    best, line = 0.0, []
-    for number, accuracy in points["finished"]:
-        best = max(best, accuracy)
-        line.append((number, best))
-    if line:
-        axis.step(*zip(*line, strict=True), where="post", color=PALETTE[2], label="best so far")
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=4, frameon=False)
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.set(xlabel="trial", ylabel="test accuracy")
+def _in_memory(finding: Finding, objectives: int) -> Study:
+    """The study with its first objectives alone: of a single one, Optuna draws the best so far."""
+    from optuna.study import StudyDirection, create_study
+
+    study = create_study(directions=[StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][:objectives])
+    for trial in copy.deepcopy(finding.trials):
+        trial.values = trial.values and trial.values[:objectives]
+        study.add_trial(trial)
+    return study
 
 
-def _mark(axis: Any, points: Mapping[str, Sequence[tuple[float, float]]]) -> None:
-    for kind, pairs in points.items():
-        if pairs:
-            axis.plot(*zip(*pairs, strict=True), linestyle="none", label=kind, **MARKS[kind])
+def _pixels(axis: Any) -> np.ndarray:
+    """The figure of a plot, on white as the suite's other pictures."""
+    from matplotlib import pyplot
 
-
-def _importances(axis: Any, finding: Finding) -> None:
-    """Draw the share of the accuracy's variance that each parameter explains."""
-    pairs = sorted(finding.importances.items(), key=lambda pair: pair[1])
-    if pairs:
-        axis.barh(*zip(*pairs, strict=True), color=PALETTE[0])
-    else:
-        axis.text(0.5, 0.5, "too few trials to tell", ha="center", transform=axis.transAxes)
-    axis.set(xlabel="importance for the accuracy")
-
-
-def _front(axis: Any, finding: Finding) -> None:
-    """Draw accuracy against seconds to the target; a trial that missed it breaks a constraint after its whole time."""
-    points: dict[str, list[tuple[float, float]]] = {kind: [] for kind in MARKS}
-    for trial in finding.trials:
-        if trial.state.name == "COMPLETE":
-            points[str(_kind(trial))].append((trial.values[1], trial.values[0]))
-    _mark(axis, points)
-    front = pareto_front([(-seconds, accuracy) for seconds, accuracy in points["finished"]])
-    if front:
-        axis.plot([-cost for cost, _ in front], [accuracy for _, accuracy in front], color=PALETTE[2], label="front")
-    axis.set(xlabel=f"seconds to {finding.study.tuning.target:.0%}", ylabel="test accuracy")
+    axis.set_facecolor("white")
+    axis.grid(color="gainsboro")
+    canvas = axis.figure.canvas
+    canvas.draw()
+    pyplot.close(axis.figure)
+    return np.array(canvas.buffer_rgba())

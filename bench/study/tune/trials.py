@@ -164,21 +164,6 @@ class Trials:
         fit = [trial for trial in self.all() if trial.state.name == "COMPLETE" and is_feasible(trial)]
         return max(fit, key=lambda trial: trial.values[0], default=None)
 
-    def importances(self) -> dict[str, float]:
-        """Each common parameter's share of the accuracy's variance (functional ANOVA); none if too few trials tell.
-
-        Source: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing hyperparameter importance".
-        """
-        from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-
-        values = {trial.values[0] for trial in self._in("COMPLETE")}
-        if len(values) < 2:
-            return {}
-        evaluator = FanovaImportanceEvaluator(seed=0)
-        return dict(
-            get_param_importances(self._study, evaluator=evaluator, target=lambda trial: float(trial.values[0]))
-        )
-
     # --------------------------------------------------------------------------------------------- under the lock alone
     def _used(self) -> int:
         return len({_root(trial) for trial in self.all()})
