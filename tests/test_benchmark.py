@@ -9,17 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from bench.__main__ import main
 from bench.config import RunConfig
 from bench.engine.measure import plain
 from bench.engine.measure.ceiling import cuts_of, stage_alone
 from bench.engine.measure.minimal import Minimal, minimal_loop
+from bench.engine.measure.update import Update
+from bench.engine.numerics import Numerics
+from bench.engine.weights.versions import Weights
 from bench.plan.interval import ratio
 from bench.study.compare.contenders import CONTENDERS, PIPELINES, PREDICTED, WORKLOAD, Measurement, Prediction
 from bench.study.sweep.compose import compose
 from bench.study.verbs.benchmark import BEST, RATIOS, asked_of, report
 from bench.system.call import Call, results
+from tests import tiny
 from tests.tiny import method_of
 
 TINY = ("data.train_size=64", "data.test_size=8", "data.shape=[3,8,8]", "batch_size=4")
@@ -168,3 +174,26 @@ def test_stages_that_compute_alone_are_as_fast_as_the_slowest() -> None:
     assert len(cuts) == 1
     speeds = [stage_alone(config, [1], stage, threading.Barrier(1), steps=20) for stage in range(2)]
     assert 0 < speeds[1] < speeds[0]
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_what_is_measured_is_the_update_that_a_worker_makes(last: bool) -> None:
+    """As one layer and layer by layer, with the gradient that autograd finds; at a rate of 0 no weight moves."""
+    run, numerics = tiny.config(), Numerics(torch.device("cpu"), torch.float64, False, False)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    x, targets = torch.randn(6, 5, dtype=torch.float64), torch.arange(6) % 3 if last else None
+    output = network(x)
+    loss = output.sum() if targets is None else nn.functional.cross_entropy(output, targets)
+    expected = torch.cat([part.flatten() for part in torch.autograd.grad(loss, [*network.parameters()])])
+    for whole in (True, False):
+        weights = Weights(network, 2)
+        before = weights.current.clone()
+        update = Update(run, numerics, weights, whole)
+        for flight, times in ((0, 4), (1, 0), (1, 4)):
+            assert len(update(x.requires_grad_(), targets, flight)) == times
+        forward, backward, collect, step = update(x, targets, 1)
+        assert len(forward) == len(backward) == (1 if whole else 3)
+        assert len(collect) == len(step) == 1
+        torch.testing.assert_close(weights.gradient, expected)
+        assert torch.equal(weights.current, before)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from threading import Barrier
 
 import torch
-from torch import Tensor
 
 from bench.config import RunConfig
 from bench.engine.assembly import batches_of, network_of, plan_of
+from bench.engine.measure.update import Update
 from bench.engine.method.agent import piece
 from bench.engine.numerics import Numerics
 from bench.engine.weights.versions import Weights
@@ -48,34 +48,14 @@ def stage_alone(config: RunConfig, cuts: Sequence[int], stage: int, together: Ba
     first, last = bounds(cuts, len(network))[stage]
     with torch.no_grad():
         x: Tensors = numerics.apply(network[:first], batches.inputs(0, 0))
-    update = _Update(config, numerics, Weights(piece(network, first, last), 1), x, stage > 0)
+    for part in every(x):
+        part.requires_grad_(stage > 0)
+    update = Update(config, numerics, Weights(piece(network, first, last), 1), whole=True)
     targets = batches.targets(0, 0) if last == len(network) else None
     for _ in range(WARM_UP):
-        update(targets)
+        update(x, targets)
     together.wait()
     started = time.perf_counter()
     for _ in range(steps):
-        update(targets)
+        update(x, targets)
     return steps * config.batch_size / (time.perf_counter() - started)
-
-
-class _Update:
-    """Makes the computations of one update of one stage."""
-
-    def __init__(self, config: RunConfig, numerics: Numerics, weights: Weights, x: Tensors, wanted: bool) -> None:
-        self._numerics, self._weights = numerics, weights
-        self._optimizer = config.optimizer.flat(weights.current)
-        self._input = x
-        self._leaves = [part.requires_grad_() for part in every(x)] if wanted else []
-
-    def __call__(self, targets: Tensor | None) -> None:
-        """Make one update; the last stage has targets."""
-        output = self._numerics.apply(self._weights.module, self._input)
-        incoming = None
-        if targets is None:
-            incoming = [torch.ones_like(part) for part in every(output)]
-        else:
-            output = self._numerics.loss(output, targets)
-        gradients = torch.autograd.grad(output, [*self._weights.parameters, *self._leaves], incoming)
-        self._weights.collect(gradients[: len(self._weights.parameters)])
-        self._optimizer.step(self._weights.advance(), self._weights.gradient, 0.0)

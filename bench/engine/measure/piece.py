@@ -16,9 +16,10 @@ from torch.distributed.pipelining._backward import stage_backward_input, stage_b
 from bench.config import RunConfig
 from bench.engine.assembly import batches_of, network_of
 from bench.engine.measure.speed import Halves, Passes, Speed
+from bench.engine.measure.update import Update
 from bench.engine.method.metered import Layers
 from bench.engine.numerics import Numerics
-from bench.engine.profile import Layer, Row, now
+from bench.engine.profile import Layer, now
 from bench.engine.weights.versions import Weights
 from bench.system.heap import keep_freed_memory
 from bench.task.dataset import Dataset
@@ -47,7 +48,7 @@ class Measured:
         self._targets = self._batches.targets(0, 0) if end == len(network) else None
         piece, self._layers = network[first:end], list(layers[first:end])
         self._sizes = [sum(p.numel() * p.element_size() for p in layer.parameters()) for layer in piece]
-        self._update = _Update(config, numerics, piece)
+        self._update = Update(config, numerics, Weights(piece.train(), 2), whole=False)
         self._split = _Split(Weights(copy.deepcopy(piece).train(), 1), numerics)
         self._train(0)
 
@@ -114,38 +115,6 @@ def spread(seconds: Sequence[float]) -> float:
 
 def _means(rows: Sequence[Sequence[float]]) -> list[float]:
     return [statistics.fmean(column) for column in zip(*rows, strict=True)]
-
-
-class _Update:
-    """Makes one update of a piece, as a worker does."""
-
-    def __init__(self, config: RunConfig, numerics: Numerics, network: nn.Sequential) -> None:
-        self._numerics, self._weights = numerics, Weights(network.train(), 2)
-        self._optimizer = config.optimizer.flat(self._weights.current)
-        self._flight: deque[tuple[Row, list[nn.Parameter]]] = deque()
-
-    def __call__(self, x: Tensors, targets: Tensor | None, flight: int) -> Sequence[list[float]]:
-        """Time each layer's forward and backward, the collecting of the gradients, and the optimizer's step, in
-        seconds.
-
-        The backward is that of the batch that came so many calls before, whose weights one update does not write over.
-        """
-        device, weights = self._numerics.device, self._weights
-        newest = Row(weights.module.children(), x, targets, self._numerics)
-        self._flight.append((newest, weights.parameters))
-        if len(self._flight) <= flight:
-            return ()
-        oldest, parameters = self._flight.popleft()
-        backward, gradients = oldest.backward(parameters)
-        started = now(device)
-        weights.collect(gradients)
-        collected = now(device)
-        self._optimizer.step(weights.advance(), weights.gradient, 0.0)
-        return newest.forward, backward, [collected - started], [now(device) - collected]
-
-    def forget(self) -> None:
-        """Drop the batches in flight."""
-        self._flight.clear()
 
 
 class _Split:
