@@ -16,6 +16,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from bench.__main__ import main
 from bench.system.signals import ENDING
 
@@ -55,8 +57,6 @@ def allowed(group: str) -> str:
     return ", ".join(sorted(file.stem for file in (ROOT / "conf" / group).glob("*.yaml")))
 
 
-LISTEN = "0A"
-"""The state of a socket in ``/proc/net/tcp``."""
 LONG = 300.0
 """The most seconds to wait for what will come: a busy machine takes its time, and a failing test its own."""
 
@@ -136,13 +136,10 @@ class Command:
 def processes() -> dict[int, tuple[int, int]]:
     """The parent and the session of every living process."""
     living: dict[int, tuple[int, int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if fields[0] not in "ZX":
-            living[int(path.parent.name)] = int(fields[1]), int(fields[3])
+    for process in psutil.process_iter(["ppid", "status"]):
+        if process.info["status"] not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            with suppress(ProcessLookupError):
+                living[process.pid] = process.info["ppid"], os.getsid(process.pid)
     return living
 
 
@@ -164,21 +161,8 @@ def command(words: Sequence[str], folder: Path, **environment: str) -> Iterator[
 
 def listening(processes: Iterable[int]) -> list[IPv4Address | IPv6Address]:
     """The addresses that processes accept connections at, by TCP."""
-    sockets = set()
-    for process in processes:
-        for file in Path(f"/proc/{process}/fd").iterdir():
-            with suppress(OSError):
-                sockets.add(os.readlink(file))
-    found: list[IPv4Address | IPv6Address] = []
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == LISTEN and f"socket:[{fields[9]}]" in sockets:
-                words = bytes.fromhex(fields[1].partition(":")[0])
-                # The kernel prints words of four bytes as numbers of this machine.
-                swapped = b"".join(words[place : place + 4][::-1] for place in range(0, len(words), 4))
-                found.append(ip_address(swapped))
-    return found
+    connections = [each for process in processes for each in psutil.Process(process).net_connections("tcp")]
+    return [ip_address(each.laddr.ip) for each in connections if each.status == psutil.CONN_LISTEN]
 
 
 def await_that(condition: Callable[[], object], what: Callable[[], str]) -> None:

@@ -22,7 +22,7 @@ ORANGE = (255, 127, 14)
 
 
 def finding(accuracies: list[float | None], objectives: int = 1) -> Finding:
-    """A study of one parameter; the first trial breaks a constraint, and those without an accuracy are pruned."""
+    """A study of one parameter; its trials without an accuracy are pruned."""
     study = create_study(directions=[StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][:objectives])
     for number, accuracy in enumerate(accuracies):
         rate: dict[str, Any] = {"params": {"rate": 0.1 * number}, "distributions": {"rate": FloatDistribution(0, 1)}}

@@ -1,6 +1,7 @@
 """Names for processes that outlive them and are read on other machines, and who of those that had them still lives.
 
-A process id is given out again, after a power cut soon, and every machine and container gives out the same ones.
+A process id is given out again, after a power cut soon, and every machine and container gives out the same ones. When a
+process started, psutil tells by the clock: once that is set, one that lives would not be the one of its name.
 """
 
 from __future__ import annotations
