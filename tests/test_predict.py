@@ -182,6 +182,16 @@ def test_a_record_is_printed_beside_the_prediction(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("measured_once")
+def test_a_lock_that_is_newer_than_a_record_is_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    record = made_up((*PAIR, "runs_dir=made"), 1)
+    del record["metrics"]["locking/update_fraction"]
+    folder_of([*PAIR, "runs_dir=made", "staleness=1"]).write_record(record)
+    assert main(["predict", *PAIR, "runs_dir=made", "staleness=1", *NETWORK]) == 0
+    found = [row[0] for row in rows_of(capsys.readouterr().out)]
+    assert found[-4:] == ["images/s", "efficiency", "forward lock", "backward lock"]
+
+
+@pytest.mark.usefixtures("measured_once")
 def test_agents_that_share_cores_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     record = made_up(PAIR, 1) | {"environment": {"oversubscribed": True}}
     folder_of([*PAIR, "staleness=1"]).write_record(record)

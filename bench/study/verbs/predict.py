@@ -167,26 +167,27 @@ def _beside_the_record(workload: Workload, folder: RunFolder) -> str:
         return f"{folder.record}: there is no such run to compare with"
     metrics, images = record["metrics"], config.batch_size * config.replicas
     names = ["throughput/images_per_second", "throughput/efficiency", *(f"locking/{lock}_fraction" for lock in LOCKS)]
-    measured = [metrics.get(name, math.nan) for name in names]
     columns = [figures(workload.predict(way_of(config)), images)]
     rows = [["figure", "measured", "predicted", "error"]]
     if not config.method.microbatched:
         columns.append(figures(replay(record, workload), images))
         rows[0] += ["predicted with its own seconds", "error"]
-    for number, name in enumerate(FIGURES):
-        cells = [f"{measured[number]:.4g}"]
+    for number, (figure, name) in enumerate(zip(FIGURES, names, strict=True)):
+        if name not in metrics:  # a lock that is newer than the record
+            continue
+        cells = [f"{metrics[name]:.4g}"]
         for column in columns:
-            cells += [f"{column[number]:.4g}", _error(name, column[number], measured[number])]
-        rows.append([name, *cells])
+            cells += [f"{column[number]:.4g}", _error(figure, column[number], metrics[name])]
+        rows.append([figure, *cells])
     lines = [f"{folder.record}:", *align(rows)]
     if record["environment"].get("oversubscribed"):
         lines.append("Its agents shared cores, which is not predicted.")
     return "\n".join(lines)
 
 
-def _error(name: str, predicted: float, measured: float) -> str:
+def _error(figure: str, predicted: float, measured: float) -> str:
     """The error of a prediction as text: in per cent, or of a lock, which may be 0, in points of the wall time."""
-    if name.endswith("lock"):
+    if figure.endswith("lock"):
         return f"{100 * (predicted - measured):+.1f} points"
     return f"{100 * (predicted / measured - 1):+.1f} %"
 
