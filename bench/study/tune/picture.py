@@ -44,7 +44,8 @@ def draw(finding: Finding, path: Path) -> None:
 
 
 def _plots(finding: Finding) -> Iterator[Any]:
-    """Yield the accuracies, what they hang on where two of them differ, and both objectives if there are two.
+    """Yield the accuracies, what they hang on where two of them differ, and both objectives where a trial keeps to its
+    constraints.
 
     Source of the importances: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing hyperparameter
     importance".
@@ -64,7 +65,7 @@ def _plots(finding: Finding) -> Iterator[Any]:
     yield history
     if len({trial.values[0] for trial in accuracies.trials if trial.values}) > 1:
         yield plots.plot_param_importances(accuracies, FanovaImportanceEvaluator(seed=0), target_name="test accuracy")
-    if len(tuning.objectives) > 1:
+    if len(tuning.objectives) > 1 and finding.best:
         names = ["test accuracy", f"seconds to {tuning.target:.0%}"]
         yield plots.plot_pareto_front(_in_memory(finding, 2), target_names=names)
 
