@@ -116,7 +116,7 @@ def contracts_of(keys: type) -> list[type[Choice]]:
     return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Choice)]
 
 
-def plain(keys: Any) -> dict[str, Any]:
+def plain_values(keys: Any) -> dict[str, Any]:
     """All keys of a dataclass as plain values, choices as :meth:`Choice.values` says them."""
     return asdict(keys) | {choice.group: choice.values() for choice in choices_of(keys)}
 

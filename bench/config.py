@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bench.choice import NAME, Choice, check_together, choices_of, plain, telling
+from bench.choice import NAME, Choice, check_together, choices_of, plain_values, telling
 from bench.keys import STRICT, Cardinal, ConfigError, Count, Positive, Seed, parse_as
 from bench.origin import is_own
 from bench.rule.averaging.allreduce import AllReduce
@@ -116,7 +116,7 @@ class RunConfig:
 
     def resolved(self) -> dict[str, Any]:
         """All keys, as :func:`parse` takes them. One of the suite's methods, which have no keys, is its name alone."""
-        return plain(self) | ({"method": self.method.name} if is_own(type(self.method)) else {})
+        return plain_values(self) | ({"method": self.method.name} if is_own(type(self.method)) else {})
 
     def canonical(self) -> dict[str, Any]:
         """The keys that decide the result, with equivalent points made equal (staleness means nothing at K=1)."""

@@ -15,8 +15,8 @@ from torch.distributed import Store
 
 from bench.config import RunConfig
 from bench.engine.train import Outcome, train
+from bench.task.build import build
 from bench.task.model.contract import Model
-from bench.task.network import build
 from tests import tiny
 from tests.pool import Pool, joined
 

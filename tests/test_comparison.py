@@ -12,8 +12,8 @@ from bench.config import WITHOUT_RESULT, RunConfig
 from bench.record.folder import flatten
 from bench.study.compare.contenders import CONTENDERS, PIPELINES, WORKLOAD
 from bench.study.report.accuracy import accuracy_table
-from bench.study.report.baseline import Speeds
 from bench.study.report.comparison import LENGTH, REPEAT, WAYS, is_of, shared
+from bench.study.report.pairing import Speeds
 from bench.study.report.pictures import _panels
 from bench.study.report.result import Run, read_run
 from bench.study.report.terminal import summary

@@ -16,8 +16,8 @@ from torch.distributed import Store
 
 from bench.config import RunConfig
 from bench.task.batches import Batches
+from bench.task.build import build
 from bench.task.model.contract import Model
-from bench.task.network import build
 from tests import tiny
 from tests.both import assert_close, assert_same, both, distributed, oracle, statistics
 from tests.pool import Pool, joined

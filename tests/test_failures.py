@@ -312,7 +312,7 @@ def test_a_rank_that_dies_once_the_result_is_there_does_not_cost_it(
         launch(*words)
         raise RunFailed("rank 1 (process 7) was killed by SIGKILL")
 
-    monkeypatch.setattr("bench.study.launcher.attempt.launch", killed)
+    monkeypatch.setattr("bench.study.launcher.execution.launch", killed)
     assert main([*TINY, "epochs=1", "engine=reference", f"runs_dir={tmp_path}"]) == 0
     (record,) = tmp_path.glob("*/record.json")
     assert not (record.parent / "failure.json").exists()

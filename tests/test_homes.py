@@ -67,14 +67,14 @@ def test_a_job_has_its_ranks_start_from_a_server_with_torch(tmp_path: Path, monk
     """The server begins to import before the job looks at its data; the oracle needs none."""
     order = Mock()
     order.check.return_value = None
-    order.attempt.side_effect = RunFailed("as asked for")
-    for name in ("warm_up", "check", "attempt"):
+    order.execute.side_effect = RunFailed("as asked for")
+    for name in ("warm_up", "check", "execute"):
         monkeypatch.setattr(submitit, name, getattr(order, name))
     for engine in ("distributed", "reference"):
         run = config(engine=engine)
         task = Task(run, None, Mock(), RunFolder(tmp_path), False, 1, 1)
         assert submitit.on_node(task) == "as asked for"
     names = [call[0] for call in order.mock_calls]
-    assert names == ["warm_up", "check", "attempt", "check", "attempt"]
+    assert names == ["warm_up", "check", "execute", "check", "execute"]
     (modules,) = order.warm_up.call_args.args
     assert "bench.engine.method.decoupled" in modules

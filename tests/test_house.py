@@ -7,12 +7,15 @@ import inspect
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from bench.choice import choices
+from bench.study.sweep.settings import contracts
 from tests.commands import TORCHRUN
 
 ROOT = Path(__file__).parents[1]
@@ -124,6 +127,27 @@ def test_there_is_no_circle() -> None:
     """Files have none anywhere, nor folders in a room: neither lazy imports nor those for type checking hide one."""
     assert circle(graph(lambda module: module)) == []
     assert circle(graph(folder_of)) == []
+
+
+NAMED_ALIKE = {"contract", "__init__"}
+"""Names of files that every group of choices has, or every folder."""
+
+
+def test_no_name_of_a_file_stands_twice() -> None:
+    """A verb is named as what it does, a choice as what is typed; a method's worker lies in a file named as it."""
+    typed = {path for path in SOURCES if path.parent.name == "verbs" and path.stem not in NAMED_ALIKE} | {
+        Path(str(inspect.getsourcefile(kind))) for contract in contracts() for kind in choices(contract).values()
+    }
+    files = Counter(path.stem for path in SOURCES if path not in typed and path.stem not in NAMED_ALIKE)
+    assert [name for name, count in files.items() if count > 1] == []
+    others = {path.stem for path in SOURCES if path not in typed and path.parent.parts[-2:] != ("engine", "method")}
+    assert others & {path.stem for path in typed} == set()
+
+
+def test_no_class_has_the_name_of_another() -> None:
+    nodes = (node for path in SOURCES for node in ast.parse(path.read_text()).body)
+    classes = [node.name for node in nodes if isinstance(node, ast.ClassDef)]
+    assert [name for name, count in Counter(classes).items() if count > 1 and not name.startswith("_")] == []
 
 
 def test_the_layering_tests_can_fail() -> None:

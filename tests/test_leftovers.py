@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.record.folder import RunFolder
-from bench.study.launcher.attempt import Busy, alone
+from bench.study.launcher.execution import Busy, alone
 from bench.system import leftovers
 from bench.system.call import Call, Killed
 from bench.system.leftovers import Mark, clear_left_behind

@@ -16,10 +16,10 @@ from bench.engine.method.ddp import DataParallel
 from bench.keys import ConfigError
 from bench.plan.forecast.costs import Setup, StageCost
 from bench.plan.forecast.orders import KINDS, Pass
-from bench.plan.forecast.throughput import predict
+from bench.plan.forecast.prediction import predict
 from bench.rule.method.baseline import Baseline, Pipeline
 from bench.rule.method.contract import Method, engine_class, facts_of
-from bench.rule.run import Run
+from bench.rule.run_keys import RunKeys
 from bench.study.sweep.settings import contracts
 from tests import tiny
 from tests.test_house import SOURCES, name_of
@@ -148,7 +148,7 @@ class Toy(Baseline):
     worker: ClassVar[str] = "tests.test_methods.Worker"
     whole: ClassVar[bool] = True
 
-    def refuses(self, run: Run) -> str | None:
+    def refuses(self, run: RunKeys) -> str | None:
         return super().refuses(run) or (f"batch_size={run.batch_size} must be even" if run.batch_size % 2 else None)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.choice import choices
 from bench.keys import ConfigError
+from bench.task.build import build
 from bench.task.model.contract import Model
 from bench.task.model.mlp import MLP
 from bench.task.model.resnet import ResNet
@@ -21,7 +22,6 @@ from bench.task.model.torchvision import Torchvision
 from bench.task.model.vgg import VGG
 from bench.task.model.vit import ViT
 from bench.task.model.wide_resnet import WideResNet
-from bench.task.network import build
 from bench.task.tensors import Tensors, every, together
 
 CIFAR_SHAPE = (3, 32, 32)

@@ -19,7 +19,7 @@ from bench.plan.clock import Clock
 from bench.rule.optimizer.sgd import SGD
 from bench.study.sweep.compose import compose
 from bench.task.batches import Batches
-from bench.task.network import build
+from bench.task.build import build
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, both, oracle, together
 from tests.pool import Pool

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.config import RunConfig
 from bench.task.batches import Batches
-from bench.task.network import build
+from bench.task.build import build
 from tests import tiny
 from tests.both import assert_close, oracle
 

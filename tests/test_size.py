@@ -14,8 +14,8 @@ from bench.__main__ import main
 from bench.keys import ConfigError
 from bench.study.launcher.size import outline
 from bench.task import memory
+from bench.task.build import build
 from bench.task.memory import in_words, require, there_is
-from bench.task.network import build
 from tests import tiny
 
 SYNTHETIC = tiny.VALUES["data"]

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.engine.measure.curvature import curvature, curvatures
 from bench.task.batches import Batches
-from bench.task.network import build
+from bench.task.build import build
 from tests import tiny
 
 NETWORKS: dict[str, tuple[dict[str, Any], list[int]]] = {

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.choice import choices
 from bench.plan.forecast.costs import Link, Setup, StageCost, Times
-from bench.plan.forecast.throughput import overlap, predict, predict_sharing, stretches
+from bench.plan.forecast.prediction import overlap, predict, predict_sharing, stretches
 from bench.plan.sections import LOCKS
 from bench.rule.method.contract import Method
 from tests.tiny import method_of

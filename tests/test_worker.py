@@ -23,8 +23,8 @@ from bench.plan.clock import Clock
 from bench.plan.footprint import LayerBytes
 from bench.plan.grid import Grid
 from bench.plan.partition import cut
+from bench.task.build import build
 from bench.task.model.resnet import ResNet
-from bench.task.network import build
 from tests.both import Ran, both
 from tests.pool import Pool
 from tests.test_equality import configured, plain_batches, small_network

@@ -14,14 +14,14 @@ from bench.engine.method.agent import Agent, Cut, piece
 from bench.engine.numerics import Numerics
 from bench.engine.profile import Layer, profile
 from bench.engine.transport.message import Message
-from bench.engine.worker import Method
+from bench.engine.worker import Worker
 from bench.engine.world import World
 from bench.plan.footprint import Footprint, LayerBytes
 from bench.plan.partition import bounds, cut
 from bench.rule.method.contract import engine_class
 from bench.task.batches import Batches
+from bench.task.build import build
 from bench.task.dataset import Dataset
-from bench.task.network import build
 
 
 class Plan(NamedTuple):
@@ -54,7 +54,7 @@ class Plan(NamedTuple):
 class Assembled(NamedTuple):
     """A process's part in a run."""
 
-    method: Method
+    method: Worker
     batches: list[Batches]
     """The batches of every replica."""
     partition: list[dict[str, Any]]
@@ -63,7 +63,7 @@ class Assembled(NamedTuple):
     """What the part takes of memory; None where that is not predicted."""
 
 
-def assemble(config: RunConfig, dataset: Dataset, world: World, meter: Meter) -> Assembled:
+def build_worker(config: RunConfig, dataset: Dataset, world: World, meter: Meter) -> Assembled:
     """Build this process's part in a run.
 
     All ranks build the whole network from one seed, so that the weights do not depend on the cut.

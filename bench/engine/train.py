@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.config import RunConfig
-from bench.engine.assembly import assemble
+from bench.engine.assembly import build_worker
 from bench.engine.meter import Meter
 from bench.engine.summary import AgentReport, EpochReport
 from bench.engine.worker import Evaluation, Stretch
@@ -59,7 +59,7 @@ class _Run:
     def __init__(self, config: RunConfig, dataset: Dataset, world: World, emit: Emit) -> None:
         self._config, self._world, self._emit = config, world, emit
         self._meter = Meter(world.device)
-        self._method, batches, partition, self._footprint = assemble(config, dataset, world, self._meter)
+        self._method, batches, partition, self._footprint = build_worker(config, dataset, world, self._meter)
         self._per_epoch = batches[0].batches
         self._steps = updates(config.epochs, config.max_steps, self._per_epoch)
         self._epochs = math.ceil(self._steps / self._per_epoch)

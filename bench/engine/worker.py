@@ -49,7 +49,7 @@ class Ages:
     """Versions of its weights that there is memory for; None for the oracle, which keeps them while they are wanted."""
 
 
-class Method(Protocol):
+class Worker(Protocol):
     """One process's part in training. Called in this order, an epoch at a time::
 
     ticks = begin(stretch); step(tick) for each of them; flush(); loss(); agree(); evaluate()

@@ -16,7 +16,7 @@ from bench.engine.numerics import Numerics
 from bench.engine.weights.versions import Weights
 from bench.plan.partition import bounds
 from bench.system.heap import keep_freed_memory
-from bench.task.network import build
+from bench.task.build import build
 from bench.task.tensors import Tensors, every
 
 WARM_UP = 3

@@ -16,8 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from bench.config import RunConfig
 from bench.engine.assembly import batches_of
 from bench.engine.numerics import Numerics
+from bench.task.build import build
 from bench.task.dataset import Dataset
-from bench.task.network import build
 
 Weights = dict[str, Tensor]
 

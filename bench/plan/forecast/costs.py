@@ -97,7 +97,7 @@ def _between(one: StageCost, other: StageCost, share: float) -> StageCost:
     return replace(one, **seconds)
 
 
-class Method(Protocol):
+class Passing(Protocol):
     """What a walk asks of a method; those of the suite are in ``bench/rule/method``."""
 
     name: ClassVar[str]
@@ -123,7 +123,7 @@ class Setup:
         ValueError: it makes no sense: the message names the key, its value, and what is allowed.
     """
 
-    method: Method
+    method: Passing
     stages: Sequence[StageCost]
     """The costs of the network's stages in order: K, times :attr:`chunks`."""
     replicas: int = 1

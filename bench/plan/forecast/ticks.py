@@ -1,9 +1,9 @@
 """The seconds of agents that train tick by tick (``decoupled``, and ``ddp`` at one stage): a recurrence of ready times.
 
-In each tick an agent goes through the order of ``engine/stage.py``; whatever it waits for is the greater of two times,
-and whatever it does adds to them (max-plus algebra; Baccelli et al. 1992, "Synchronization and Linearity"). A tick is a
-few array operations over all agents. Where a message is wanted in the tick in which it is sent (a hop of 0), stages
-depend on one another within the tick, in a row; that is a cumulative maximum.
+In each tick an agent goes through the order of ``engine/method/decoupled.py``; whatever it waits for is the greater of
+two times, and whatever it does adds to them (max-plus algebra; Baccelli et al. 1992, "Synchronization and Linearity").
+A tick is a few array operations over all agents. Where a message is wanted in the tick in which it is sent (a hop of
+0), stages depend on one another within the tick, in a row; that is a cumulative maximum.
 """
 
 from __future__ import annotations

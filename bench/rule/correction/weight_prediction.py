@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.rule.correction.contract import Correction
-from bench.rule.run import Run
+from bench.rule.run_keys import RunKeys
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class WeightPrediction(Correction):
     place: ClassVar[int] = 4
     foresees: ClassVar[bool] = True
 
-    def refuses(self, run: Run) -> str | None:
+    def refuses(self, run: RunKeys) -> str | None:
         if not run.optimizer.has_velocity:
             momentum = getattr(run.optimizer, "momentum", None)
             given = "" if momentum is None else f" with optimizer.momentum={momentum:g}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from bench.rule.method.contract import Method
-from bench.rule.run import Run
+from bench.rule.run_keys import RunKeys
 
 
 class Baseline(Method):
     """A method of torch's own, which knows no staleness."""
 
-    def refuses(self, run: Run) -> str | None:
+    def refuses(self, run: RunKeys) -> str | None:
         if refusal := super().refuses(run):
             return refusal
         if run.averaging.mixes(run.replicas):
@@ -27,7 +27,7 @@ class Pipeline(Baseline):
     schedule: ClassVar[str]
     """The name of torch's class."""
 
-    def refuses(self, run: Run) -> str | None:
+    def refuses(self, run: RunKeys) -> str | None:
         if refusal := super().refuses(run):
             return refusal
         if run.stages == 1:

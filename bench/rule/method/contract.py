@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from bench.choice import NAME, SOURCE, Choice, kind_of
 from bench.keys import ConfigError
 from bench.plan.forecast.orders import Pass
-from bench.rule.run import Run
+from bench.rule.run_keys import RunKeys
 
 
 class Method(Choice):
@@ -39,7 +39,7 @@ class Method(Choice):
     splits_backward: ClassVar[bool] = False
     """Whether the gradients of the weights have a pass of their own, after that to the gradients of the input."""
 
-    def refuses(self, run: Run) -> str | None:
+    def refuses(self, run: RunKeys) -> str | None:
         """Say what it does not go with in the rest of the run, as a whole message that begins with a key and its value;
         None if it goes with all of it."""
         if run.engine == "reference" and not self.oracle:

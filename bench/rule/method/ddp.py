@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.rule.method.baseline import Baseline
-from bench.rule.run import Run
+from bench.rule.run_keys import RunKeys
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class DistributedData(Baseline):
     worker: ClassVar[str] = "bench.engine.method.ddp.DataParallel"
     whole: ClassVar[bool] = True
 
-    def refuses(self, run: Run) -> str | None:
+    def refuses(self, run: RunKeys) -> str | None:
         if refusal := super().refuses(run):
             return refusal
         return f"method={self.name} needs stages=1, not stages={run.stages}" if run.stages > 1 else None

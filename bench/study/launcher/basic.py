@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from bench.engine.rank import RunFailed
 from bench.study.launcher.agents import Pruned
-from bench.study.launcher.attempt import Busy, attempt
 from bench.study.launcher.contract import Ending, Launcher
+from bench.study.launcher.execution import Busy, execute
 from bench.study.launcher.progress import Progress
 from bench.study.launcher.task import Task, start, stop
 from bench.study.tracking.contract import Tracker
@@ -32,7 +32,7 @@ class Basic(Launcher):
 def run_here(task: Task, tracker: Tracker, watch: Callable[[], None] | None = None) -> RunFailed | Pruned | Busy | None:
     """Run a task on this machine to its end, with a bar; return what kept it from its result."""
     try:
-        attempt(task, _followed(task, tracker), watch)
+        execute(task, _followed(task, tracker), watch)
     except (RunFailed, Pruned, Busy) as failure:
         return failure
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from bench.engine.seat import torchrun_seat
 from bench.keys import ConfigError
 from bench.origin import is_own
 from bench.rule.convergence import verdict
-from bench.study.launcher.convergence import require
+from bench.study.launcher.assessment import check_convergent
 from bench.study.launcher.devices import check_devices
 from bench.study.launcher.size import outline
 from bench.task.data.contract import Data
@@ -41,7 +41,7 @@ def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
     files = []
     for config in configs:
         _try_out(config)
-        require(verdict(config.lr), config)
+        check_convergent(verdict(config.lr), config)
         check_devices(config)
         data = repr(config.data)
         if data not in known:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from bench.choice import Choice
 from bench.engine.rank import RunFailed
 from bench.study.launcher.agents import Pruned
-from bench.study.launcher.attempt import Busy
+from bench.study.launcher.execution import Busy
 from bench.study.launcher.task import Task
 from bench.study.tracking.contract import Tracker
 

@@ -77,7 +77,7 @@ def _keys(config: RunConfig) -> dict[str, object]:
 def _without_weights(config: RunConfig, dataset: Dataset) -> Iterator[nn.Module]:
     import torch
 
-    from bench.task.network import build, entries
+    from bench.task.build import build, entries
 
     made = 0
     try:

@@ -14,9 +14,9 @@ from bench.engine.rank import RunFailed
 from bench.keys import Cardinal, ConfigError, Count, Text
 from bench.record.runs_dir import JOBS
 from bench.study.launcher.agents import imports
-from bench.study.launcher.attempt import attempt
 from bench.study.launcher.check import check
 from bench.study.launcher.contract import Ending, Launcher
+from bench.study.launcher.execution import execute
 from bench.study.launcher.packages import exported
 from bench.study.launcher.task import Task, start, stop
 from bench.study.tracking.contract import Tracker
@@ -85,11 +85,11 @@ class Submitit(Launcher):
 
 
 def on_node(task: Task) -> str | None:
-    """Run one attempt, as a job; return the message of a failure that is the run's own."""
+    """Run a task, as a job; return the message of a failure that is the run's own."""
     if task.config.engine == "distributed":
         warm_up(imports([task.config]))
     try:
-        attempt(replace(task, prepared=check(task.config)), nullcontext())
+        execute(replace(task, prepared=check(task.config)), nullcontext())
     except (RunFailed, ConfigError) as failure:
         return str(failure)
     return None

@@ -9,7 +9,7 @@ from typing import Literal
 
 from bench.config import RunConfig, grid_label
 from bench.record.folder import RecordError, RunFolder
-from bench.study.launcher.convergence import Standing
+from bench.study.launcher.assessment import Assessment
 from bench.study.tracking.contract import Tracker, TrackingError
 
 
@@ -20,7 +20,7 @@ class Task:
     config: RunConfig
     prepared: Path | None
     """The prepared data's file."""
-    standing: Standing
+    assessment: Assessment
     folder: RunFolder
     """Where the run is kept."""
     again: bool

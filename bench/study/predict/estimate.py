@@ -63,7 +63,7 @@ def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]])
 def _pace(config: RunConfig, layers: Sequence[Layer], batches: int) -> float:
     """Forecast the seconds of an update, where every agent has a core and so many updates lie between two flushes."""
     from bench.plan.forecast.costs import Setup, StageCost
-    from bench.plan.forecast.throughput import predict
+    from bench.plan.forecast.prediction import predict
     from bench.plan.partition import bounds, cut
 
     method, costs = config.method, [layer.cost for layer in layers]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.config import RunConfig
 from bench.plan.clock import Clock
 from bench.plan.forecast.costs import Setup, StageCost, Times
-from bench.plan.forecast.throughput import predict_sharing, stretches
+from bench.plan.forecast.prediction import predict_sharing, stretches
 from bench.plan.partition import bounds, cut
 from bench.rule.lr.contract import updates
 from bench.rule.method.contract import Method

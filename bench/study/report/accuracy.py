@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.plan.interval import difference, mean
 from bench.record.metrics import ACCURACY, shown_in
-from bench.study.report.baseline import alike, backpropagation, grouped
 from bench.study.report.cells import NOTHING, axes, columns, numbers, shown_names, significant, varied
+from bench.study.report.pairing import alike, backpropagation, grouped
 from bench.study.report.result import Run, order, varying
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from bench.record.metrics import SPEED, shown_in
 from bench.study.report.align import MARK, NOTHING, align
-from bench.study.report.baseline import SINGLE, Speeds
 from bench.study.report.cells import short
+from bench.study.report.pairing import SINGLE, Speeds
 from bench.study.report.result import AXES, TITLES, Run, setting, varying
 
 if TYPE_CHECKING:

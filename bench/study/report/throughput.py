@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.plan.interval import mean
 from bench.record.metrics import SPEED, shown_in
-from bench.study.report.baseline import LOCKED, SINGLE, Speeds
 from bench.study.report.cells import DIGITS, NOTHING, axes, columns, numbers, shown_names, significant, varied
+from bench.study.report.pairing import LOCKED, SINGLE, Speeds
 from bench.study.report.result import Run, order, varying
 
 if TYPE_CHECKING:

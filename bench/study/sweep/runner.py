@@ -9,8 +9,8 @@ from pathlib import Path
 from bench.config import RunConfig
 from bench.record.folder import RecordError, RunFolder, WithoutResult
 from bench.record.runs_dir import Sweep
-from bench.study.launcher.attempt import Busy, alone
 from bench.study.launcher.contract import Ending, Launcher
+from bench.study.launcher.execution import Busy, alone
 from bench.study.launcher.task import Task, label
 from bench.study.tracking.contract import Tracker, TrackingError
 from bench.system.file import WriteError

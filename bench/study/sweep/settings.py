@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.choice import Choice, check_together, choices_of, contracts_of, plain, telling
+from bench.choice import Choice, check_together, choices_of, contracts_of, plain_values, telling
 from bench.config import RunConfig
 from bench.keys import STRICT, Place
 from bench.record.folder import RunFolder
@@ -75,7 +75,7 @@ class Settings:
 
     def values(self) -> dict[str, Any]:
         """All keys as plain values; the address of a tracking server is without its password."""
-        return plain(self)
+        return plain_values(self)
 
 
 def contracts() -> list[type[Choice]]:

@@ -13,8 +13,8 @@ from bench.engine.seat import torchrun_seat
 from bench.keys import ConfigError
 from bench.record.runs_dir import Sweep, known_record
 from bench.study.launcher.agents import imports, launch, under_torchrun
+from bench.study.launcher.assessment import assess_all, warning
 from bench.study.launcher.check import check_all, check_seat, made
-from bench.study.launcher.convergence import standings, warning
 from bench.study.launcher.task import Task
 from bench.study.report.accuracy import accuracy_table
 from bench.study.report.result import Run, read_run
@@ -52,7 +52,7 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
     whole = Sweep(tuple(overrides), tuple(config.hash() for config in configs))
     with made(("runs_dir", settings.runs_dir)):
         settings.begin(follower, whole)
-        judged = _ask(here, standings, configs, prepared, settings.runs_dir)
+        judged = _ask(here, assess_all, configs, prepared, settings.runs_dir)
     tasks = [
         Task(*each, settings.folder(each[0]), settings.again, number, len(points))
         for number, each in enumerate(zip(configs, prepared, judged, strict=True), start=1)
@@ -127,6 +127,6 @@ def _over_repeats(runs: Sequence[Run]) -> str:
 
 def _warn(tasks: Sequence[Task]) -> None:
     """Warn of runs outside the conditions of convergence, once for all that stand alike."""
-    for words in dict.fromkeys(warning(task.standing.verdict, task.config) for task in tasks):
+    for words in dict.fromkeys(warning(task.assessment.verdict, task.config) for task in tasks):
         if words:
             print(f"outside the conditions of convergence: {words}", file=sys.stderr)

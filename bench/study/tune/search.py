@@ -18,8 +18,8 @@ from bench.record.folder import RunFolder
 from bench.record.runs_dir import Sweep
 from bench.record.tail import Tail
 from bench.study.launcher.agents import Pruned
+from bench.study.launcher.assessment import Assessment, assess, ceiling
 from bench.study.launcher.contract import Ending
-from bench.study.launcher.convergence import Standing, ceiling, standing
 from bench.study.launcher.task import Task
 from bench.study.sweep.runner import Runner
 from bench.study.tune.space import Space, space_of
@@ -118,7 +118,7 @@ class Search:
         try:
             task = self._task(config, claim.position, self.study.trials, "trial")
             if tuning.conditions == "constraint":
-                excess = max(limit.rate / limit.cap for limit in task.standing.limits) - 1
+                excess = max(limit.rate / limit.cap for limit in task.assessment.limits) - 1
                 self.trials.constrain(claim, "cap", excess)
             for _, failure in self._run([task], judge if tuning.prunes else None):
                 self._end(claim, config, failure)
@@ -171,7 +171,7 @@ class Search:
         self.runner.remember(Sweep(self._overrides, points, self.study.tuning.study), self.study.settings.runs_dir)
 
     def _task(self, config: RunConfig, position: int, total: int, kind: Any) -> Task:
-        found: Standing = Call(standing, config, self._prepared, self.study.settings.runs_dir).result()
+        found: Assessment = Call(assess, config, self._prepared, self.study.settings.runs_dir).result()
         folder, again = self.study.settings.folder(config), self.study.settings.again
         return Task(config, self._prepared, found, folder, again, position, total, kind)
 
@@ -198,9 +198,9 @@ class Search:
             raise
 
 
-def _facts(config: RunConfig, prepared: Path | None, runs_dir: str) -> tuple[float, Standing]:
+def _facts(config: RunConfig, prepared: Path | None, runs_dir: str) -> tuple[float, Assessment]:
     """The cap on gamma0, and how the run stands to the conditions; to be called in a process that has torch."""
-    found = standing(config, prepared, runs_dir)
+    found = assess(config, prepared, runs_dir)
     top = ceiling(config, prepared, runs_dir)
     assert math.isfinite(top)
     return top, found

@@ -1,7 +1,7 @@
 """What a study searches: from what a trial suggests to the run that tries it.
 
 Unless the conditions are ``none``, only families whose verdict is ``convergent`` are suggested, with powers that keep
-it (:mod:`bench.study.tune.settings`); with ``bound`` gamma0 ends at the cap, so that every trial meets all conditions
+it (:mod:`bench.study.tune.tuning`); with ``bound`` gamma0 ends at the cap, so that every trial meets all conditions
 by construction.
 """
 
@@ -16,8 +16,8 @@ from bench.keys import ConfigError
 from bench.rule.correction.contract import Correction
 from bench.rule.correction.none import NoCorrection
 from bench.rule.lr.contract import LearningRate, Length
-from bench.study.tune.settings import RANGES
 from bench.study.tune.study import Study
+from bench.study.tune.tuning import RANGES
 
 
 class Suggests(Protocol):

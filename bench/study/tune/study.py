@@ -18,7 +18,7 @@ from bench.study.sweep.compose import Point
 from bench.study.sweep.composition import composed
 from bench.study.sweep.library import RUN, Primary
 from bench.study.sweep.settings import Settings
-from bench.study.tune.settings import RANGES, Tuning
+from bench.study.tune.tuning import RANGES, Tuning
 
 TUNE = Primary("tune", ("trials", "tuning"))
 """What a study is composed from."""

@@ -160,7 +160,7 @@ def crossing_bytes(config: RunConfig, partition: Sequence[Mapping[str, Any]]) ->
     Args:
         partition: the stages, as the record has them.
     """
-    from bench.task.network import build
+    from bench.task.build import build
 
     if config.stages > 1:
         return boundary_bytes(partition[0]["message_bytes"], config.microbatches)

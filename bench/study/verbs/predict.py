@@ -15,7 +15,7 @@ from bench.choice import choices
 from bench.config import RunConfig
 from bench.keys import ConfigError
 from bench.plan.forecast.costs import StageCost, Times
-from bench.plan.forecast.throughput import predict
+from bench.plan.forecast.prediction import predict
 from bench.plan.sections import LOCKS, SECTIONS
 from bench.record.folder import RunFolder
 from bench.record.runs_dir import known_record

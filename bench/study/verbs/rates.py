@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from bench.config import RunConfig
 from bench.plan.clock import Clock
+from bench.study.launcher.assessment import Assessment, assess
 from bench.study.launcher.check import check, make_folder
-from bench.study.launcher.convergence import Standing, standing
 from bench.study.report.align import align
 from bench.study.sweep.compose import points
 from bench.study.sweep.library import RUN
@@ -28,11 +28,11 @@ def main(arguments: argparse.Namespace) -> int:
         make_folder("runs_dir", runs_dir)
         if point.overrides:
             print(" ".join(point.overrides))
-        print(describe(point.config, standing(point.config, prepared, runs_dir)))
+        print(describe(point.config, assess(point.config, prepared, runs_dir)))
     return 0
 
 
-def describe(config: RunConfig, found: Standing) -> str:
+def describe(config: RunConfig, found: Assessment) -> str:
     """The schedule as a picture, its conditions one by one, and the caps of the stages."""
     steps, per_epoch = found.updates, found.updates_per_epoch
     rates = [config.lr.rate(step, steps, per_epoch) for step in range(steps)]

@@ -13,7 +13,7 @@ from bench.choice import choices
 from bench.keys import ConfigError
 from bench.record.folder import RecordError, RunFolder
 from bench.record.runs_dir import Sweep, read_sweeps, run_folders
-from bench.study.launcher.attempt import Busy, alone
+from bench.study.launcher.execution import Busy, alone
 from bench.study.sweep.compose import single
 from bench.study.sweep.library import RUN
 from bench.study.sweep.settings import Settings

@@ -31,7 +31,7 @@ BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
-class Standing:
+class Assessment:
     """How a run stands to the conditions of convergence."""
 
     verdict: Verdict
@@ -44,7 +44,7 @@ class Standing:
     updates_per_epoch: int
 
     def record(self) -> dict[str, Any]:
-        """What a record holds of the standing."""
+        """What a record holds of it."""
         return {
             "verdict": self.verdict.word,
             "conditions": [vars(condition) for condition in self.verdict.conditions],
@@ -65,7 +65,7 @@ def warning(found: Verdict, config: RunConfig) -> str | None:
     return f"lr={config.lr.name}: verdict {found.word} ({reasons})"
 
 
-def standing(config: RunConfig, prepared: Path | None, runs_dir: str) -> Standing:
+def assess(config: RunConfig, prepared: Path | None, runs_dir: str) -> Assessment:
     """Judge a run, in a process that has torch.
 
     Args:
@@ -87,8 +87,8 @@ def standing(config: RunConfig, prepared: Path | None, runs_dir: str) -> Standin
         found = mean(_smoothness(config, prepared, runs_dir))
     limits = tuple(Limit(top * part, most) for part, most in _shares_and_caps(config, found))
     judged = verdict(config.lr, limits)
-    require(judged, config)
-    return Standing(judged, found, limits, steps, per_epoch)
+    check_convergent(judged, config)
+    return Assessment(judged, found, limits, steps, per_epoch)
 
 
 def ceiling(config: RunConfig, prepared: Path | None, runs_dir: str) -> float:
@@ -103,12 +103,12 @@ def _shares_and_caps(config: RunConfig, smoothness: Interval) -> list[tuple[floa
     return [(config.lr.share(delay), cap(_upper(smoothness), delay)) for delay in delays]
 
 
-def standings(configs: Sequence[RunConfig], prepared: Sequence[Path | None], runs_dir: str) -> list[Standing]:
-    """Judge each run as :func:`standing` does."""
-    return [standing(*pair, runs_dir) for pair in zip(configs, prepared, strict=True)]
+def assess_all(configs: Sequence[RunConfig], prepared: Sequence[Path | None], runs_dir: str) -> list[Assessment]:
+    """Judge each run as :func:`assess` does."""
+    return [assess(*pair, runs_dir) for pair in zip(configs, prepared, strict=True)]
 
 
-def require(found: Verdict, config: RunConfig) -> None:
+def check_convergent(found: Verdict, config: RunConfig) -> None:
     """Hold a verdict against what the run asks for.
 
     Raises:

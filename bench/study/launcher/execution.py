@@ -23,7 +23,7 @@ class Busy(RuntimeError):
     """Another process is at the same run."""
 
 
-def attempt(task: Task, following: AbstractContextManager[object], watch: Callable[[], None] | None = None) -> None:
+def execute(task: Task, following: AbstractContextManager[object], watch: Callable[[], None] | None = None) -> None:
     """Run a point, unless another process has given it a record meanwhile.
 
     Args:
@@ -44,8 +44,8 @@ def attempt(task: Task, following: AbstractContextManager[object], watch: Callab
             folder.clear()
             problem: str | None = None
             with _one_ending(config, folder), following:
-                known = {"environment": environment(oversubscribed(config)), "rates": task.standing.record()}
-                problem = launch(config, task.prepared, folder, known | {"metrics": task.standing.metrics()}, watch)
+                known = {"environment": environment(oversubscribed(config)), "rates": task.assessment.record()}
+                problem = launch(config, task.prepared, folder, known | {"metrics": task.assessment.metrics()}, watch)
             if problem is not None:
                 print(f"{label(config)}: {problem}", file=sys.stderr)
             elif folder.timeline.exists():

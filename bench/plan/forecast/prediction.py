@@ -1,8 +1,8 @@
 """How fast a way of training will be, from what its stages and links cost: images per second, efficiency, and locks.
 
-The walk follows the engine (``engine/stage.py``, ``engine/channels.py``, ``engine/averaging.py``): who computes what in
-which order, what is waited for, and how many messages may be under way. Agents have a core each, and a link each: those
-that share a core, or a wire, are slower than this says.
+The walk follows the engine (``engine/method``, ``engine/transport/channels.py``, ``engine/weights/averaging.py``): who
+computes what in which order, what is waited for, and how many messages may be under way. Agents have a core each, and a
+link each: those that share a core, or a wire, are slower than this says.
 """
 
 from __future__ import annotations

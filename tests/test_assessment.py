@@ -10,8 +10,8 @@ import pytest
 from bench.__main__ import main
 from bench.config import RunConfig
 from bench.keys import ConfigError
-from bench.study.launcher import convergence as module
-from bench.study.launcher.convergence import standing, warning
+from bench.study.launcher import assessment as module
+from bench.study.launcher.assessment import assess, warning
 from bench.study.verbs.rates import plot
 from bench.task.dataset import assemble
 from tests import tiny
@@ -38,7 +38,7 @@ def run(gamma0: float, **changes: Any) -> RunConfig:
 @pytest.mark.usefixtures("known")
 def test_caps_are_for_the_upper_end_of_the_interval() -> None:
     """sin(pi/10) = 0.309017 of stage 1, which is 2 updates stale, and sin(pi/18) = 0.173648 of stage 0."""
-    found = standing(run(0.01), None, RUNS)
+    found = assess(run(0.01), None, RUNS)
     assert [limit.rate for limit in found.limits] == [0.01] * 3
     expected = [2 * 0.173648 / UPPER, 2 * 0.309017 / UPPER, 1 / UPPER]
     assert [limit.cap for limit in found.limits] == pytest.approx(expected, rel=1e-5)
@@ -49,13 +49,13 @@ def test_caps_are_for_the_upper_end_of_the_interval() -> None:
 
 @pytest.mark.usefixtures("known")
 def test_a_rate_for_one_stage_may_be_too_large_for_a_staler_one() -> None:
-    found = standing(run(0.04), None, RUNS)
+    found = assess(run(0.04), None, RUNS)
     assert found.verdict.word == "none"
     assert warning(found.verdict, run(0.04)) == (
         "lr=polynomial: verdict none (rates within the caps? no, 0.04 is above the cap 0.03313 of stage 0)"
     )
     # A fifth of it for stage 0, and a third for stage 1.
-    assert standing(run(0.04, staleness_power=1.0), None, RUNS).verdict.word == "convergent"
+    assert assess(run(0.04, staleness_power=1.0), None, RUNS).verdict.word == "convergent"
 
 
 @pytest.mark.usefixtures("known")
@@ -65,7 +65,7 @@ def test_a_run_may_require_the_conditions(gamma0: float, name: str) -> None:
     rest = {"t0": 10.0, "p": 0.75} if name == "polynomial" else {}
     refused = tiny.config(stages=3, staleness=2, lr={**lr, **rest, "warmup_steps": 0})
     with pytest.raises(ConfigError, match="require_convergent=true allows the verdict convergent alone"):
-        standing(refused, None, RUNS)
+        assess(refused, None, RUNS)
 
 
 def test_smoothness_is_estimated_once_a_workload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,11 +85,11 @@ def test_smoothness_is_estimated_once_a_workload(tmp_path: Path, monkeypatch: py
         {"batch_size": 8},
     ]
     for change in changes:
-        standing(tiny.config(**change), None, str(tmp_path))
+        assess(tiny.config(**change), None, str(tmp_path))
     assert [config.batch_size for config in asked] == [4, 8]
     for file in (tmp_path / module.FOLDER).iterdir():
         file.write_text("{")
-    standing(tiny.config(), None, str(tmp_path))
+    assess(tiny.config(), None, str(tmp_path))
     assert len(asked) == 3
 
 
@@ -106,7 +106,7 @@ def test_smoothness_is_that_of_the_images_that_there_are(tmp_path: Path, monkeyp
     train = (255 - dataset.train_images, dataset.train_labels)
     for images in (dataset, assemble(train, dataset.test, dataset.class_names), dataset):
         monkeypatch.setattr(type(run.data), "load", lambda *_, images=images: images)
-        standing(run, None, str(tmp_path))
+        assess(run, None, str(tmp_path))
     assert len(asked) == 2
 
 
@@ -117,7 +117,7 @@ def test_a_flat_loss_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(
             ConfigError, match=r"^model=resnet: the loss is flat at the initial weights; allowed is one"
         ):
-            standing(tiny.config(), None, str(tmp_path))
+            assess(tiny.config(), None, str(tmp_path))
 
 
 def test_a_run_says_where_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

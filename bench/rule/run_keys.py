@@ -8,7 +8,7 @@ from bench.rule.averaging.contract import Averaging
 from bench.rule.optimizer.contract import Optimizer
 
 
-class Run(Protocol):
+class RunKeys(Protocol):
     """The keys of a run, as :class:`bench.config.RunConfig` has them."""
 
     @property
