@@ -84,6 +84,7 @@ class Choice:
 
 
 Chosen = TypeVar("Chosen", bound=Choice)
+Found = TypeVar("Found")
 
 
 def choose(contract: type[Chosen], values: object) -> Chosen:
@@ -157,7 +158,12 @@ def kind_of(contract: type[Chosen], values: Mapping[str, Any]) -> type[Chosen]:
 
 def choices(contract: type[Chosen]) -> dict[str, type[Chosen]]:
     """The suite's own choices of a group, by name: those in the files beside its contract."""
-    return cast(dict[str, type[Chosen]], _found(cast(Hashable, contract)))
+    return found_beside(contract)
+
+
+def found_beside(contract: type[Found]) -> dict[str, type[Found]]:
+    """The classes of a contract in the files beside it that say their names, by name, in the order of their places."""
+    return cast(dict[str, type[Found]], _found(cast(Hashable, contract)))
 
 
 @functools.cache

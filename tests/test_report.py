@@ -20,8 +20,10 @@ from bench.plan.interval import difference, mean
 from bench.record.folder import RunFolder
 from bench.record.runs_dir import read_shelf
 from bench.study.report.accuracy import accuracy_table
+from bench.study.report.group import groups_of, panels_of
 from bench.study.report.overview import runs_table
-from bench.study.report.pictures import _panels, draw_all, groups_of, pareto_front
+from bench.study.report.picture.pareto import pareto_front
+from bench.study.report.pictures import draw_all
 from bench.study.report.result import Run, read_run
 from bench.study.report.throughput import throughput_table
 from tests.records import MACHINE, record_of, shelve
@@ -222,11 +224,11 @@ def test_methods_are_drawn_beside_one_another(tmp_path: Path) -> None:
     """DDP with half the batch had a picture of its own, and one without a line to explain warned of it."""
     halves = record(180.0, [0.1], method="ddp", replicas=2, batch_size=32)
     found = runs(record(100.0, [0.1], batch_size=64), halves)
-    panels = _panels(found, lambda run: run.network)
+    panels = panels_of(found, lambda run: run.network)
     assert [(title, [group.label for group in groups]) for title, groups in panels] == [
         ("resnet on synthetic", ["K1 S2 ddp 32", "K1 S1 c0 64"])
     ]
-    assert [title for title, _ in _panels(found, lambda run: run.workload)] == ["batch_size=32", "batch_size=64"]
+    assert [title for title, _ in panels_of(found, lambda run: run.workload)] == ["batch_size=32", "batch_size=64"]
     assert all(path.stat().st_size for path in draw_all(found, tmp_path))
 
 

@@ -166,7 +166,7 @@ def test_no_trace_and_no_picture_costs_a_result(
 
 def test_no_picture_and_no_page_costs_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(tmp_path, *ORACLE).code == 0
-    monkeypatch.setattr("bench.study.report.pictures._pareto", _fail)
+    monkeypatch.setattr("bench.study.report.picture.pareto.Pareto.draw", _fail)
     answer = said(tmp_path, "report", "runs_dir=runs")
     assert answer.code == 0
     assert "not drawn: results/pareto.png: KeyError: 'a new kind of time'" in answer.err.splitlines()

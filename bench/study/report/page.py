@@ -27,12 +27,6 @@ LEGEND = {
     "each of the same budget (Welch's interval).",
     "trials": "One row a trial. A pruned one has the accuracy that it was ended with.",
 }
-PICTURES = {
-    "pareto.png": "Accuracy against throughput. The line joins the runs that no other one beats in both.",
-    "locking.png": "Where every agent's wall time goes.",
-    "curves.png": "Test accuracy over training time and over epochs.",
-    "staleness.png": "Test accuracy against the largest delay.",
-}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from bench.study.launcher.check import make_folder
 from bench.study.report.accuracy import accuracy_table
 from bench.study.report.figure import drawn
 from bench.study.report.overview import runs_table
-from bench.study.report.page import PICTURES, Story, environments, write_page
+from bench.study.report.page import Story, environments, write_page
 from bench.study.report.pictures import draw_all
 from bench.study.report.result import Run, read_run
 from bench.study.report.terminal import SHOWN, shown
@@ -86,7 +86,7 @@ def _write(folder: Path, tables: dict[str, DataFrame], shelf: Shelf[Run], missin
         for name, table in tables.items():
             table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
         (folder / "metrics.json").write_text(json.dumps(finite(_metrics(shelf.runs, tables)), indent=2) + "\n")
-        pictures = {picture: PICTURES[picture.name] for picture in draw_all(shelf.runs, folder)}
+        pictures = draw_all(shelf.runs, folder)
         title = f"staleness-bench: {len(shelf.runs)} runs"
         story = Story(title, _facts(shelf.runs), shelf.problems, shelf.failures, missing)
         page = folder / "report.html"
