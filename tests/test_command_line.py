@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import io
 import json
 import math
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,10 +21,11 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from bench.__main__ import main
+from bench.__main__ import examples, main, parser_of, verb_names
 from bench.choice import Choice, choices
 from bench.keys import ConfigError
 from bench.plan.clock import Clock
+from bench.study import verbs
 from bench.study.launcher.check import check
 from bench.study.sweep.compose import compose
 from bench.study.sweep.settings import contracts
@@ -65,6 +68,8 @@ WRONG = {
     "stages=[1": "stages=[1: a bracket is not closed, or a value is missing; as text, the value needs quotes: ",
     "tarin": "tarin: is no verb, and no override in Hydra's grammar; allowed are key=value",
     "--multi-run": "unrecognized arguments: --multi-run; python -m bench --help shows what is allowed",
+    "tnue": "tnue: there is no such verb; did you mean tune? allowed are run, ",
+    "-m tune": "tune: a verb comes first; allowed is python -m bench tune [key=value ...]",
     "-m stages=2,0": "stages=0: must be greater than or equal to 1",
     # What only this machine and its data can tell.
     "stages=15": "stages=15: may be at most 14, the layers of model=resnet",
@@ -139,18 +144,68 @@ def test_missing_and_damaged_data_is_told_in_one_line(
     assert sorted(elsewhere.rglob("*")) == before
 
 
+def _help(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    """The lines of a help."""
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--help"])
+    assert end.value.code == 0
+    return capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.parametrize("contract", contracts())
 def test_the_help_says_what_choices_say_of_themselves(
     contract: type[Choice], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["--help"])
-    lines = capsys.readouterr().out.splitlines()
-    assert end.value.code == 0
+    lines = _help(capsys)
     for name, kind in choices(contract).items():
         assert kind.__doc__ is not None
         (line,) = [line for line in lines if line.startswith(f"  {contract.group}={name} ")]
         assert line.split()[1:4] == kind.__doc__.replace("``", "").split()[:3]
+
+
+def test_the_help_has_a_line_of_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    """The verbs are the files of their folder, and the line is the first of the file's docstring."""
+    lines = _help(capsys)
+    start = lines.index("verbs (run, where none is typed; python -m bench VERB --help teaches one):")
+    told = dict(line.split(maxsplit=1) for line in lines[start + 1 : lines.index("", start)])
+    files = {file.stem: file.read_text() for file in Path(verbs.__path__[0]).glob("[!_]*.py")}
+    assert told == {verb: text.removeprefix('"""').partition("\n")[0].replace("``", "") for verb, text in files.items()}
+    assert [*told] == verb_names() == ["run", *sorted(files.keys() - {"run"})]
+
+
+@pytest.mark.parametrize("verb", verb_names())
+def test_the_help_of_a_verb_teaches_that_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module = importlib.import_module(f"{verbs.__name__}.{verb}")
+    lines = _help(capsys, verb)
+    assert lines[0].startswith(f"usage: python -m bench {verb} [-h] ")
+    assert str(module.__doc__).partition("\n")[0].replace("``", "") in lines
+    assert any(line.startswith("  -m, --multirun") for line in lines) == hasattr(module, "SWEEPS")
+    assert {"--results", "--rates", "--cfg"} & {*" ".join(lines).split()} == OWN_OPTIONS.get(verb, set())
+    assert examples(verb)
+    for example in examples(verb):
+        assert f"    {example}" in lines
+        command = example.partition("   ")[0].split("-m bench", 1)[1]
+        words = [word.replace("<study>", "study") for word in shlex.split(command)]
+        assert (words[0] if words and words[0] in verb_names() else "run") == verb
+        assert parser_of(verb).parse_intermixed_args(words[verb != "run" :])
+
+
+OWN_OPTIONS = {
+    "run": {"--cfg"},
+    "tune": {"--results"},
+    "predict": {"--results"},
+    "report": {"--results"},
+    "network": {"--rates"},
+}
+"""Some options, by the only verbs that take them."""
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("verb", ["benchmark", "data", "download", "gpu", "network", "predict", "sync"])
+def test_a_verb_of_one_configuration_takes_no_sweep(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = _refused([verb, "-m", "seed=0,1"], capsys)
+    assert said.startswith(f"--multirun: {verb} takes one configuration; allowed is ")
+    assert not [*Path().iterdir()]
 
 
 def test_nccl_wants_a_gpu_for_every_agent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas
 import pytest
 
-from bench.__main__ import VERBS, parser_of
+from bench.__main__ import parser_of, verb_names
 from bench.study.report.align import MARK, align
 from bench.study.sweep.compose import single, sweep
 from bench.study.sweep.library import RUN
@@ -62,7 +62,7 @@ def test_its_choices_of_ones_own_are_those_of_the_tests() -> None:
 @pytest.mark.parametrize("command", BENCH)
 def test_every_bench_command_composes(command: str) -> None:
     words = shlex.split(command)
-    verb = words.pop(0) if words and words[0] in VERBS else "run"
+    verb = words.pop(0) if words and words[0] in verb_names() else None
     if "--help" in words:
         return
     arguments = parser_of(verb).parse_intermixed_args(words)

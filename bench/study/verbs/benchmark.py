@@ -1,9 +1,14 @@
-"""``python -m bench benchmark``: the engine's speed and its peers', as interleaved ratios with intervals.
+"""Measure the engine's speed and its peers', as interleaved ratios with intervals.
 
 The speed of a machine drifts by up to a factor of two within minutes, so that two speeds taken one after the other say
 little. Here every round measures each contender once, in random order, and only ratios within a round are averaged.
 Every contender makes updates of as many images, with as many threads an agent; but four replicas, which show what four
-working sets on these cores cost, cut or not, have a batch each.
+working sets on these cores cost, cut or not, have a batch each. Results go to ``results/benchmark.csv``.
+
+Examples::
+
+    python -m bench benchmark --rounds 3                     the default network, three times
+    python -m bench benchmark model=vgg data.train_size=5120   of another network, into a file of its own
 """
 
 from __future__ import annotations
@@ -36,6 +41,7 @@ from bench.study.launcher.devices import oversubscribed
 from bench.study.predict.workload import MICROBATCHES
 from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN
+from bench.study.verbs import add_rounds
 from bench.system.call import temporary, warm_up
 from bench.task.model.resnet import ResNet
 
@@ -74,6 +80,10 @@ PREDICTION_ASKED = 0.9, 1.1
 """The least and the most that predicted over measured speed may be, whatever is trained."""
 PREDICTION = "prediction"
 """The prediction's name among the contenders: it takes its turn in every round as they do."""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    add_rounds(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,10 @@
-"""``python -m bench data``: decode a data set, check it, and say what it is."""
+"""Decode a data set, check it, and say what it is.
+
+Examples::
+
+    python -m bench data data=digits                         what a data set is, and its digest
+    python -m bench data data=imagefolder data.folder=mine   decode and check your own
+"""
 
 from __future__ import annotations
 
@@ -12,6 +18,10 @@ from bench.study.launcher.check import ready
 from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN
 from bench.system.file import write_json_atomic
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", metavar="FILE", help="where its description is written (printed)")
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,9 @@
-"""``python -m bench download data=cifar10``: fetch a data set, by the user's own command."""
+"""Fetch a data set that torchvision knows, by the user's own command.
+
+Examples::
+
+    python -m bench download data=cifar10                    into data.folder; it is decoded, too
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""``python -m bench gpu``: what the engine does on a GPU, against a loop that leaves the GPU nothing to wait for."""
+"""Measure what the engine does on a GPU, against a loop that leaves the GPU nothing to wait for.
+
+Results go to ``results/gpu/throughput.csv``; where there is no GPU, it says so.
+
+Examples::
+
+    python -m bench gpu                                      five rounds of each contender
+"""
 
 from __future__ import annotations
 
@@ -18,6 +25,7 @@ from bench.study.launcher.check import check_rounds
 from bench.study.launcher.progress import Progress
 from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN
+from bench.study.verbs import add_rounds
 from bench.system.call import Call, temporary, warm_up
 
 if TYPE_CHECKING:
@@ -38,6 +46,10 @@ CONTENDERS = {
     "minimal loop": ("stages=1",),
     "minimal loop, compiled": ("stages=1",),
 }
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    add_rounds(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,11 @@
-"""``python -m bench network``: what methods make of a slow network, on two hosts that this machine plays.
+"""Measure what methods make of a slow network, on two hosts that this machine plays; needs root.
 
-Two network namespaces stand for the hosts (:mod:`bench.study.compare.line`). The methods take their turns in random
-order, within each round at each rate, as a machine's speed drifts; only ratios within a round are averaged.
+Two network namespaces stand for the hosts. The methods take their turns in random order, within each round at each
+rate, as a machine's speed drifts; only ratios within a round are averaged. Results go to ``results/network.csv``.
+
+Examples::
+
+    python -m bench network --rates 1000,100                 FDG, DDP and 1F1B over a slow network
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from bench.study.predict.workload import Workload, way_of
 from bench.study.report.align import NOTHING, align
 from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN, Primary
+from bench.study.verbs import add_rounds
 from bench.system.call import Call, temporary, warm_up
 from bench.task.model.mlp import MLP
 from bench.task.model.resnet import ResNet
@@ -85,6 +90,11 @@ class Forecast:
     megabits: float
     method: str
     images_per_second: float
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    add_rounds(parser)
+    parser.add_argument("--rates", metavar="LIST", default="1000,100", help="of the network, Mbit/s (1000,100)")
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,13 @@
-"""``python -m bench predict``: how fast a run will be, before there are the machines for it."""
+"""Predict how fast a run will be, before there are the machines for it.
+
+The passes of its stages are measured here, and a walk of the pipeline's clock says the rest, beside other ways to use
+as many agents. It takes one configuration; its picture shows other stages and replicas.
+
+Examples::
+
+    python -m bench predict stages=8 replicas=16             how fast that would be, without the machines for it
+    python -m bench predict stages=2 --bandwidth 0.1 --latency 100   over a network of 0.1 Gbit/s and 100 us
+"""
 
 from __future__ import annotations
 
@@ -35,14 +44,19 @@ PICTURE = "prediction.png"
 FIGURES = ("images/s", "efficiency", *(f"{lock} lock" for lock in LOCKS))
 
 
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bandwidth", type=float, metavar="GBIT", help="Gbit/s of an agent's link (this machine's)")
+    parser.add_argument("--latency", type=float, metavar="US", help="microseconds of a message (this machine's)")
+    parser.add_argument("--jitter", type=float, help="relative deviation of a stage's time (this machine's)")
+    parser.add_argument("--results", default="results", metavar="FOLDER", help="where the picture goes (results)")
+
+
 def main(arguments: argparse.Namespace) -> int:
     """Print the prediction of one configuration beside other ways to use as many agents, and draw K and S.
 
     Raises:
         ConfigError: an option or the configuration is wrong, or asks for what is not predicted.
     """
-    if arguments.multirun:
-        raise ConfigError("--multirun: predict takes one configuration; its picture shows other stages and replicas")
     links, jitter = network_link(arguments.bandwidth, arguments.latency), _jitter(arguments.jitter)
     point = single(arguments.overrides, RUN.beside(arguments.config_dir))
     config = point.config

@@ -1,4 +1,10 @@
-"""``python -m bench rates``: a learning rate before it is trained with: its shape, its verdict, and what it may be."""
+"""Show a learning rate before it is trained with: its shape, its verdict, and how large it may be.
+
+Examples::
+
+    python -m bench rates lr=polynomial lr.p=0.75            a schedule's verdict, caps and shape, without training
+    python -m bench rates -m lr=constant,cosine stages=2,4   those of several, one after the other
+"""
 
 from __future__ import annotations
 
@@ -15,6 +21,7 @@ from bench.study.sweep.library import RUN
 
 WIDTH, HEIGHT = 60, 8
 BLOCKS = " ▁▂▃▄▅▆▇█"
+SWEEPS = True
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,12 @@
-"""``python -m bench report``: records to tables, pictures and a page; nothing else is read."""
+"""Turn records into tables, pictures and a page; nothing else is read.
+
+It takes all runs of ``runs_dir``, or those of the sweep that the overrides compose.
+
+Examples::
+
+    python -m bench report runs_dir=runs                     tables and pictures of all runs, as results/report.html
+    python -m bench report -m +experiment=grid               the runs of one sweep
+"""
 
 from __future__ import annotations
 
@@ -26,6 +34,14 @@ from bench.system.file import finite
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+SWEEPS = True
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", default="results", metavar="FOLDER", help="where it is written (results)")
+    parser.add_argument("--target", type=float, help="test accuracy to reach, in 0..1 (99%% of back-propagation's)")
+    parser.add_argument("--mix-hosts", action="store_true", help="compare throughputs of different machines")
 
 
 def main(arguments: argparse.Namespace) -> int:

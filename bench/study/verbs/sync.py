@@ -1,4 +1,10 @@
-"""``python -m bench sync``: give MLflow the runs that it missed, once."""
+"""Give MLflow the runs that it missed, once each.
+
+Examples::
+
+    python -m bench sync                                     all that runs_dir has and MLflow lacks
+    python -m bench sync tracking.uri=http://127.0.0.1:5000  to the server at that address
+"""
 
 from __future__ import annotations
 

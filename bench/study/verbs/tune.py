@@ -1,4 +1,15 @@
-"""``python -m bench tune``: Optuna looks for the best learning rate among those that are proven to converge."""
+"""Search, with Optuna, for the best learning rate among those that are proven to converge.
+
+A study's trials are runs, kept as others are. It is resumed by the same command, and what it finds is a preset,
+``lr=tuned/<study>``. With ``-m`` each point is a study of its own.
+
+Examples::
+
+    python -m bench tune trials=40                           the best of the schedules that are proven to converge
+    python -m bench tune -m staleness=0,2 trials=40          the same for back-propagation and FDG, with equal budgets
+    python -m bench tune tuning.conditions=none trials=40    any schedule
+    python -m bench tune trials=40 dry_run=true              what that would search, and for how long at most
+"""
 
 from __future__ import annotations
 
@@ -6,6 +17,8 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from bench.keys import ConfigError
 from bench.study.launcher.agents import imports, under_torchrun
@@ -18,7 +31,22 @@ from bench.study.tune.findings import print_findings, write_findings
 from bench.study.tune.preset import TUNED, write_schedule
 from bench.study.tune.search import Search
 from bench.study.tune.study import TUNE, Study, study_of
+from bench.study.tune.tuning import Tuning
 from bench.system.call import Call, warm_up
+
+SWEEPS = True
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", default="results/studies", metavar="FOLDER", help="for tables (results/studies)")
+    keys = ["trials", *(f"tuning.{name}{_words(kind)}" for name, kind in get_type_hints(Tuning).items())]
+    told = "\n  ".join(["keys beside a run's (conf/tune.yaml explains each):", *wrap(" ".join(keys), 110)])
+    parser.epilog = f"{told}\n\n{parser.epilog}"
+
+
+def _words(kind: object) -> str:
+    """The words that a key may be; nothing if it is none of a few words."""
+    return f"={'|'.join(get_args(kind))}" if get_origin(kind) is Literal else ""
 
 
 def main(arguments: argparse.Namespace) -> int:

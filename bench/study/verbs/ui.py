@@ -1,4 +1,12 @@
-"""``python -m bench ui``: MLflow's pages, opened where they compare the last sweep's runs."""
+"""Open MLflow's pages where they compare the last sweep's runs.
+
+Its server runs until it is interrupted. With ``-m``, the sweep is the one that the overrides compose.
+
+Examples::
+
+    python -m bench ui                                       compare the last sweep's runs in MLflow's pages
+    python -m bench ui -m +experiment=grid                   those of a committed sweep
+"""
 
 from __future__ import annotations
 
@@ -19,6 +27,12 @@ from bench.study.tracking.family import Family, family_of, last_family
 from bench.study.tracking.mlflow import IMPATIENCE, SETTINGS, MLflow
 from bench.study.tracking.store import find_store, is_server, settled, silenced, wrong_uri
 from bench.study.tracking.webserver import ServerError, serving
+
+SWEEPS = True
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, help="of MLflow's server on loopback (a free one)")
 
 
 def main(arguments: argparse.Namespace) -> int:
