@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bench.__main__ import main
+from bench.choice import found_beside
 from bench.plan.interval import difference, mean
 from bench.record.folder import RunFolder
 from bench.record.runs_dir import read_shelf
 from bench.study.report.accuracy import accuracy_table
 from bench.study.report.group import groups_of, panels_of
 from bench.study.report.overview import runs_table
+from bench.study.report.picture.contract import Picture
 from bench.study.report.picture.pareto import pareto_front
 from bench.study.report.pictures import draw_all
 from bench.study.report.result import Run, read_run
@@ -332,7 +334,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_report_leaves_its_files(reported: Path) -> None:
-    pictures = {"pareto.png", "locking.png", "curves.png", "staleness.png"}
+    pictures = {f"{name}.png" for name in found_beside(Picture)}
+    assert pictures >= {"pareto.png", "locking.png", "curves.png", "staleness.png"}
     tables = {"runs.csv", "accuracy.csv", "throughput.csv", "metrics.json", "report.html"}
     assert {path.name for path in reported.iterdir()} == pictures | tables
     assert all((reported / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
@@ -351,7 +354,7 @@ def test_broken_files_are_named_and_not_counted(reported: Path) -> None:
 def test_the_page_is_whole_and_safe(reported: Path) -> None:
     page = (reported / "report.html").read_text()
     assert "failed: rank 0: &lt;b&gt;out of memory&lt;/b&gt;" in page
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == len(found_beside(Picture))
     assert not [word for word in ("http:", "https:", "<link", "src='") if word in page]
     assert all(f'id="{item["config_hash"]}"' in page for item in RECORDS)
     assert f'href="#{NAME[2, 2, 1]}"' in page

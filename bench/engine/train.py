@@ -73,6 +73,8 @@ class _Run:
         self._before = resident()
 
     def train(self) -> Outcome:
+        # So that the clock starts at that time, and does not wait for a rank that is not here yet.
+        self._world.barrier()
         self._announce(event="started", steps=self._steps, epochs=self._epochs)
         for epoch in range(self._epochs):
             summary = self._epoch(epoch)
