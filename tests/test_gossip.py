@@ -14,6 +14,7 @@ from torch.distributed import Store
 
 from bench import config
 from bench.engine.meter import Meter
+from bench.engine.method import copies
 from bench.engine.method.decoupled import Stage
 from bench.engine.method.reference import Reference
 from bench.engine.numerics import Numerics
@@ -63,7 +64,7 @@ def mixed_by_the_oracle(graph: Graph, replicas: int) -> NDArray[np.float64]:
     rounds = [[point.weight.detach().numpy().copy() for point in points]]
     for _ in range(ROUNDS):
         assert reference._mixing is not None
-        reference._mix(parts, reference._mixing)
+        copies.mix(parts, reference._mixing)
         rounds.append([point.weight.detach().numpy().copy() for point in points])
     return np.array(rounds)
 

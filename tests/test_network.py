@@ -17,8 +17,9 @@ from bench.keys import ConfigError
 from bench.plan.forecast.traffic import allreduce_bytes, boundary_bytes
 from bench.study.compare.hosts import between, run_across
 from bench.study.compare.line import DEVICE, LEAST_BURST, NAMESPACES, linked
+from bench.study.compare.network_runs import METHODS, MODELS, Forecast, Trial, contenders, crossing_bytes
 from bench.study.sweep.compose import compose
-from bench.study.verbs.network import METHODS, MODELS, Forecast, Trial, contenders, crossing_bytes, parse_rates, report
+from bench.study.verbs.network import parse_rates, report
 from tests.commands import BENCH, await_that, command
 
 SMALL = ("data=synthetic", "data.shape=[3,16,16]", "data.test_size=64", "model.depth=8", "tracking=none", "epochs=1")

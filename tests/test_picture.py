@@ -12,9 +12,9 @@ from optuna.study import StudyDirection, create_study
 from optuna.trial import TrialState, create_trial
 from PIL import Image
 
+from bench.study.tune.database import quiet
 from bench.study.tune.finding import Finding
 from bench.study.tune.picture import draw
-from bench.study.tune.trials import quiet
 
 PANEL = (660, 480)
 """Pixels of each of the plots, side by side."""

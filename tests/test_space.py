@@ -19,9 +19,9 @@ from bench.rule.correction.contract import Correction
 from bench.rule.lr.contract import LearningRate, Length, LongRun
 from bench.study.sweep.compose import single
 from bench.study.sweep.library import CONF
+from bench.study.tune.database import quiet
 from bench.study.tune.space import Space, space_of
 from bench.study.tune.study import TUNE, Study, study_of
-from bench.study.tune.trials import quiet
 from bench.study.tune.tuning import RANGES
 
 SMOOTHNESS = 40.0

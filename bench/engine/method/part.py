@@ -1,4 +1,4 @@
-"""Stage k of one replica, for the oracle."""
+"""Stage k of one replica, for the oracle, and what it hands on to the next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.rule.optimizer.contract import Optimizer, set_rate
-from bench.task.tensors import Tensors
+from bench.task.tensors import Tensors, every, together
 
 Weights = dict[str, Tensor]
 Gradients = list[Tensor]
@@ -97,3 +97,19 @@ def by_name(part: Part, weights: Weights) -> tuple[Callable[[Tensor], object], C
 
 def split(gradients: tuple[Tensor, ...], weights: int) -> tuple[Gradients, Gradients]:
     return list(gradients[:weights]), list(gradients[weights:])
+
+
+def handed_on(x: Tensors, shrinkage: float) -> Tensors:
+    """What one stage gives the next: the same, with gradients that shrink by a factor on their way back."""
+    if shrinkage == 1:
+        return x
+    # Views, as what is handed on may be used in its own stage too, where its gradient does not shrink.
+    parts = [part.view_as(part) for part in every(x)]
+    for part in parts:
+        part.register_hook(lambda gradient: gradient * shrinkage)  # type: ignore[no-untyped-call]
+    return together(parts)
+
+
+def shrunk(gradients: Gradients, shrinkage: float) -> Gradients:
+    """Shrink the gradients that a stage gets from the next one."""
+    return gradients if shrinkage == 1 else [gradient * shrinkage for gradient in gradients]

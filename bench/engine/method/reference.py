@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from bench.config import RunConfig
 from bench.engine.meter import Meter
-from bench.engine.method.part import Gradients, Part, Weights, bound, by_name, split
+from bench.engine.method.copies import fill, mean_of, mix
+from bench.engine.method.part import Gradients, Part, Weights, bound, by_name, handed_on, shrunk, split
 from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.worker import Ages, Evaluation, Stretch
 from bench.plan.clock import Clock
 from bench.task.batches import Batches
-from bench.task.tensors import Tensors, detached, every, together
+from bench.task.tensors import Tensors, detached, every
 
 
 class Reference:
@@ -83,7 +84,7 @@ class Reference:
         self.meter.enter("forward", batch)
         output = self._apply(s, 0, batch, versions[0], images)
         for k, weights in enumerate(versions[1:], start=1):
-            output = self._apply(s, k, batch, weights, self._crossing(output))
+            output = self._apply(s, k, batch, weights, handed_on(output, self._shrinkage))
         loss = self._loss(s, batch, output)
         self.meter.enter("backward", batch)
         gradients = iter(torch.autograd.grad(loss, [leaf for weights in versions for leaf in weights.values()]))
@@ -101,20 +102,6 @@ class Reference:
         steps = sum(first + earlier >= tick for earlier in range(batch))
         return steps * self._stretch.rates[k][part.updates - self._stretch.first_step]
 
-    def _crossing(self, x: Tensors) -> Tensors:
-        """Hand on what one stage gives the next: the same, with gradients that shrink on their way back."""
-        if self._shrinkage == 1:
-            return x
-        # Views, as what is handed on may be used in its own stage too, where its gradient does not shrink.
-        parts = [part.view_as(part) for part in every(x)]
-        for part in parts:
-            part.register_hook(lambda gradient: gradient * self._shrinkage)  # type: ignore[no-untyped-call]
-        return together(parts)
-
-    def _shrunk(self, gradients: Gradients) -> Gradients:
-        """Shrink the gradient that a stage gets from the next one."""
-        return gradients if self._shrinkage == 1 else [gradient * self._shrinkage for gradient in gradients]
-
     def _stagewise_tick(self, s: int, tick: int) -> None:
         """Go forward down the stages, then backward up again: hops of no tick find their message already there."""
         parts = self._parts[s]
@@ -129,7 +116,7 @@ class Reference:
             batch = self._clock.backward(k, tick)
             if batch is not None:
                 self.meter.enter("backward", batch)
-                incoming = None if k == self._last else self._shrunk(parts[k + 1].returned.pop(batch))
+                incoming = None if k == self._last else shrunk(parts[k + 1].returned.pop(batch), self._shrinkage)
                 part.gradients[batch], returned = part.pullbacks.pop(batch)(incoming)
                 if k > 0:
                     part.returned[batch] = returned
@@ -166,17 +153,7 @@ class Reference:
         for part, gradient in zip(parts, gradients, strict=True):
             part.step(batch, gradient, self._stretch.rates[k][batch])
         if self._mixing is not None:
-            self._mix(parts, self._mixing)
-
-    @torch.no_grad()
-    def _mix(self, parts: list[Part], mixing: list[list[float]]) -> None:
-        for name in parts[0].parameters:
-            old = [part.parameters[name].clone() for part in parts]
-            for part, row in zip(parts, mixing, strict=True):
-                new = torch.zeros_like(old[0])
-                for weights, share in zip(old, row, strict=True):
-                    new = torch.add(new, weights, alpha=share)
-                part.parameters[name].copy_(new)
+            mix(parts, self._mixing)
 
     # -------------------------------------------------------------------------------------------------------- numbers
     def _apply(self, s: int, k: int, batch: int, weights: Weights, x: Tensors, statistics: bool = True) -> Any:
@@ -214,11 +191,11 @@ class Reference:
             parts = [replica[k] for replica in self._parts]
             for copies in zip(*(part.module.buffers() for part in parts), strict=True):
                 if copies[0].is_floating_point():
-                    _fill(copies, _mean(copies))
+                    fill(copies, mean_of(copies))
             if self._mixing is None:
                 self._means.append(dict(parts[0].parameters))
                 continue
-            means = {name: _mean([part.parameters[name] for part in parts]) for name in parts[0].parameters}
+            means = {name: mean_of([part.parameters[name] for part in parts]) for name in parts[0].parameters}
             squares += sum(float((p.parameters[n] - mean).square().sum()) for p in parts for n, mean in means.items())
             self._means.append(means)
         return squares
@@ -254,12 +231,3 @@ class Reference:
         for s, replica in enumerate(self._parts):
             for k, part in enumerate(replica):
                 yield s, k, part
-
-
-def _mean(copies: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
-    return sum(copies[1:], start=copies[0]) / len(copies)
-
-
-def _fill(copies: tuple[Tensor, ...], value: Tensor) -> None:
-    for copy in copies:
-        copy.copy_(value)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import warnings
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.keys import ConfigError
 from bench.system import sqlite
+from bench.system.text import first_line
 
 FILE_SECONDS = 10
 """Seconds for which another program may lock an SQLite file."""
@@ -25,7 +28,7 @@ LOCKS = {
 
 
 class Database:
-    """A study's database. Whatever is wrong with it, SQLAlchemy, Optuna and the system raise from here.
+    """A study's database. What is wrong with it, SQLAlchemy, Optuna and the system raise; :meth:`working` tells it.
 
     Args:
         place: the path or the URL of an SQLite file, or the URL of a server's database.
@@ -40,6 +43,26 @@ class Database:
         if "://" not in self._place:
             return Path(self._place)
         return Path(str(self._url.database)) if self._url.get_backend_name() == "sqlite" else None
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Turn the errors of the database and its libraries into one of ours, and keep Optuna quiet.
+
+        Raises:
+            ConfigError: the database does not work.
+        """
+        from alembic.util import CommandError
+        from optuna.exceptions import ExperimentalWarning, OptunaError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with warnings.catch_warnings(), quiet():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                yield
+        except (OptunaError, SQLAlchemyError, CommandError, ImportError, OSError) as error:
+            raise ConfigError(
+                f"tuning.database={self._place!r}: {self._allowed(error)} ({first_line(error)})"
+            ) from None
 
     def try_it(self) -> None:
         """Find out whether it can be used, and write nothing."""
@@ -81,6 +104,13 @@ class Database:
         sqlite.make(self.file, lambda address: RDBStorage(address).engine.dispose())
         return RDBStorage(f"sqlite:///{self.file}", engine_kwargs={"connect_args": {"timeout": FILE_SECONDS}})
 
+    def _allowed(self, error: Exception) -> str:
+        if isinstance(error, ImportError):
+            return "needs a driver that is not installed here"
+        if self.file is None:
+            return "allowed is a server's database that answers, and in which this user may make tables"
+        return "allowed is an SQLite file that can be written and that no other program locks"
+
     @property
     def _url(self) -> Any:
         import sqlalchemy
@@ -92,3 +122,16 @@ class Database:
         import sqlalchemy
 
         return sqlalchemy.create_engine(self._url, poolclass=sqlalchemy.NullPool)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Optuna's log of every step from the user."""
+    from optuna import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

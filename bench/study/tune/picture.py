@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.study.report.figure import AGG
+from bench.study.tune.database import quiet
 from bench.study.tune.finding import Finding
-from bench.study.tune.trials import quiet
 from bench.system.variables import variables
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +19,6 @@ from bench.study.tune.space import Space
 from bench.study.tune.study import Study
 from bench.system.heartbeat import TALKING, Heartbeat
 from bench.system.process import heartbeat, is_alive, own_name
-from bench.system.text import first_line
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -64,7 +62,7 @@ class Trials:
         Raises:
             ConfigError: it cannot.
         """
-        with self._working():
+        with self._database.working():
             self._database.try_it()
 
     def open(self, space: Space) -> None:
@@ -210,48 +208,9 @@ class Trials:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other processes of ours away meanwhile, and Optuna quiet. Raises as :meth:`_working`."""
-        with TALKING, self._working(), self._database.alone():
+        """Keep other processes of ours away meanwhile, and Optuna quiet. Raises as :meth:`Database.working`."""
+        with TALKING, self._database.working(), self._database.alone():
             yield
-
-    @contextlib.contextmanager
-    def _working(self) -> Iterator[None]:
-        """Turn the errors of the database and its libraries into one of ours.
-
-        Raises:
-            ConfigError: the database does not work.
-        """
-        from alembic.util import CommandError
-        from optuna.exceptions import ExperimentalWarning, OptunaError
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            with warnings.catch_warnings(), quiet():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                yield
-        except (OptunaError, SQLAlchemyError, CommandError, ImportError, OSError) as error:
-            place = self._wanted.tuning.database
-            raise ConfigError(f"tuning.database={place!r}: {self._allowed(error)} ({first_line(error)})") from None
-
-    def _allowed(self, error: Exception) -> str:
-        if isinstance(error, ImportError):
-            return "needs a driver that is not installed here"
-        if self._database.file is None:
-            return "allowed is a server's database that answers, and in which this user may make tables"
-        return "allowed is an SQLite file that can be written and that no other program locks"
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Optuna's log of every step from the user."""
-    from optuna import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
