@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with signals.terminable(), importable(arguments.config_dir):
             return int(module.main(arguments))
     except ConfigError as error:
-        _say(shown(masked(str(error))))
+        _say(printable(masked(str(error))))
         return EXIT_WRONG
     except BrokenPipeError:
         # Whoever read the output has gone (``| head``); what Python would flush at its end has nowhere to go.
@@ -105,7 +105,7 @@ def _say(words: str) -> None:
         print(f"bench: {words}", file=sys.stderr, flush=True)
 
 
-def shown(message: str) -> str:
+def printable(message: str) -> str:
     """Write the message as one line, whatever characters the user has typed."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in message)
 
@@ -145,7 +145,7 @@ def parser_of(verb: str | None) -> Parser:
 
 def is_swept(module: Any) -> bool:
     """Whether a verb takes several points at once."""
-    return getattr(module, "SWEEPS", False)
+    return getattr(module, "MULTIRUN", False)
 
 
 def _check(arguments: argparse.Namespace, module: Any, verb: str) -> None:

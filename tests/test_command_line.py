@@ -179,7 +179,7 @@ def test_the_help_of_a_verb_teaches_that_verb(verb: str, capsys: pytest.CaptureF
     lines = _help(capsys, verb)
     assert lines[0].startswith(f"usage: python -m bench {verb} [-h] ")
     assert str(module.__doc__).partition("\n")[0].replace("``", "") in lines
-    assert any(line.startswith("  -m, --multirun") for line in lines) == hasattr(module, "SWEEPS")
+    assert any(line.startswith("  -m, --multirun") for line in lines) == hasattr(module, "MULTIRUN")
     assert {"--results", "--rates", "--cfg"} & {*" ".join(lines).split()} == OWN_OPTIONS.get(verb, set())
     assert examples(verb)
     for example in examples(verb):

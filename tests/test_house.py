@@ -150,6 +150,16 @@ def test_no_class_has_the_name_of_another() -> None:
     assert [name for name, count in Counter(classes).items() if count > 1 and not name.startswith("_")] == []
 
 
+OF_ITS_FILE = {"main", "options", "report", "draw", "walk"}
+"""Functions of one meaning in several files: what verbs do, take and print, how pictures are drawn and clocks walked."""
+
+
+def test_no_public_function_has_the_name_of_another() -> None:
+    nodes = (node for path in SOURCES for node in ast.parse(path.read_text()).body)
+    functions = Counter(node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.name[0] != "_")
+    assert {name for name, count in functions.items() if count > 1} == OF_ITS_FILE
+
+
 def test_the_layering_tests_can_fail() -> None:
     assert violations("plan", "bench.engine.method.decoupled")
     assert violations("config", "bench.record.folder")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.record.folder import RunFolder
-from bench.study.launcher.execution import Busy, alone
+from bench.study.launcher.execution import Busy, run_lock
 from bench.system import leftovers
 from bench.system.call import Call, Killed
 from bench.system.leftovers import Mark, clear_left_behind
@@ -71,7 +71,7 @@ def test_what_one_living_process_needs_stays(tmp_path: Path) -> None:
 
 def hold(folder: RunFolder) -> None:
     """Have a run's folder alone until the end."""
-    with alone(folder):
+    with run_lock(folder):
         (folder.path / "held").touch()
         time.sleep(3600)
 
@@ -80,10 +80,10 @@ def test_a_process_that_is_killed_lets_go_of_its_run(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     living = Call(hold, folder)
     await_that((folder.path / "held").exists, lambda: "nobody holds the run")
-    with pytest.raises(Busy, match=f"in {folder.path}$"), alone(folder):
+    with pytest.raises(Busy, match=f"in {folder.path}$"), run_lock(folder):
         pass
     living.kill()
-    with alone(folder, wait=True):
+    with run_lock(folder, wait=True):
         assert (folder.path / "held").exists()
 
 

@@ -18,12 +18,12 @@ from bench.engine.assembly import layers_of
 from bench.engine.measure.messages import Paces
 from bench.engine.measure.overhead import seconds_a_pass
 from bench.engine.measure.piece import Measured, spread
-from bench.engine.measure.speed import Halves, Passes, Speed, joined, mean
+from bench.engine.measure.speed import Halves, Passes, Speed, joined_speed, mean_speed
 from bench.engine.profile import Layer
 from bench.engine.transport.message import Message
 from bench.plan.forecast.costs import Link, Pace
 from bench.record.folder import RunFolder
-from bench.study.predict.links import Links, neighbours
+from bench.study.predict.links import Links, neighbour_links
 from bench.study.predict.links import _exchange as exchange
 from bench.study.predict.speedups import speedups
 from bench.study.predict.workload import Way, Workload, buckets, way_of
@@ -298,7 +298,7 @@ def exchange_less(rank: int, store: Path) -> Paces:
 
 def test_what_neighbours_exchange_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.study.predict.links._exchange", exchange_less)
-    links = neighbours()
+    links = neighbour_links()
     assert links.stages.shared
     assert 0 < links.send.message + links.stages.latency < 1
     assert min(links.send.message, links.stages.latency) >= 0
@@ -349,7 +349,7 @@ def _by_the_processor(method: str) -> float:
 
 def test_processes_agree_on_the_mean_of_what_they_measured() -> None:
     one, other = speed_of([(1, 2, 10, 100)]), speed_of([(3, 6, 10, 100)])._replace(data=1.5)
-    both = mean([one, other])
+    both = mean_speed([one, other])
     assert (both.passes, both.data, both.collect, both.update) == ([Passes(2, 4)], 1.0, 0.01, 0.02)
     assert (both.held, both.halves) == ([Passes(20, 40)], [Halves(80, 120)])
     assert (both.layers, both.parameter_bytes) == (one.layers, [100])
@@ -358,7 +358,7 @@ def test_processes_agree_on_the_mean_of_what_they_measured() -> None:
 def test_pieces_join_to_the_network() -> None:
     """Layers one after the other; seconds a byte weighted by bytes; and the first piece alone prepares data."""
     first, second = speed_of([(1, 2, 10, 100), (3, 4, 20, 0)]), speed_of([(5, 6, 30, 300)])
-    both = joined([first, second._replace(data=0.0, collect=0.05, update=0.06, jitter=0.3)])
+    both = joined_speed([first, second._replace(data=0.0, collect=0.05, update=0.06, jitter=0.3)])
     assert (both.layers, both.parameter_bytes) == ([*first.layers, *second.layers], [100, 0, 300])
     assert (both.passes, both.held) == ([*first.passes, *second.passes], [*first.held, *second.held])
     assert both.halves == [*first.halves, *second.halves]
@@ -374,7 +374,7 @@ def test_a_network_is_measured_layer_by_layer(model: tuple[str, ...], pieces: in
     dataset = config.data.load()
     layers = layers_of(config, dataset, "measured")
     spans = [(0, len(layers))] if pieces == 1 else [(0, 2), (2, len(layers))]
-    speed = joined([Measured(config, dataset, layers, span).speed() for span in spans])
+    speed = joined_speed([Measured(config, dataset, layers, span).speed() for span in spans])
     assert speed.layers == layers
     assert len(speed.passes) == len(speed.held) == len(speed.layers) == len(speed.parameter_bytes)
     for passes in (speed.passes, speed.held):

@@ -48,7 +48,7 @@ class Speed(NamedTuple):
     """The deviation of most updates' seconds, over their mean (:func:`bench.engine.measure.piece.spread`)."""
 
 
-def mean(speeds: Sequence[Speed]) -> Speed:
+def mean_speed(speeds: Sequence[Speed]) -> Speed:
     """Average the speeds of processes that computed with the same layers at the same time."""
     first, count = speeds[0], len(speeds)
 
@@ -67,7 +67,7 @@ def mean(speeds: Sequence[Speed]) -> Speed:
     )
 
 
-def joined(speeds: Sequence[Speed]) -> Speed:
+def joined_speed(speeds: Sequence[Speed]) -> Speed:
     """Join the speeds of a network's pieces, in their order, to that of the whole network."""
     bytes_of = [sum(speed.parameter_bytes) for speed in speeds]
     total = max(sum(bytes_of), 1)

@@ -16,7 +16,7 @@ from bench.engine.numerics import Numerics
 from bench.engine.transport.channels import Receiver, Sender
 from bench.engine.transport.message import Message
 from bench.engine.transport.shared import SharedReceiver, SharedSender
-from bench.engine.weights.averaging import agreement, mean
+from bench.engine.weights.averaging import agreement, mean_over_replicas
 from bench.engine.weights.versions import Weights
 from bench.engine.worker import Ages, Evaluation, Stretch
 from bench.engine.world import World
@@ -120,7 +120,7 @@ class Agent(ABC):
         weights from the replicas' mean."""
         for buffer in self.weights.module.buffers():
             if buffer.is_floating_point():
-                buffer.copy_(mean(self._world, buffer))
+                buffer.copy_(mean_over_replicas(self._world, buffer))
         self._mean = self._averaging.consensus()
         return float((self.weights.current - self._mean).square().sum())
 

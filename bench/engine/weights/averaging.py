@@ -112,7 +112,7 @@ class WeightMixing:
                 mixed.add_(self._theirs[replica].to(mixed.device), alpha=weight)
 
     def consensus(self) -> Tensor:
-        return mean(self._world, self._weights.current)
+        return mean_over_replicas(self._world, self._weights.current)
 
     def _exchange(self, peer: int, buffer: Tensor) -> list[dist.Work | None]:
         group = self._world.peers
@@ -131,7 +131,7 @@ def agreement(averaging: Averaging, world: World, weights: Weights, optimizer: F
     return WeightMixing(world, row, weights, optimizer, meter)
 
 
-def mean(world: World, tensor: Tensor) -> Tensor:
+def mean_over_replicas(world: World, tensor: Tensor) -> Tensor:
     """The mean of a tensor over the replicas of this stage, as a new tensor."""
     average = tensor.clone()
     if world.peers is not None:

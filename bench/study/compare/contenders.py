@@ -20,7 +20,7 @@ from bench.rule.method.zero_bubble import ZeroBubble
 from bench.study.launcher.agents import launch
 from bench.study.launcher.check import check
 from bench.study.launcher.progress import Progress
-from bench.study.predict.links import neighbours
+from bench.study.predict.links import neighbour_links
 from bench.study.predict.workload import MICROBATCHES, Workload, way_of
 from bench.system.call import Call, barrier, results
 
@@ -86,9 +86,9 @@ class Prediction:
     efficiency: float
 
 
-def predict(number: int, configs: Mapping[str, RunConfig]) -> list[Prediction]:
+def predict_contenders(number: int, configs: Mapping[str, RunConfig]) -> list[Prediction]:
     """Walk the clock of every contender with what its parts cost now, as ``python -m bench predict`` does."""
-    common = Workload(configs["FDG"], check(configs["FDG"]), neighbours())
+    common = Workload(configs["FDG"], check(configs["FDG"]), neighbour_links())
     predictions = []
     for name in PREDICTED:
         config = configs[name]
@@ -99,7 +99,7 @@ def predict(number: int, configs: Mapping[str, RunConfig]) -> list[Prediction]:
     return predictions
 
 
-def measure(number: int, name: str, config: RunConfig, overrides: Sequence[str], place: Path) -> Measurement:
+def measure_contender(number: int, name: str, config: RunConfig, overrides: Sequence[str], place: Path) -> Measurement:
     """Measure one contender by one run."""
     from bench.engine.measure.minimal import minimal_loop
 

@@ -91,7 +91,7 @@ def assess(config: RunConfig, prepared: Path | None, runs_dir: str) -> Assessmen
     return Assessment(judged, found, limits, steps, per_epoch)
 
 
-def ceiling(config: RunConfig, prepared: Path | None, runs_dir: str) -> float:
+def largest_rate(config: RunConfig, prepared: Path | None, runs_dir: str) -> float:
     """The largest rate with which every stage stays within its cap, in a process that has torch."""
     return min(most / part for part, most in _shares_and_caps(config, mean(_smoothness(config, prepared, runs_dir))))
 

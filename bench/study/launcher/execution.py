@@ -38,7 +38,7 @@ def execute(task: Task, following: AbstractContextManager[object], watch: Callab
     """
     config, folder = task.config, task.folder
     try:
-        with alone(folder):
+        with run_lock(folder):
             if folder.record.exists() and not task.again:
                 return
             folder.clear()
@@ -72,7 +72,7 @@ def _one_ending(config: RunConfig, folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def alone(folder: RunFolder, wait: bool = False) -> Iterator[None]:
+def run_lock(folder: RunFolder, wait: bool = False) -> Iterator[None]:
     """Hold a run's folder; the system lets go of it when this process ends, however it ends.
 
     Raises:

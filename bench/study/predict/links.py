@@ -34,7 +34,7 @@ class Links:
     """What averaging a message costs each replica."""
 
 
-def neighbours() -> Links:
+def neighbour_links() -> Links:
     """Measure the links of agents on this machine: two of them exchange messages for a second."""
     paces = _paces()
     handing, among = paces.handing, paces.replicas

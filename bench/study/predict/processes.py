@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from bench.engine.profile import Layer
 
 
-def layers_of(config: RunConfig, prepared: Path | None, how: str) -> list[Layer]:
+def costs_of_layers(config: RunConfig, prepared: Path | None, how: str) -> list[Layer]:
     """The layers of the whole network, with ``measured`` or ``counted`` costs."""
     warm_up(MEASURING)
     layers: list[Layer] = Call(_layers, config, prepared, how).result()
     return layers
 
 
-def measure(
+def measure_speeds(
     config: RunConfig, prepared: Path | None, layers: list[Layer], spans: Sequence[tuple[int, int]], together: int
 ) -> dict[int, Speed]:
     """Measure the speed of agents by how many compute at once, alone and ``together``, each with one of the spans."""
-    from bench.engine.measure.speed import joined, mean
+    from bench.engine.measure.speed import joined_speed, mean_speed
 
     warm_up(MEASURING)
     meeting = barrier(together)
@@ -43,12 +43,12 @@ def measure(
         ),
         strict=True,
     )
-    found = {1: joined(alone[: len(spans)])}
+    found = {1: joined_speed(alone[: len(spans)])}
     for speeds in others:
         pieces = [
             [speed for speed, piece in zip(speeds, held, strict=True) if piece == own] for own in range(len(spans))
         ]
-        found[together] = joined([mean(own) for own in pieces])
+        found[together] = joined_speed([mean_speed(own) for own in pieces])
     return found
 
 

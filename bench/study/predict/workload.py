@@ -17,7 +17,7 @@ from bench.rule.lr.contract import updates
 from bench.rule.method.contract import Method
 from bench.rule.method.ddp import DistributedData
 from bench.study.predict.links import Links
-from bench.study.predict.processes import layers_of, measure
+from bench.study.predict.processes import costs_of_layers, measure_speeds
 from bench.system.call import Call
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Workload:
         if (batch_size, together, pieces) not in self._speeds:
             layers = self.layers(batch_size, "measured")
             spans = bounds(self._even_cuts([layer.cost for layer in layers], pieces), len(layers))
-            found = measure(self._whole(batch_size), self.prepared, layers, spans, max(together, pieces))
+            found = measure_speeds(self._whole(batch_size), self.prepared, layers, spans, max(together, pieces))
             self._speeds |= {(batch_size, count, pieces): speed for count, speed in found.items()}
         return self._speeds[batch_size, together, pieces]
 
@@ -140,7 +140,7 @@ class Workload:
         """The layers of the whole network, with ``measured`` or ``counted`` costs, as a run would cut it by; found out
         when they are first asked for."""
         if (batch_size, how) not in self._layers:
-            self._layers[batch_size, how] = layers_of(self._whole(batch_size), self.prepared, how)
+            self._layers[batch_size, how] = costs_of_layers(self._whole(batch_size), self.prepared, how)
         return self._layers[batch_size, how]
 
     def _whole(self, batch_size: int) -> RunConfig:

@@ -10,7 +10,7 @@ from bench.config import RunConfig
 from bench.record.folder import RecordError, RunFolder, WithoutResult
 from bench.record.runs_dir import Sweep
 from bench.study.launcher.contract import Ending, Launcher
-from bench.study.launcher.execution import Busy, alone
+from bench.study.launcher.execution import Busy, run_lock
 from bench.study.launcher.task import Task, label
 from bench.study.tracking.contract import Tracker, TrackingError
 from bench.system.file import WriteError
@@ -65,7 +65,7 @@ class Runner:
             else:
                 self.deliver(task.folder)
         for task in busy:
-            with alone(task.folder, wait=True):
+            with run_lock(task.folder, wait=True):
                 pass
         return ended, [task for task in busy if self.is_due(task)]
 

@@ -34,7 +34,7 @@ def parent_name(sweep: Sweep) -> str:
     return " ".join(["sweep", *(experiment or [sweep.name])])
 
 
-def host() -> str:
+def host_name() -> str:
     return platform.node()
 
 
@@ -43,7 +43,7 @@ def tags(config: RunConfig) -> dict[str, str]:
     keys = config.canonical()
     names = ("method", "stages", "replicas", "staleness", "weights", "engine", "seed")
     own = {key: str(keys[key]) for key in names} | {"method": config.method.name}
-    return own | {"config_hash": config.hash(), "host": host()} | _commit()
+    return own | {"config_hash": config.hash(), "host": host_name()} | _commit()
 
 
 def parent_tags(sweep: Sweep) -> dict[str, str]:
@@ -52,7 +52,7 @@ def parent_tags(sweep: Sweep) -> dict[str, str]:
     own = {"sweep": sweep.name, "overrides": overrides}
     own |= {"study": sweep.study} if sweep.study else {"points": str(len(sweep.points))}
     note = {"mlflow.note.content": f"`python -m bench {'tune' if sweep.study else '-m'} {overrides}`"}
-    return own | note | {"host": host()} | _commit()
+    return own | note | {"host": host_name()} | _commit()
 
 
 def parameters(config: RunConfig) -> list[Any]:
@@ -75,7 +75,7 @@ class Content(NamedTuple):
     files: list[Path]
 
 
-def content(record: dict[str, Any], folder: RunFolder) -> Content:
+def content_of(record: dict[str, Any], folder: RunFolder) -> Content:
     """Gather what a run's folder holds for MLflow."""
     files = [folder.record, folder.events_file, folder.timeline, folder.picture, folder.model]
     there = [file for file in files if file.exists()]

@@ -27,13 +27,13 @@ from bench.study.tracking.contract import Tracker, Tracking, TrackingError
 from bench.study.tracking.experiment import Experiment, is_free, tag
 from bench.study.tracking.headline import headline
 from bench.study.tracking.store import (
-    alone,
     await_writers,
     is_server,
     open_store,
     refuse_fleeting,
     settled,
     silenced,
+    store_lock,
     try_store,
     wrong_uri,
 )
@@ -101,7 +101,7 @@ class MLflowTracker(Tracker):
             from mlflow.exceptions import MlflowException
 
             try_store(self._tracking.uri)
-            with alone(self._tracking.uri):
+            with store_lock(self._tracking.uri):
                 self._experiment = Experiment(*open_store(self._tracking.uri, self._tracking.experiment))
                 try:
                     self._experiment.reap()
@@ -130,7 +130,7 @@ class MLflowTracker(Tracker):
                 # Whoever has made the run is about to deliver it.
                 return False
             # Before there is a run: what cannot be read must not leave one that never ends.
-            content = mirror.content(record, folder)
+            content = mirror.content_of(record, folder)
             run_id = self._started.pop(config.hash(), None) or self._open(config)
             self._experiment.send(run_id, content)
             self._client.set_tag(run_id, "record", digest)
@@ -224,7 +224,7 @@ class MLflowTracker(Tracker):
             from mlflow.exceptions import MlflowException
 
             try:
-                with alone(self._tracking.uri):
+                with store_lock(self._tracking.uri):
                     await_writers(self._tracking.uri)
                     yield
             except (MlflowException, ConfigError, OSError) as error:

@@ -55,7 +55,7 @@ def try_store(uri: str) -> None:
 def open_store(uri: str, experiment: str) -> tuple[Any, str]:
     """A client of the server or database, and the experiment's id; both are created where they are missing.
 
-    To be called under :func:`alone`, after :func:`try_store`.
+    To be called under :func:`store_lock`, after :func:`try_store`.
 
     Raises:
         ConfigError: it is not there, or the experiment was deleted.
@@ -106,7 +106,7 @@ def is_server(uri: str) -> bool:
 
 
 @contextlib.contextmanager
-def alone(uri: str) -> Iterator[None]:
+def store_lock(uri: str) -> Iterator[None]:
     """Keep other processes of ours away from the same SQLite database; a server copes by itself.
 
     Two that create it at once corrupt it, and two that look for a run and then create it would both create one.

@@ -104,14 +104,14 @@ def print_findings(findings: Sequence[Finding]) -> str:
     for row in studies_table(findings).to_dict("records"):
         cells = [str(row["study"]), str(row["trials"]), str(row["pruned"]), str(row["epochs_trained"])]
         cells += [str(row.get("lr.name") or "-"), str(row["verdict"] or "-")]
-        lines.append([*cells, *(spread(row, name) for name in ("accuracy", "over_locked", "over_unrestricted"))])
+        lines.append([*cells, *(in_percent(row, name) for name in ("accuracy", "over_locked", "over_unrestricted"))])
     lost = [f"{each.study.tuning.study}: {_lost(each)}" for each in findings if each.diverged]
     table = "\n".join([*align(lines), *(["", *lost] if lost else [])])
     print(table)
     return table
 
 
-def spread(row: dict[Any, Any], name: str) -> str:
+def in_percent(row: dict[Any, Any], name: str) -> str:
     """A mean in per cent with the ends of its interval; ``-`` where there is none."""
     sign = "" if name == "accuracy" else "+"
     numbers = [
@@ -126,7 +126,7 @@ def percent(interval: Interval | None) -> str:
     """A mean with its interval, in per cent."""
     if interval is None:
         return "-"
-    return spread(columns("accuracy", interval), "accuracy") + " %"
+    return in_percent(columns("accuracy", interval), "accuracy") + " %"
 
 
 def write_findings(findings: Sequence[Finding], folder: Path) -> list[Path]:

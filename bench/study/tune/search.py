@@ -18,7 +18,7 @@ from bench.record.folder import RunFolder
 from bench.record.runs_dir import Sweep
 from bench.record.tail import Tail
 from bench.study.launcher.agents import Pruned
-from bench.study.launcher.assessment import Assessment, assess, ceiling
+from bench.study.launcher.assessment import Assessment, assess, largest_rate
 from bench.study.launcher.contract import Ending
 from bench.study.launcher.task import Task
 from bench.study.sweep.runner import Runner
@@ -201,6 +201,6 @@ class Search:
 def _facts(config: RunConfig, prepared: Path | None, runs_dir: str) -> tuple[float, Assessment]:
     """The cap on gamma0, and how the run stands to the conditions; to be called in a process that has torch."""
     found = assess(config, prepared, runs_dir)
-    top = ceiling(config, prepared, runs_dir)
+    top = largest_rate(config, prepared, runs_dir)
     assert math.isfinite(top)
     return top, found

@@ -2,7 +2,7 @@
 
 A file says all of its verb. Its docstring is what ``--help`` teaches: what the verb does in a line, more of it, and
 last its ``Examples::``. ``main`` does it. ``options`` adds what it takes beside ``--config-dir`` and overrides, if
-that is anything; ``SWEEPS`` is true if it takes several points at once, with ``-m``.
+that is anything; ``MULTIRUN`` is true if it takes several points at once, with ``-m``.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ from bench.study.compare.contenders import (
     WORKLOAD,
     Measurement,
     Prediction,
-    measure,
-    predict,
+    measure_contender,
+    predict_contenders,
     whole_command,
 )
 from bench.study.launcher.check import check_rounds
@@ -107,12 +107,12 @@ def main(arguments: argparse.Namespace) -> int:
         for number in range(arguments.rounds):
             for name in order.sample(turns, len(turns)):
                 if name == PREDICTION:
-                    found = predict(number, configs)
+                    found = predict_contenders(number, configs)
                     predictions += found
                     said = [f"{one.contender}: {one.images_per_second:.1f} img/s predicted" for one in found]
                 else:
                     words = [*primary.words, *contenders[name]]
-                    measurement = measure(number, name, configs[name], words, Path(place))
+                    measurement = measure_contender(number, name, configs[name], words, Path(place))
                     measurements.append(measurement)
                     said = [f"{name}: {measurement.images_per_second:.1f} img/s"]
                 for line in said:

@@ -32,7 +32,7 @@ from bench.rule.method.contract import Method
 from bench.rule.method.ddp import DistributedData
 from bench.rule.method.decoupled import Decoupled
 from bench.study.launcher.check import check, make_folder
-from bench.study.predict.links import neighbours, network_link
+from bench.study.predict.links import neighbour_links, network_link
 from bench.study.predict.speedups import draw, speedups
 from bench.study.predict.workload import MICROBATCHES, Way, Workload, way_of
 from bench.study.report.align import align
@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace) -> int:
     prepared = check(config)
     _warn_of_load()
     folder = make_folder("--results", arguments.results)
-    workload = Workload(config, prepared, links or neighbours(), jitter)
+    workload = Workload(config, prepared, links or neighbour_links(), jitter)
     print(_facts(workload), end="\n\n")
     print("\n".join(align(_rows(workload))), end="\n\n")
     print(_beside_the_record(workload, point.settings.folder(config)), end="\n\n")

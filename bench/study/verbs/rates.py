@@ -21,7 +21,7 @@ from bench.study.sweep.library import RUN
 
 WIDTH, HEIGHT = 60, 8
 BLOCKS = " ▁▂▃▄▅▆▇█"
-SWEEPS = True
+MULTIRUN = True
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -35,7 +35,7 @@ from bench.system.file import finite
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-SWEEPS = True
+MULTIRUN = True
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -31,7 +31,7 @@ from bench.keys import ConfigError
 from bench.study.sweep.compose import points, written
 from bench.study.sweep.library import RUN, typed
 
-SWEEPS = True
+MULTIRUN = True
 
 
 def options(parser: argparse.ArgumentParser) -> None:

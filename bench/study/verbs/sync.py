@@ -19,7 +19,7 @@ from bench.choice import choices
 from bench.keys import ConfigError
 from bench.record.folder import RecordError, RunFolder
 from bench.record.runs_dir import Sweep, read_sweeps, run_folders
-from bench.study.launcher.execution import Busy, alone
+from bench.study.launcher.execution import Busy, run_lock
 from bench.study.sweep.compose import single
 from bench.study.sweep.library import RUN
 from bench.study.sweep.settings import Settings
@@ -82,7 +82,7 @@ def _by_sweep(settings: Settings, names: Sequence[str]) -> list[tuple[Sweep, lis
 def _deliver(follower: Tracker, folder: RunFolder) -> Outcome:
     """Deliver one run, and return what became of it; a record that cannot be read is named."""
     try:
-        with alone(folder):
+        with run_lock(folder):
             if not folder.record.exists():
                 return "unfinished"
             return "delivered" if follower.deliver(folder) else "there"

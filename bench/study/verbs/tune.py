@@ -34,7 +34,7 @@ from bench.study.tune.study import TUNE, Study, study_of
 from bench.study.tune.tuning import Tuning
 from bench.system.call import Call, warm_up
 
-SWEEPS = True
+MULTIRUN = True
 
 
 def options(parser: argparse.ArgumentParser) -> None:

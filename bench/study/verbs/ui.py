@@ -28,7 +28,7 @@ from bench.study.tracking.mlflow import IMPATIENCE, SETTINGS, MLflow
 from bench.study.tracking.store import find_store, is_server, settled, silenced, wrong_uri
 from bench.study.tracking.webserver import ServerError, serving
 
-SWEEPS = True
+MULTIRUN = True
 
 
 def options(parser: argparse.ArgumentParser) -> None:
