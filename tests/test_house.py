@@ -151,7 +151,7 @@ def test_no_class_has_the_name_of_another() -> None:
 
 
 OF_ITS_FILE = {"main", "options", "report", "draw", "walk"}
-"""Functions of one meaning in several files: what verbs do, take and print, how pictures are drawn and clocks walked."""
+"""Functions of one meaning in several files: of every verb, of each picture and of each walk of a clock."""
 
 
 def test_no_public_function_has_the_name_of_another() -> None:
