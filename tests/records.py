@@ -65,7 +65,7 @@ def _agent(rank: int, replica: int, stage: int) -> dict[str, Any]:
     return {"rank": rank, "stage": stage, "replica": replica, "wall_seconds": 4.0, "seconds": seconds}
 
 
-def shelve(runs_dir: Path, *records: dict[str, Any]) -> Path:
+def keep_records(runs_dir: Path, *records: dict[str, Any]) -> Path:
     """Put each into a folder of its own, with the end of its events."""
     for item in records:
         run = RunFolder(runs_dir / item["config_hash"])

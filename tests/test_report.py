@@ -19,7 +19,7 @@ from bench.__main__ import main
 from bench.choice import found_beside
 from bench.plan.interval import difference, mean
 from bench.record.folder import RunFolder
-from bench.record.runs_dir import read_shelf
+from bench.record.runs_dir import read_records
 from bench.study.report.accuracy import accuracy_table
 from bench.study.report.group import groups_of, panels_of
 from bench.study.report.overview import runs_table
@@ -28,7 +28,7 @@ from bench.study.report.picture.pareto import pareto_front
 from bench.study.report.pictures import draw_all
 from bench.study.report.result import Run, read_run
 from bench.study.report.throughput import throughput_table
-from tests.records import MACHINE, record_of, shelve
+from tests.records import MACHINE, keep_records, record_of
 from tests.tiny import config
 
 
@@ -320,13 +320,13 @@ def test_the_front_is_what_no_point_beats(points: list[tuple[int, int]]) -> None
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of the records, of broken ones, and of failures."""
     place = tmp_path_factory.mktemp("report")
-    runs_dir = shelve(place / "runs", *RECORDS)
+    runs_dir = keep_records(place / "runs", *RECORDS)
     for name, text in {"cut": '{"schema": 1, "sta', "old": '{"schema": 0}', "odd": json.dumps(RECORDS[0])}.items():
         (runs_dir / name).mkdir()
         (runs_dir / name / "record.json").write_text(text)
     broken = record(1.0, [0.5], seed=9)
     broken["metrics"]["accuracy/test"] = "high"
-    shelve(runs_dir, broken)
+    keep_records(runs_dir, broken)
     RunFolder(runs_dir / "failed").write_failure("rank 0: <b>out of memory</b>", "failed")
     (runs_dir / NAME[1, 0, 0] / "events.jsonl").write_text('{"event": "epo')
     assert main(["report", f"runs_dir={runs_dir}", "--results", str(place / "results")]) == 0
@@ -363,7 +363,7 @@ def test_the_page_is_whole_and_safe(reported: Path) -> None:
 def test_csv_keeps_accuracies_whole(tmp_path: Path) -> None:
     """They have every digit: a reproduced table is compared with them."""
     accuracy = 0.1 + 0.2
-    shelve(tmp_path / "runs", record(1.0, [accuracy]))
+    keep_records(tmp_path / "runs", record(1.0, [accuracy]))
     assert main(["report", f"runs_dir={tmp_path}/runs", "--results", str(tmp_path)]) == 0
     for name in ("runs", "accuracy"):
         with (tmp_path / f"{name}.csv").open() as file:
@@ -377,8 +377,8 @@ def test_points_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[s
     overrides = ["-m", "stages=1,2", "seed=0,1"]
     points = sweep(overrides[1:])
     for point in points[:3]:
-        shelve(tmp_path / "runs", record_of(point.config))
-    shelve(tmp_path / "runs", RECORDS[0])
+        keep_records(tmp_path / "runs", record_of(point.config))
+    keep_records(tmp_path / "runs", RECORDS[0])
     words = ["report", *overrides, f"runs_dir={tmp_path}/runs", "--results", str(tmp_path / "results")]
     assert main(words) == 0
     assert "3 runs: " in capsys.readouterr().out
@@ -389,7 +389,7 @@ def test_points_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_wrong_reports_are_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
-    runs_dir = shelve(tmp_path / "runs/grid", *RECORDS)
+    runs_dir = keep_records(tmp_path / "runs/grid", *RECORDS)
     wrong = {
         f"runs_dir={tmp_path}/none": f"runs_dir='{tmp_path}/none': holds no records",
         f"runs_dir={tmp_path}/runs": f"runs_dir='{tmp_path}/runs': holds no records; there are some in {runs_dir}",
@@ -408,8 +408,8 @@ def test_many_records_are_reported_soon(tmp_path: Path) -> None:
     grid = itertools.product(range(25), (1, 2, 4, 8), (1, 2, 3, 4, 5))
     for seed, stages, staleness in grid:
         item = record(100.0, [0.9] * 20, stages=stages, staleness=staleness, seed=seed)
-        shelve(tmp_path / "runs", item)
+        keep_records(tmp_path / "runs", item)
     started = time.process_time()
     assert main(["report", f"runs_dir={tmp_path}/runs", "--results", str(tmp_path)]) == 0
     assert time.process_time() - started < 10
-    assert len(read_shelf(tmp_path / "runs", read_run).runs) == 25 * (1 + 3 * 5)
+    assert len(read_records(tmp_path / "runs", read_run).runs) == 25 * (1 + 3 * 5)

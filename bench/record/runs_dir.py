@@ -57,7 +57,7 @@ class Sweep:
 
 
 @dataclass
-class Shelf(Generic[Item]):
+class Records(Generic[Item]):
     """What was read from a ``runs_dir``."""
 
     runs: list[Item] = field(default_factory=list)
@@ -84,33 +84,33 @@ def known_record(folder: RunFolder) -> dict[str, Any] | None:
         return None
 
 
-def read_shelf(
+def read_records(
     runs_dir: Path, read: Callable[[dict[str, Any]], Item], only: Container[str] | None = None
-) -> Shelf[Item]:
+) -> Records[Item]:
     """Read every record of a ``runs_dir``, or those of the runs with a hash in ``only``; nothing broken ends it.
 
     Args:
         read: makes of a record what is kept of it: thousands of whole ones fill the memory.
     """
-    shelf: Shelf[Item] = Shelf()
+    found: Records[Item] = Records()
     for folder in run_folders(runs_dir):
         if only is not None and folder.path.name not in only:
             continue
         try:
             record = folder.read_record()
             if record is not None:
-                shelf.runs.append(read(record))
-                _check_events(folder, shelf)
+                found.runs.append(read(record))
+                _check_events(folder, found)
             elif folder.failure.exists():
                 failure = folder.read_failure()
                 if failure.status != "pruned":
-                    shelf.failures[folder.path.name] = failure.message
+                    found.failures[folder.path.name] = failure.message
         except RecordError as error:
-            shelf.problems.append(str(error))
-    return shelf
+            found.problems.append(str(error))
+    return found
 
 
-def _check_events(folder: RunFolder, shelf: Shelf[Item]) -> None:
+def _check_events(folder: RunFolder, found: Records[Item]) -> None:
     """Note that a log was cut; the record beside it is the result, and counts."""
     try:
         with folder.events_file.open("rb") as file:
@@ -120,7 +120,7 @@ def _check_events(folder: RunFolder, shelf: Shelf[Item]) -> None:
     except (OSError, ValueError):
         whole = False
     if not whole:
-        shelf.problems.append(f"{folder.events_file}: does not end with the run's end; the record beside it counts")
+        found.problems.append(f"{folder.events_file}: does not end with the run's end; the record beside it counts")
 
 
 def read_sweeps(runs_dir: Path) -> Iterator[Sweep]:

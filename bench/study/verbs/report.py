@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.keys import ConfigError
-from bench.record.runs_dir import Shelf, read_shelf
+from bench.record.runs_dir import Records, read_records
 from bench.study.launcher.check import make_folder
 from bench.study.report.accuracy import accuracy_table
 from bench.study.report.figure import drawn
@@ -53,22 +53,22 @@ def main(arguments: argparse.Namespace) -> int:
     asked_for = _points(arguments)
     runs_dir = asked_for[0].settings.runs_dir
     asked = {point.config.hash(): " ".join(point.overrides) for point in asked_for} if _is_choice(arguments) else None
-    shelf = read_shelf(Path(runs_dir), read_run, asked)
-    for problem in shelf.problems:
+    found = read_records(Path(runs_dir), read_run, asked)
+    for problem in found.problems:
         print(f"passed over: {problem}", file=sys.stderr)
-    if not shelf.runs:
+    if not found.runs:
         raise ConfigError(f"runs_dir={runs_dir!r}: {_nothing(Path(runs_dir), asked is not None)}")
     tables = {
-        "accuracy": accuracy_table(shelf.runs, arguments.target),
-        "throughput": throughput_table(shelf.runs, arguments.mix_hosts),
-        "runs": runs_table(shelf.runs),
+        "accuracy": accuracy_table(found.runs, arguments.target),
+        "throughput": throughput_table(found.runs, arguments.mix_hosts),
+        "runs": runs_table(found.runs),
     }
     folder = make_folder("--results", arguments.results)
-    _write(folder, tables, shelf, _missing(asked, shelf))
+    _write(folder, tables, found, _missing(asked, found))
     for name in SHOWN:
         print(f"{shown(name, tables[name])}\n")
-    diverged = sum(run.diverged for run in shelf.runs)
-    told = f"{len(shelf.runs)} runs" + (f", {diverged} of them diverged" if diverged else "")
+    diverged = sum(run.diverged for run in found.runs)
+    told = f"{len(found.runs)} runs" + (f", {diverged} of them diverged" if diverged else "")
     print(f"{told}: {folder}/report.html, runs.csv, accuracy.csv, throughput.csv and pictures")
     return 0
 
@@ -92,19 +92,19 @@ def _nothing(runs_dir: Path, chosen: bool) -> str:
     return "holds no records" + (f"; there are some in {', '.join(below[:5])}" if below else "")
 
 
-def _missing(asked: dict[str, str] | None, shelf: Shelf[Run]) -> list[str]:
-    there = {run.name for run in shelf.runs}
+def _missing(asked: dict[str, str] | None, found: Records[Run]) -> list[str]:
+    there = {run.name for run in found.runs}
     return [f"{name}: {words}" for name, words in (asked or {}).items() if name not in there]
 
 
-def _write(folder: Path, tables: dict[str, DataFrame], shelf: Shelf[Run], missing: Sequence[str]) -> None:
+def _write(folder: Path, tables: dict[str, DataFrame], found: Records[Run], missing: Sequence[str]) -> None:
     try:
         for name, table in tables.items():
             table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-        (folder / "metrics.json").write_text(json.dumps(finite(_metrics(shelf.runs, tables)), indent=2) + "\n")
-        pictures = draw_all(shelf.runs, folder)
-        title = f"staleness-bench: {len(shelf.runs)} runs"
-        story = Story(title, _facts(shelf.runs), shelf.problems, shelf.failures, missing)
+        (folder / "metrics.json").write_text(json.dumps(finite(_metrics(found.runs, tables)), indent=2) + "\n")
+        pictures = draw_all(found.runs, folder)
+        title = f"staleness-bench: {len(found.runs)} runs"
+        story = Story(title, _facts(found.runs), found.problems, found.failures, missing)
         page = folder / "report.html"
         drawn(page, lambda: write_page(page, story, tables, pictures))
     except OSError as error:

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.record.folder import RunFolder
-from bench.record.runs_dir import Sweep, read_shelf, read_sweeps
-from tests.records import record_of, shelve
+from bench.record.runs_dir import Sweep, read_records, read_sweeps
+from tests.records import keep_records, record_of
 from tests.tiny import config
 
 
 def _records(runs_dir: Path, count: int) -> list[str]:
     """Hashes of runs that have a record, in order."""
     records = [record_of(config(seed=seed)) for seed in range(count)]
-    shelve(runs_dir, *records)
+    keep_records(runs_dir, *records)
     return sorted(map(_name, records))
 
 
@@ -31,10 +31,10 @@ def test_records_failures_and_problems_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "odd/failure.json").write_text("[]")
     (tmp_path / "running").mkdir()
     (tmp_path / "a file").touch()
-    shelf = read_shelf(tmp_path, _name)
-    assert shelf.runs == names
-    assert shelf.failures == {"failed": "rank 1 was killed"}
-    assert [problem.split(": ")[0] for problem in shelf.problems] == [
+    found = read_records(tmp_path, _name)
+    assert found.runs == names
+    assert found.failures == {"failed": "rank 1 was killed"}
+    assert [problem.split(": ")[0] for problem in found.problems] == [
         f"{tmp_path}/{cut}/record.json",
         f"{tmp_path}/odd/failure.json",
     ]
@@ -42,12 +42,12 @@ def test_records_failures_and_problems_are_told_apart(tmp_path: Path) -> None:
 
 def test_some_runs_can_be_asked_for(tmp_path: Path) -> None:
     first, _, last = _records(tmp_path, 3)
-    assert read_shelf(tmp_path, _name, only=[last, first, "z"]).runs == [first, last]
+    assert read_records(tmp_path, _name, only=[last, first, "z"]).runs == [first, last]
 
 
 def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
-    shelf = read_shelf(tmp_path / "runs", _name)
-    assert (shelf.runs, shelf.failures, shelf.problems) == ([], {}, [])
+    found = read_records(tmp_path / "runs", _name)
+    assert (found.runs, found.failures, found.problems) == ([], {}, [])
     assert list(read_sweeps(tmp_path / "runs")) == []
 
 
@@ -61,7 +61,7 @@ def test_sweeps_are_remembered_by_their_points(tmp_path: Path) -> None:
     remembered = list(read_sweeps(tmp_path))
     assert len(remembered) == 2
     assert {item.name for item in remembered} == {sweep.name, Sweep((), ("d", "c")).name}
-    assert not read_shelf(tmp_path, _name).problems
+    assert not read_records(tmp_path, _name).problems
 
 
 def test_a_log_that_was_cut_is_named_and_its_record_counts(tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_a_log_that_was_cut_is_named_and_its_record_counts(tmp_path: Path) -> No
     names = _records(tmp_path, len(texts))
     for name, text in zip(names, texts, strict=True):
         (tmp_path / name / "events.jsonl").write_text(text)
-    shelf = read_shelf(tmp_path, _name)
-    assert shelf.runs == names
-    assert [problem.split(": ")[0] for problem in shelf.problems] == [
+    found = read_records(tmp_path, _name)
+    assert found.runs == names
+    assert [problem.split(": ")[0] for problem in found.problems] == [
         f"{tmp_path}/{name}/events.jsonl" for name in names
     ]
