@@ -6,6 +6,7 @@ import argparse
 import ast
 import difflib
 import errno
+import functools
 import importlib
 import os
 import pkgutil
@@ -165,6 +166,7 @@ def _check(arguments: argparse.Namespace, module: Any, verb: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------- help
+@functools.cache
 def taught(verb: str) -> str:
     """What the docstring of a verb's file says; nothing is imported to read it."""
     tree = ast.parse(Path(verbs.__path__[0], f"{verb}.py").read_bytes())
