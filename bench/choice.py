@@ -12,7 +12,7 @@ user's own is named by its dotted path::
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -150,10 +150,20 @@ def kind_of(contract: type[Chosen], values: Mapping[str, Any]) -> type[Chosen]:
     if NAME not in values:
         raise ConfigError(f"{contract.group}.{NAME}: a value is missing; allowed are {_listed(contract)}")
     name = values[NAME]
-    found = choices(contract).get(name) if isinstance(name, str) else None
+    found = _named_as_its_file(contract, name) or choices(contract).get(name) if isinstance(name, str) else None
     if found is None:
         raise ConfigError(f"{contract.group}.{NAME}={name!r}: allowed are {_listed(contract)}")
     return found
+
+
+def _named_as_its_file(contract: type[Chosen], name: str) -> type[Chosen] | None:
+    """The choice in the file of its own name, which nearly all are in: the others need not be imported."""
+    package = contract.__module__.rpartition(".")[0]
+    if not name.isidentifier() or importlib.util.find_spec(f"{package}.{name}") is None:
+        return None
+    kinds = vars(importlib.import_module(f"{package}.{name}")).values()
+    found = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, contract))
+    return next((kind for kind in found if vars(kind).get("name") == name), None)
 
 
 def choices(contract: type[Chosen]) -> dict[str, type[Chosen]]:

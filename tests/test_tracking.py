@@ -32,7 +32,8 @@ from bench.study.sweep.compose import single
 from bench.study.sweep.runner import Runner
 from bench.study.tracking import mirror
 from bench.study.tracking.contract import TrackingError
-from bench.study.tracking.mlflow import MLflow, MLflowTracker
+from bench.study.tracking.mlflow import MLflow
+from bench.study.tracking.mlflow_tracker import MLflowTracker
 from bench.study.tracking.none import NoTracking
 from bench.system.process import BEAT_SECONDS, is_alive, is_here, machine, own_name
 from tests.commands import TINY, await_that, read_json
@@ -98,7 +99,7 @@ def runs_in(uri: str, query: str = "") -> list[Any]:
 
 def begun(uri: str, *points: RunConfig) -> MLflowTracker:
     """A tracker of a sweep over the points; one is a single run."""
-    opened = MLflowTracker(MLflow(uri, EXPERIMENT))
+    opened = MLflowTracker(uri, EXPERIMENT)
     opened.begin(Sweep(("seed=1,2",), tuple(point.hash() for point in points)))
     return opened
 
@@ -508,7 +509,7 @@ def test_a_deleted_experiment_is_a_wrong_configuration(uri: str) -> None:
     client = client_of(uri)
     client.delete_experiment(client.create_experiment("old"))
     with pytest.raises(ConfigError, match=r"tracking\.experiment='old': it was deleted"):
-        MLflowTracker(MLflow(uri, "old")).begin(Sweep((), ()))
+        MLflowTracker(uri, "old").begin(Sweep((), ()))
 
 
 @pytest.mark.parametrize(
@@ -526,7 +527,7 @@ def test_a_wrong_uri_is_told_at_once(wrong: str, tmp_path: Path, pauses: list[fl
     no_database = tmp_path / "no_database"
     no_database.write_text("this is no database" * 100)
     with pytest.raises(ConfigError, match=r"^tracking\.uri='.*': allowed are sqlite:///<file>, .* or tracking=none"):
-        MLflowTracker(MLflow(wrong.format(no_database), EXPERIMENT)).begin(Sweep((), ()))
+        MLflowTracker(wrong.format(no_database), EXPERIMENT).begin(Sweep((), ()))
     assert sum(pauses) < 15
 
 
@@ -635,7 +636,7 @@ def test_two_processes_may_open_one_fresh_database(tmp_path: Path) -> None:
         "import json, logging, sys, warnings\n"
         "from bench.config import parse\n"
         "from bench.record.runs_dir import Sweep\n"
-        "from bench.study.tracking.mlflow import MLflow\n"
+        "from bench.study.tracking.mlflow_tracker import MLflow\n"
         "logging.basicConfig(level=logging.INFO)\n"
         "warnings.simplefilter('error')\n"
         "run_config = parse(json.loads(sys.argv[1]))\n"

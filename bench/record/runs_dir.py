@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 
 from bench.keys import parse_as
 from bench.record.folder import RecordError, RunFolder
-from bench.record.schema import event_of
 from bench.system.file import write_json_atomic
 from bench.system.text import masked
 
@@ -112,6 +111,8 @@ def read_records(
 
 def _check_events(folder: RunFolder, found: Records[Item]) -> None:
     """Note that a log was cut; the record beside it is the result, and counts."""
+    from bench.record.schema import event_of
+
     try:
         with folder.events_file.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_LINE_BYTES))

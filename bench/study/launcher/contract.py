@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from bench.choice import Choice
-from bench.engine.rank import RunFailed
-from bench.study.launcher.agents import Pruned
-from bench.study.launcher.execution import Busy
-from bench.study.launcher.task import Task
-from bench.study.tracking.contract import Tracker
 
-Ending = tuple[Task, RunFailed | Pruned | Busy | None]
+if TYPE_CHECKING:
+    from bench.engine.rank import RunFailed
+    from bench.study.launcher.agents import Pruned
+    from bench.study.launcher.execution import Busy
+    from bench.study.launcher.task import Task
+    from bench.study.tracking.contract import Tracker
+
+Ending: TypeAlias = "tuple[Task, RunFailed | Pruned | Busy | None]"
 """A task and what kept it from its result."""
 
 

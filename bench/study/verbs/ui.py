@@ -24,7 +24,8 @@ from bench.study.sweep.library import RUN
 from bench.study.tracking import view
 from bench.study.tracking.experiment import Experiment
 from bench.study.tracking.family import Family, family_of, last_family
-from bench.study.tracking.mlflow import IMPATIENCE, SETTINGS, MLflow
+from bench.study.tracking.mlflow import MLflow
+from bench.study.tracking.mlflow_tracker import IMPATIENCE, SETTINGS
 from bench.study.tracking.store import find_store, is_server, settled, silenced, wrong_uri
 from bench.study.tracking.webserver import ServerError, serving
 

@@ -1,0 +1,214 @@
+"""Runs mirrored to MLflow by the parent process alone, before and after training, never while a run trains.
+
+The folder of a run is the truth and MLflow its mirror, and MLflow itself knows what it holds: a run there has the tags
+``config_hash`` and ``record``, a digest of the record that it mirrors, and is FINISHED once it has all of it. So to
+deliver a run twice changes nothing, and whatever was killed in the middle is taken up again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.config import RunConfig, parse_recorded
+from bench.keys import ConfigError
+from bench.record.folder import RecordError, RunFolder, WithoutResult
+from bench.record.runs_dir import Sweep
+from bench.study.report.result import Run, read_run
+from bench.study.tracking import mirror
+from bench.study.tracking.contract import Tracker, TrackingError
+from bench.study.tracking.experiment import Experiment, is_free, tag
+from bench.study.tracking.headline import headline
+from bench.study.tracking.store import (
+    await_writers,
+    open_store,
+    settled,
+    silenced,
+    store_lock,
+    try_store,
+    wrong_uri,
+)
+from bench.system.heartbeat import TALKING, Heartbeat
+from bench.system.text import first_line, masked
+
+SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+
+
+class MLflowTracker(Tracker):
+    """Mirrors a sweep to the MLflow experiment that the configuration names: a parent run, and a child for each point.
+
+    A single run has no parent.
+    """
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        self._uri, self._name = uri, experiment
+        self._experiment: Experiment
+        self._sweep = Sweep((), ())
+        self._delivered: dict[str, str] = {}
+        """The ``record`` tag of each finished run, by hash, as it was at the beginning."""
+        self._started: dict[str, str] = {}
+        """The ids of the runs that this process has begun and not ended, by hash."""
+        self._parent: str | None = None
+        self._owned = False
+        """Whether the parent is this process's to end: another one may be at the same sweep."""
+        self._points: dict[str, Run] = {}
+        """The runs that have a record, by hash."""
+        self._heartbeat = Heartbeat(self._beat)
+        self._outages = 0
+        self._is_away = False
+
+    def prepare(self) -> None:
+        with settled(SETTINGS), silenced():
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+    def begin(self, sweep: Sweep) -> None:
+        """Open MLflow, and end what dead processes left RUNNING."""
+        self._sweep = sweep
+        with TALKING, settled(SETTINGS | IMPATIENCE), silenced():
+            from mlflow.exceptions import MlflowException
+
+            try_store(self._uri)
+            with store_lock(self._uri):
+                self._experiment = Experiment(*open_store(self._uri, self._name))
+                try:
+                    self._experiment.reap()
+                    finished = self._experiment.search("attributes.status = 'FINISHED'")
+                except MlflowException as error:
+                    raise wrong_uri(self._uri, error) from None
+        self._delivered = {tag(run, "config_hash"): tag(run, "record") for run in finished}
+
+    def start(self, config: RunConfig) -> None:
+        with self._talking():
+            self._started[config.hash()] = self._open(config)
+
+    def deliver(self, folder: RunFolder) -> bool:
+        record = folder.read_record()
+        if record is None:
+            raise RecordError(f"{folder.record}: there is no record to mirror")
+        config, digest = _config(folder, record), hashlib.sha256(folder.record.read_bytes()).hexdigest()[:16]
+        self._points[config.hash()] = read_run(record)
+        if self._delivered.get(config.hash()) == digest:
+            return False
+        with self._talking():
+            known = self._runs_of(config)
+            if digest in [tag(run, "record") for run in known if run.info.status == "FINISHED"]:
+                return False
+            if config.hash() not in self._started and not all(map(is_free, known)):
+                # Whoever has made the run is about to deliver it.
+                return False
+            # Before there is a run: what cannot be read must not leave one that never ends.
+            content = mirror.content_of(record, folder)
+            run_id = self._started.pop(config.hash(), None) or self._open(config)
+            self._experiment.send(run_id, content)
+            self._client.set_tag(run_id, "record", digest)
+            self._client.set_terminated(run_id, "FINISHED", end_time=mirror.milliseconds(record["finished"]))
+        return True
+
+    def fail(self, config: RunConfig, message: str, status: WithoutResult) -> None:
+        with self._talking():
+            run_id = self._started.pop(config.hash(), None) or self._open(config)
+            self._client.set_tag(run_id, "error", message[: mirror.TAG_LENGTH])
+            self._client.set_tag(run_id, "status", status)
+            self._client.set_terminated(run_id, "FAILED" if status == "failed" else "KILLED")
+
+    def end(self, summary: str, failed: int, files: Sequence[Path] = ()) -> None:
+        if not self._sweep.is_family:
+            return
+        with self._talking():
+            found = self._experiment.search(f"tags.sweep = '{self._sweep.name}'")
+            if self._parent is None and [run.info.status for run in found] == ["FINISHED"]:
+                return
+            parent = self._join()
+            # Of several processes at one study, the last one to end has all of its runs.
+            self._owned = self._owned or any(run.info.run_id == parent and is_free(run) for run in found)
+            if not self._owned:
+                return
+            points = list(self._points.values())
+            outcomes = {f"points/{status}": count for status, count in Counter(each.status for each in points).items()}
+            for key, value in {**outcomes, "points/failed": failed, **headline(points)}.items():
+                self._client.log_metric(parent, key, value)
+            if summary:
+                self._client.log_text(parent, summary, "table.md")
+            for file in files:
+                self._client.log_artifact(parent, str(file))
+            self._client.set_terminated(parent, "FAILED" if failed else "FINISHED")
+            self._owned = False
+
+    def interrupt(self) -> None:
+        if self._parent is not None and self._owned:
+            with self._talking():
+                self._client.set_terminated(self._parent, "KILLED")
+                self._owned = False
+
+    # ------------------------------------------------------------------------------------------------- runs and parents
+    def _open(self, config: RunConfig) -> str:
+        """The id of a point's run, RUNNING: one that has never finished is taken up again, else a new one."""
+        parent = self._join()
+        self._heartbeat.start()
+        for run in self._runs_of(config):
+            if run.info.status != "FINISHED" and is_free(run):
+                self._experiment.reopen(run, parent)
+                return str(run.info.run_id)
+        tags = mirror.tags(config) | ({"mlflow.parentRunId": parent} if parent else {})
+        run_id = self._experiment.create(mirror.name(config), tags)
+        self._client.log_batch(run_id, params=mirror.parameters(config))
+        return run_id
+
+    def _join(self) -> str | None:
+        """The parent's id; looked for, reopened or created at the first need of it."""
+        if self._parent is not None or not self._sweep.is_family:
+            return self._parent
+        found = self._experiment.search(f"tags.sweep = '{self._sweep.name}'")
+        self._owned = not found or is_free(found[0])
+        if not found:
+            self._parent = self._experiment.create(mirror.parent_name(self._sweep), mirror.parent_tags(self._sweep))
+        else:
+            self._parent = found[0].info.run_id
+            if self._owned:
+                self._experiment.reopen(found[0], None)
+        return self._parent
+
+    def _runs_of(self, config: RunConfig) -> list[Any]:
+        return self._experiment.search(f"tags.config_hash = '{config.hash()}'")
+
+    def _beat(self) -> bool:
+        """Tell MLflow that this process's runs go on; return whether there are any."""
+        parent = [self._parent] if self._parent and self._owned else []
+        running = [*parent, *self._started.values()]
+        if running:
+            with contextlib.suppress(TrackingError), self._talking():
+                for run_id in running:
+                    self._experiment.beat(run_id)
+        return bool(running)
+
+    @property
+    def _client(self) -> Any:
+        return self._experiment.client
+
+    @contextlib.contextmanager
+    def _talking(self) -> Iterator[None]:
+        with TALKING, settled(SETTINGS | IMPATIENCE), silenced():
+            from mlflow.exceptions import MlflowException
+
+            try:
+                with store_lock(self._uri):
+                    await_writers(self._uri)
+                    yield
+            except (MlflowException, ConfigError, OSError) as error:
+                self._outages += not self._is_away
+                self._is_away = True
+                message = masked(f"tracking.uri={self._uri!r}: {first_line(error)}")
+                raise TrackingError(message, self._outages) from None
+            self._is_away = False
+
+
+def _config(folder: RunFolder, record: dict[str, Any]) -> RunConfig:
+    try:
+        return parse_recorded(record["config"])
+    except ConfigError as error:
+        raise RecordError(f"{folder.record}: {error}") from None
