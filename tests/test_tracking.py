@@ -636,7 +636,7 @@ def test_two_processes_may_open_one_fresh_database(tmp_path: Path) -> None:
         "import json, logging, sys, warnings\n"
         "from bench.config import parse\n"
         "from bench.record.runs_dir import Sweep\n"
-        "from bench.study.tracking.mlflow_tracker import MLflow\n"
+        "from bench.study.tracking.mlflow import MLflow\n"
         "logging.basicConfig(level=logging.INFO)\n"
         "warnings.simplefilter('error')\n"
         "run_config = parse(json.loads(sys.argv[1]))\n"
