@@ -142,6 +142,8 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
         keys["weights"] = "stashed"
     if not facts_of(keys["method"]).microbatched:
         keys.pop("microbatches", None)
+    if not keys["data"].get("validation"):
+        keys["data"] = {key: value for key, value in keys["data"].items() if key != "validation"}
     if keys["replicas"] == 1:
         keys["averaging"] = AllReduce().values()
     keys["lr"] = {key: value for key, value in keys["lr"].items() if key != "require_convergent"}
@@ -187,4 +189,5 @@ def parse_recorded(values: Mapping[str, Any]) -> RunConfig:
     """
     lr = {"staleness_power": 0.0, "require_convergent": False, **values.get("lr", {})}
     run = {key: value for key, value in values.items() if key not in WITHOUT_RESULT}
-    return parse({"microbatches": 1, "correction": NoCorrection().values(), **run, "lr": lr})
+    data = {"validation": 0.0, **values.get("data", {})}
+    return parse({"microbatches": 1, "correction": NoCorrection().values(), **run, "lr": lr, "data": data})

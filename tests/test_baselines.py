@@ -49,7 +49,14 @@ def configured(stages: int, replicas: int, **changes: Any) -> RunConfig:
 
 def data(updates: int) -> dict[str, Any]:
     """The data of a run of so many updates in two epochs."""
-    return {"name": "synthetic", "shape": [3, 8, 8], "classes": 3, "train_size": 4 * updates, "test_size": 22}
+    return {
+        "name": "synthetic",
+        "shape": [3, 8, 8],
+        "classes": 3,
+        "train_size": 4 * updates,
+        "test_size": 22,
+        "validation": 0.0,
+    }
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def numbered(train: int, test: int, side: int = 2, channels: int = 1) -> Dataset
 
 
 def random_dataset(train: int = 40, shape: tuple[int, int, int] = (3, 6, 8)) -> Dataset:
-    return Synthetic(list(shape), 5, train, 10).load()
+    return Synthetic(list(shape), 5, train, 10, validation=0.0).load()
 
 
 # ----------------------------------------------------------------------------------------------------------- batches
@@ -125,7 +125,9 @@ def test_normalised_images_have_mean_0_and_deviation_1() -> None:
     torch.testing.assert_close(images.std((0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64))
     raw = dataset.test_images.double().div(255)
     expected = (raw - torch.tensor(dataset.mean).double()) / torch.tensor(dataset.deviation).double()
-    torch.testing.assert_close(batches.test_inputs(0)[:10], expected.permute(0, 3, 1, 2), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        batches.judged["test"].inputs(0)[:10], expected.permute(0, 3, 1, 2), atol=1e-6, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -138,7 +140,7 @@ def test_layouts_hold_the_same_values(dtype: torch.dtype, shape: tuple[int, int,
     assert plain.inputs(0, 1).is_contiguous()
     assert last.inputs(0, 1).is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(plain.inputs(0, 1), last.inputs(0, 1))
-    assert torch.equal(plain.test_inputs(0), last.test_inputs(0))
+    assert torch.equal(plain.judged["test"].inputs(0), last.judged["test"].inputs(0))
 
 
 def test_crop_and_flip_is_that_of_every_single_image() -> None:
@@ -163,7 +165,7 @@ def test_augmentation_draws_every_crop_and_both_sides() -> None:
     augmented = Batches(random_dataset(), seed=0, batch_size=8, augment=True)
     assert not torch.equal(plain.inputs(0, 0), augmented.inputs(0, 0))
     assert torch.equal(plain.targets(0, 0), augmented.targets(0, 0))
-    assert torch.equal(plain.test_inputs(0), augmented.test_inputs(0))
+    assert torch.equal(plain.judged["test"].inputs(0), augmented.judged["test"].inputs(0))
 
 
 @pytest.mark.parametrize(("test", "batch_size"), [(360, 500), (360, 360), (360, 100), (7, 3), (1, 4)])
@@ -171,9 +173,9 @@ def test_test_batches_count_every_image_once(test: int, batch_size: int) -> None
     dataset = numbered(500, test)
     batches = Batches(dataset, seed=0, batch_size=batch_size)
     counted: list[int] = []
-    for index in range(batches.test_batches):
-        targets, valid = batches.test_targets(index), batches.test_valid(index)
-        assert targets.shape == (batch_size,) == batches.test_inputs(index).shape[:1]
+    for index in range(batches.judged["test"].batches):
+        targets, valid = batches.judged["test"].targets(index), batches.judged["test"].valid(index)
+        assert targets.shape == (batch_size,) == batches.judged["test"].inputs(index).shape[:1]
         assert set(targets[valid:].tolist()) <= {500 + test - 1}
         counted += targets[:valid].tolist()
     assert counted == dataset.test_labels.tolist()
@@ -468,7 +470,7 @@ def fake_cifar(folder: Path, name: str) -> CIFAR:
         text = pickle.dumps({"data": pixels, labels: [number, 9]}, protocol=0)
         assert b"I00\nI01\n" in text
         (root / file).write_bytes(text.replace(b"I00\nI01\n", b"I0\nI1\n"))
-    return CIFARS[name](str(folder), True)
+    return CIFARS[name](str(folder), True, validation=0.0)
 
 
 @pytest.mark.parametrize(("name", "train"), [("cifar10", 10), ("cifar100", 2)])

@@ -18,8 +18,9 @@ ENGINES = ("distributed", "reference")
 def test_logits_that_are_not_finite_name_no_class() -> None:
     """An argmax of NaN is class 0, which some images are of."""
     run = tiny.config(batch_size=10)
-    batches, numerics = Batches(tiny.dataset_of(run), seed=0, batch_size=10), Numerics.of(run, torch.device("cpu"))
-    targets = batches.test_targets(0)
+    batches = Batches(tiny.dataset_of(run), seed=0, batch_size=10).judged["test"]
+    numerics = Numerics.of(run, torch.device("cpu"))
+    targets = batches.targets(0)
     right = torch.nn.functional.one_hot(targets, 3).double()
     assert 0 < int((targets == 0).sum()) < 10
     assert numerics.score(right, batches, 0).correct == 10

@@ -39,7 +39,14 @@ def configured(stages: int, replicas: int, **changes: Any) -> RunConfig:
         "replicas": replicas,
         "partition": CUTS[stages],
         "batch_size": 8 // replicas,
-        "data": {"name": "synthetic", "shape": [3, 8, 8], "classes": 3, "train_size": 80, "test_size": 6},
+        "data": {
+            "name": "synthetic",
+            "shape": [3, 8, 8],
+            "classes": 3,
+            "train_size": 80,
+            "test_size": 6,
+            "validation": 0.0,
+        },
     }
     return tiny.config(**{**values, **changes})
 
@@ -232,7 +239,7 @@ def test_a_test_loss_is_that_of_the_trained_network() -> None:
     network = plain_network(run)
     train_plainly(run, network, plain_batches(run))
     dataset = tiny.dataset_of(run)
-    images, labels = plain_batches(run).test_inputs(0)[: len(dataset.test_labels)], dataset.test_labels
+    images, labels = plain_batches(run).judged["test"].inputs(0)[: len(dataset.test_labels)], dataset.test_labels
     with torch.no_grad():
         logits = network.eval()(images)
     metrics = oracle(run).metrics

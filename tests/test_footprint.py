@@ -195,7 +195,14 @@ def test_the_peak_is_as_predicted(fresh: Pool, stages: int) -> None:
         epochs=1,
         max_steps=18,
         model={"name": "resnet", "depth": 20, "width": 16},
-        data={"name": "synthetic", "shape": [3, 32, 32], "classes": 10, "train_size": 1152, "test_size": 128},
+        data={
+            "name": "synthetic",
+            "shape": [3, 32, 32],
+            "classes": 10,
+            "train_size": 1152,
+            "test_size": 128,
+            "validation": 0.0,
+        },
     )
     agents = fresh.run(_agents, stages, run)[0]
     measured = [agent["peak_memory_bytes"] for agent in agents]

@@ -41,7 +41,14 @@ def gossiping(stages: int, replicas: int, graph: Graph, **changes: Any) -> confi
 
 def data(replicas: int) -> dict[str, Any]:
     """The data of ten updates an epoch."""
-    return {"name": "synthetic", "shape": [3, 8, 8], "classes": 3, "train_size": 40 * replicas, "test_size": 6}
+    return {
+        "name": "synthetic",
+        "shape": [3, 8, 8],
+        "classes": 3,
+        "train_size": 40 * replicas,
+        "test_size": 6,
+        "validation": 0.0,
+    }
 
 
 # --------------------------------------------------------------------------------------------------------------- mixing

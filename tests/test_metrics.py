@@ -34,7 +34,7 @@ def test_metrics_are_taken_of_what_a_run_leaves() -> None:
         agent({"2": 7, "10": 1}, 300, forward=2.0, backward=3.0, update=1.0, forward_lock=1.0, sending=3.0),
         agent({"0": 8}, 500, forward=4.0, backward_lock=2.0, update_lock=4.0),
     ]
-    run = Ended(400, epochs, agents, None)
+    run = Ended(400, epochs, last, agents, None)
     expected = {
         "accuracy/test": 0.5,
         "loss/test": 1.0,
@@ -52,7 +52,7 @@ def test_metrics_are_taken_of_what_a_run_leaves() -> None:
     }
     assert taken(run) == pytest.approx(expected)
     assert [*taken(run)] == [*expected]
-    mixed = taken(Ended(400, epochs, agents, np.full((2, 2), 0.5)))
+    mixed = taken(Ended(400, epochs, last, agents, np.full((2, 2), 0.5)))
     assert mixed == pytest.approx({**expected, "consensus/spectral_gap": 1.0})
 
 
@@ -75,7 +75,7 @@ def row() -> Iterator[Metric]:
 
 def test_a_row_is_all_that_a_new_metric_needs(row: Metric) -> None:
     epochs = [{metric.name: 1.0 for metric in METRICS}]
-    assert taken(Ended(1, epochs, [agent({"0": 1}, 1, other=2.5)], None))[row.name] == 0.25
+    assert taken(Ended(1, epochs, epochs[0], [agent({"0": 1}, 1, other=2.5)], None))[row.name] == 0.25
     records = [record_of(config(seed=seed)) for seed in (0, 1)]
     for record, number in zip(records, (0.25, 0.75), strict=True):
         record["metrics"][row.name] = number

@@ -86,7 +86,7 @@ def test_both_engines_compute_the_same_with_a_users_choices(
     pool: Pool, replicas: int, choices: Sequence[Sequence[str]]
 ) -> None:
     lenet = [] if replicas > 1 else ["model=lenet"]
-    runs = [own(*lenet, f"replicas={replicas}", "data=stripes", "data.images=96", *each, *TINY) for each in choices]
+    runs = [own(*lenet, f"replicas={replicas}", "data=stripes", "data.images=107", *each, *TINY) for each in choices]
     for run, (ran, expected) in zip(runs, both(pool, runs), strict=True):
         assert ran.epochs[-1]["step"] == expected.epochs[-1]["step"] == 2 * 96 // 8 // replicas
         assert_same(ran.state, expected.state, str(run.resolved()))

@@ -49,7 +49,7 @@ def test_what_is_not_finite_is_said(factor: float) -> None:
 def test_a_network_has_the_largest_eigenvalue_of_its_hessian(name: str, seed: int) -> None:
     """Written out by torch, a second derivative for each pair of weights; to 1%."""
     model, shape = NETWORKS[name]
-    data = {"name": "synthetic", "shape": shape, "classes": 3, "train_size": 16, "test_size": 4}
+    data = {"name": "synthetic", "shape": shape, "classes": 3, "train_size": 16, "test_size": 4, "validation": 0.0}
     run = tiny.config(model=model, data=data, batch_size=8, seed=seed)
     dataset = tiny.dataset_of(run)
     torch.manual_seed(seed)

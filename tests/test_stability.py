@@ -48,7 +48,7 @@ class Zeros(Batches):
     """No data but zeros."""
 
     def __init__(self) -> None:
-        self.batches = self.test_batches = 1
+        self.batches = 1
 
     def inputs(self, _epoch: int, _index: int) -> Tensor:
         return torch.zeros((), dtype=torch.float64)

@@ -166,7 +166,7 @@ def test_whether_a_trial_is_pruned_does_not_hang_on_who_looks_first(tmp_path: Pa
         trials.finish(claim, [0.9])
     claim = trials.claim()
     assert claim is not None
-    with pytest.raises(RuntimeError, match=r"^pruned after epoch 3 of 6: test accuracy 80\.0% is below the median"):
+    with pytest.raises(RuntimeError, match=r"^pruned after epoch 3 of 6: accuracy 80\.0% is below the median"):
         Judge(trials, claim, _nothing(tmp_path), 6).judge(_epochs(0.8))
 
 
@@ -331,7 +331,7 @@ def test_a_pruned_trial_ends_its_ranks(
     (path,) = tmp_path.glob("runs/*/failure.json")
     failure = read_json(path)
     assert failure["status"] == "pruned"
-    assert failure["message"].startswith("pruned after epoch 21 of 60: test accuracy ")
+    assert failure["message"].startswith("pruned after epoch 21 of 60: accuracy ")
     assert 21 <= (path.parent / "events.jsonl").read_text().count('"event": "epoch"') < 60
     assert not (path.parent / "record.json").exists()
     table = pandas.read_csv(tmp_path / "results/studies/trials.csv")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.config import RunConfig
 from bench.engine.worker import Evaluation
-from bench.task.batches import Batches
+from bench.task.batches import Judged
 from bench.task.tensors import Tensors
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -49,10 +49,10 @@ class Numerics:
         """Cross entropy of logits [batch, classes] against class numbers [batch], in the weights' precision."""
         return nn.functional.cross_entropy(logits.to(self.dtype), targets, reduction=reduction)
 
-    def score(self, logits: Tensor, batches: Batches, index: int) -> Evaluation:
-        """Loss and hits of one test batch, its padding left out. Logits that are not finite name no class."""
-        valid = batches.test_valid(index)
-        targets, logits = batches.test_targets(index)[:valid], logits[:valid]
+    def score(self, logits: Tensor, judged: Judged, index: int) -> Evaluation:
+        """Loss and hits of one batch, its padding left out. Logits that are not finite name no class."""
+        valid = judged.valid(index)
+        targets, logits = judged.targets(index)[:valid], logits[:valid]
         hits = (logits.argmax(1) == targets) & logits.isfinite().all(1)
         return Evaluation(float(self.loss(logits, targets, "sum")), int(hits.sum()), valid)
 

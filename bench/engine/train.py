@@ -18,11 +18,11 @@ from bench.engine.summary import AgentReport, EpochReport
 from bench.engine.worker import Evaluation, Stretch
 from bench.engine.world import World
 from bench.plan.clock import Clock
-from bench.record.metrics import ACCURACY, SECONDS, SPEED, Ended, taken
+from bench.record.metrics import SECONDS, SPEED, Ended, quality_of, taken
 from bench.rule.lr.contract import updates
 from bench.system.heap import give_back_freed_memory, keep_freed_memory
 from bench.system.resident import forget_peak, resident
-from bench.task.dataset import Dataset
+from bench.task.dataset import Dataset, Split
 
 Emit = Callable[[Mapping[str, Any]], None]
 PROGRESS_SECONDS = 1.0
@@ -60,7 +60,7 @@ class _Run:
         self._config, self._world, self._emit = config, world, emit
         self._meter = Meter(world.device)
         self._method, batches, partition, self._footprint = build_worker(config, dataset, world, self._meter)
-        self._per_epoch = batches[0].batches
+        self._per_epoch, self._split = batches[0].batches, dataset.judged_by
         self._steps = updates(config.epochs, config.max_steps, self._per_epoch)
         self._epochs = math.ceil(self._steps / self._per_epoch)
         self._images_per_step = config.batch_size * config.replicas
@@ -96,12 +96,13 @@ class _Run:
         loss, distance = self._method.loss(), self._method.agree()
         if epoch == self._epochs - 1:
             self._method.settle()
-        reports = self._world.gather(EpochReport(wall, loss, distance, self._method.evaluate()))
+        reports = self._world.gather(EpochReport(wall, loss, distance, self._method.evaluate(self._split)))
         wall = max(report.wall_seconds for report in reports)
         losses = [report.loss for report in reports if report.loss is not None]
         loss_train = sum(losses) / len(losses)
-        tested = sum((report.evaluation for report in reports), Evaluation())
-        quality = self._judge(loss_train, tested)
+        judged = sum((report.evaluation for report in reports), Evaluation())
+        if not (loss_train <= self._config.loss_limit and math.isfinite(judged.loss)):
+            self._outcome.status = "diverged"
         before = self._outcome.epochs[-1][SECONDS] if self._outcome.epochs else 0.0
         squares = sum(report.squared_distance for report in reports)
         return {
@@ -109,18 +110,25 @@ class _Run:
             "step": done + count,
             SECONDS: before + wall,
             "loss/train": loss_train,
-            **quality,
+            **self._quality(self._split, judged),
             SPEED: count * self._images_per_step / wall,
             "lr": rates[-1],
             "consensus/distance": math.sqrt(squares / self._config.replicas),
         }
 
-    def _judge(self, loss_train: float, tested: Evaluation) -> dict[str, float]:
-        """Judge what the network is worth at a flush point: NaN if the run has diverged, which is noted."""
-        if loss_train <= self._config.loss_limit and math.isfinite(tested.loss):
-            return {"loss/test": tested.loss / tested.images, ACCURACY: tested.correct / tested.images}
-        self._outcome.status = "diverged"
-        return {"loss/test": math.nan, ACCURACY: math.nan}
+    def _quality(self, split: Split, judged: Evaluation) -> dict[str, float]:
+        """What the network is worth by a split of the data: NaN if the run has diverged."""
+        loss, accuracy = quality_of(split)
+        if self._outcome.status == "diverged":
+            return {loss: math.nan, accuracy: math.nan}
+        return {loss: judged.loss / judged.images, accuracy: judged.correct / judged.images}
+
+    def _tested(self) -> dict[str, float]:
+        """Look at the test images, once, at the end; where flush points judge by them, they have done so."""
+        if self._split == "test":
+            return {name: self._outcome.epochs[-1][name] for name in quality_of("test")}
+        judged = Evaluation() if self._outcome.status == "diverged" else self._method.evaluate("test")
+        return self._quality("test", sum(self._world.gather(judged), Evaluation()))
 
     def _of_stage(self, stage: int, done: int, rates: Sequence[float]) -> list[float]:
         """The learning rates that a stage applies in the updates from ``done`` on."""
@@ -156,7 +164,7 @@ class _Run:
         outcome.agents = [agent for report in reports for agent in report.agents()]
         images = outcome.epochs[-1]["step"] * self._images_per_step
         mixing = self._config.averaging.among(self._config.replicas)
-        outcome.metrics = taken(Ended(images, outcome.epochs, outcome.agents, mixing))
+        outcome.metrics = taken(Ended(images, outcome.epochs, self._tested(), outcome.agents, mixing))
         outcome.timelines = [report.timeline() for report in reports]
         outcome.state = world.collect(self._method.state())
 

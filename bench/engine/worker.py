@@ -9,6 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from bench.engine.meter import Meter
+from bench.task.dataset import Split
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Stretch:
 
 @dataclass
 class Evaluation:
-    """Sums over test images: of their losses, of how many were told right, and of how many there were."""
+    """Sums over images: of their losses, of how many were told right, and of how many there were."""
 
     loss: float = 0.0
     correct: int = 0
@@ -75,8 +76,8 @@ class Worker(Protocol):
     def settle(self) -> None:
         """Average the replicas' weights exactly, after the last :meth:`agree`."""
 
-    def evaluate(self) -> Evaluation:
-        """Evaluate this process's part of the test set, at the replicas' mean weights."""
+    def evaluate(self, split: Split) -> Evaluation:
+        """Evaluate this process's share of the images of a split, at the replicas' mean weights."""
 
     def ages(self) -> list[Ages]:
         """The staleness counted while training, of the agents in this process."""

@@ -172,7 +172,8 @@ def describe_data(name: str, dataset: Dataset) -> dict[str, Any]:
     return {
         "name": name,
         "digest": dataset.digest,
-        "train_images": len(dataset.train_labels),
+        "train_images": len(dataset.fitted),
+        "validation_images": len(dataset.held_out),
         "test_images": len(dataset.test_labels),
         "image_shape": list(dataset.image_shape),
         "classes": dataset.classes,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ACCURACY, SPEED, SECONDS = "accuracy/test", "throughput/images_per_second", "time/train_seconds"
+VALIDATED = "accuracy/validation"
 SCALES = {("fraction", "%"): 100.0, ("bytes", "megabytes"): 1e-6}
 """What numbers of a unit are multiplied by under a heading that ends with another unit."""
 
@@ -36,6 +37,8 @@ class Ended:
     """Images that it has trained on in all."""
     epochs: Sequence[Mapping[str, Any]]
     """The record's epochs."""
+    tested: Mapping[str, float]
+    """What the network is worth by the test images."""
     agents: Sequence[Mapping[str, Any]]
     """The record's agents."""
     mixing: NDArray[np.float64] | None
@@ -112,10 +115,20 @@ def _locking(lock: str, kind: str) -> Metric:
     return Metric(name, lambda run: run.locked(kind), "fraction", 1, "down", headings, holds=NonNegative)
 
 
+def _validated(name: str) -> Callable[[Ended], float | None]:
+    """Take the last epoch's number of a name; None where flush points judge by the test images."""
+    return lambda run: run.epochs[-1].get(name)
+
+
+def _tested(name: str) -> Callable[[Ended], float]:
+    """Take a number of the network's worth by the test images."""
+    return lambda run: run.tested[name]
+
+
 METRICS = [
     Metric(
         ACCURACY,
-        _last(ACCURACY),
+        _tested(ACCURACY),
         "fraction",
         1,
         "up",
@@ -125,7 +138,9 @@ METRICS = [
         quality=True,
         headline=True,
     ),
-    Metric("loss/test", _last("loss/test"), "nats", 4, "down", required=True, quality=True),
+    Metric("loss/test", _tested("loss/test"), "nats", 4, "down", required=True, quality=True),
+    Metric(VALIDATED, _validated(VALIDATED), "fraction", 1, "up", holds=Accuracy | None, quality=True),
+    Metric("loss/validation", _validated("loss/validation"), "nats", 4, "down", quality=True),
     Metric("loss/train", _last("loss/train"), "nats", 4, "down", required=True),
     Metric(
         SPEED,
@@ -180,6 +195,18 @@ METRICS = [
     Metric("lr/max", None, "", 4, ""),
     Metric("lr/cap", None, "", 4, ""),
 ]
+
+
+def quality_of(split: str) -> tuple[str, str]:
+    """The names of the loss and the accuracy by a split of the data."""
+    return f"loss/{split}", f"accuracy/{split}"
+
+
+def on_the_way(epoch: Mapping[str, Any]) -> float | None:
+    """An epoch's accuracy, by which curves are drawn and trials are judged: by the images for validation or, where none
+    are held out, by the test images; None if the run has diverged."""
+    accuracy: float | None = epoch[VALIDATED] if VALIDATED in epoch else epoch[ACCURACY]
+    return accuracy
 
 
 def taken(run: Ended) -> dict[str, float]:

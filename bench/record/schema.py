@@ -98,7 +98,14 @@ class EpochModel(_Numbers):
     epoch: Cardinal
     step: Count
     seconds: Positive = Field(alias="time/train_seconds")
-    accuracy: Accuracy | None = Field(alias="accuracy/test")
+    validated: Accuracy | None = Field(None, alias="accuracy/validation")
+    tested: Accuracy | None = Field(None, alias="accuracy/test")
+
+    @model_validator(mode="after")
+    def _is_judged(self) -> EpochModel:
+        if not self.model_fields_set & {"validated", "tested"}:
+            raise ValueError("accuracy/validation: is missing")
+        return self
 
 
 _FIELDS: dict[str, Any] = {

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.keys import ConfigError
-from bench.task.dataset import Dataset
+from bench.task.dataset import Dataset, Split
 
 BORDER = 4
 """Black pixels around an image out of which an augmented one is cropped."""
@@ -18,7 +18,7 @@ BORDER = 4
 
 @dataclass(frozen=True, eq=False)
 class _Epoch:
-    """What one epoch draws, by position in the shuffled order or by image."""
+    """What one epoch draws, by position in the shuffled order or by image, as these are counted in ``fitted``."""
 
     number: int
     order: Tensor
@@ -47,6 +47,31 @@ def check_batch_size(train_images: int, batch_size: int, replicas: int) -> None:
         raise ConfigError(f"batch_size={batch_size}: may be at most {train_images // replicas}; {reason}")
 
 
+class Judged:
+    """The batches of the images that a network is judged by, which every replica sees whole."""
+
+    def __init__(self, batches: Batches, images: Tensor, labels: Tensor, chosen: Tensor) -> None:
+        self._of, self._images, self._labels, self._chosen = batches, images, labels, chosen
+        self.batches = -(-len(chosen) // batches.batch_size)
+
+    def inputs(self, index: int) -> Tensor:
+        """Normalised images [batch_size, channels, height, width]; the last batch repeats the last image."""
+        return self._of.normalised(self._images.index_select(0, self._rows(index)))
+
+    def targets(self, index: int) -> Tensor:
+        """The labels of these images, int64 [batch_size]."""
+        return self._labels.index_select(0, self._rows(index)).to(self._of.device)
+
+    def valid(self, index: int) -> int:
+        """How many images of the batch count; those after them are repeats."""
+        return min(self._of.batch_size, len(self._chosen) - index * self._of.batch_size)
+
+    def _rows(self, index: int) -> Tensor:
+        first = index * self._of.batch_size
+        positions = torch.arange(first, first + self._of.batch_size).clamp_(max=len(self._chosen) - 1)
+        return self._chosen.index_select(0, positions)
+
+
 class Batches:
     """One replica's batches. Replica s of S takes positions ``(i * S + s) * B`` to ``+ B`` of the epoch's permutation.
 
@@ -70,16 +95,16 @@ class Batches:
         channels_last: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        check_batch_size(len(dataset.train_labels), batch_size, replicas)
+        check_batch_size(len(dataset.fitted), batch_size, replicas)
         self._dataset = dataset
         self._seed = seed
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._replica = replica
         self._replicas = replicas
         self._augment = augment
         self._dtype = dtype
         self._channels_last = channels_last
-        self._device = torch.device(device)
+        self.device = torch.device(device)
         self._epoch: _Epoch | None = None
         _, _, width = dataset.image_shape
         # Rounding belongs to the result: statistics are exact, and bfloat16 would lose them before they are used.
@@ -87,41 +112,33 @@ class Batches:
         deviation = torch.tensor(dataset.deviation, dtype=torch.float64)
         shift = -torch.tensor(dataset.mean, dtype=torch.float64) / deviation
         # Spread over a row of pixels, so that the innermost loop is as long as a row and not as the channels.
-        self._scale = (1 / (255 * deviation)).repeat(width).to(self._device, exact)
-        self._shift = shift.repeat(width).to(self._device, exact)
-        self.batches = batches_per_epoch(len(dataset.train_labels), batch_size, replicas)
-        self.test_batches = -(-len(dataset.test_labels) // batch_size)
-        """The number of batches of the test set, which every replica sees whole."""
+        self._scale = (1 / (255 * deviation)).repeat(width).to(self.device, exact)
+        self._shift = shift.repeat(width).to(self.device, exact)
+        self.batches = batches_per_epoch(len(dataset.fitted), batch_size, replicas)
+        train, test = dataset.train, dataset.test
+        self.judged: dict[Split, Judged] = {
+            "validation": Judged(self, *train, dataset.held_out),
+            "test": Judged(self, *test, torch.arange(len(test[1]))),
+        }
 
     def inputs(self, epoch: int, index: int) -> Tensor:
         """Normalised training images [batch_size, channels, height, width]."""
         drawn = self._drawn(epoch)
         chosen = self._chosen(drawn, index)
-        images = self._dataset.train_images.index_select(0, chosen).to(self._device)
+        images = self._dataset.train_images.index_select(0, self._dataset.fitted[chosen])
         if self._augment:
             offsets, flips = drawn.offsets.index_select(0, chosen), drawn.flips.index_select(0, chosen)
-            images = crop_and_flip(images, offsets.to(self._device), flips.to(self._device))
-        return self._normalised(images)
+            images = crop_and_flip(images.to(self.device), offsets.to(self.device), flips.to(self.device))
+        return self.normalised(images)
 
     def targets(self, epoch: int, index: int) -> Tensor:
         """The labels of these images, int64 [batch_size]."""
-        return self._dataset.train_labels.index_select(0, self._chosen(self._drawn(epoch), index)).to(self._device)
-
-    def test_inputs(self, index: int) -> Tensor:
-        """Normalised test images [batch_size, channels, height, width]; the last batch repeats the last image."""
-        return self._normalised(self._dataset.test_images.index_select(0, self._tested(index)).to(self._device))
-
-    def test_targets(self, index: int) -> Tensor:
-        """The labels of these images, int64 [batch_size]."""
-        return self._dataset.test_labels.index_select(0, self._tested(index)).to(self._device)
-
-    def test_valid(self, index: int) -> int:
-        """How many images of the test batch count; those after them are repeats."""
-        return min(self._batch_size, len(self._dataset.test_labels) - index * self._batch_size)
+        chosen = self._dataset.fitted[self._chosen(self._drawn(epoch), index)]
+        return self._dataset.train_labels.index_select(0, chosen).to(self.device)
 
     def _drawn(self, epoch: int) -> _Epoch:
         if self._epoch is None or self._epoch.number != epoch:
-            images = len(self._dataset.train_labels)
+            images = len(self._dataset.fitted)
             order = torch.randperm(images, generator=_generator("order", self._seed, epoch))
             generator = _generator("augmentation", self._seed, epoch)
             offsets = torch.randint(0, 2 * BORDER + 1, (images, 2), generator=generator)
@@ -130,16 +147,13 @@ class Batches:
         return self._epoch
 
     def _chosen(self, drawn: _Epoch, index: int) -> Tensor:
-        first = (index * self._replicas + self._replica) * self._batch_size
-        return drawn.order[first : first + self._batch_size]
+        first = (index * self._replicas + self._replica) * self.batch_size
+        return drawn.order[first : first + self.batch_size]
 
-    def _tested(self, index: int) -> Tensor:
-        first = index * self._batch_size
-        return torch.arange(first, first + self._batch_size).clamp_(max=len(self._dataset.test_labels) - 1)
-
-    def _normalised(self, images: Tensor) -> Tensor:
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images uint8 [batch, height, width, channels] as a network takes them: scaled, on the device."""
         batch, height, width, channels = images.shape
-        rows = images.view(batch * height, width * channels).to(self._scale.dtype)
+        rows = images.to(self.device).view(batch * height, width * channels).to(self._scale.dtype)
         normalised = torch.addcmul(self._shift, rows, self._scale).to(self._dtype)
         result = normalised.view(batch, height, width, channels).permute(0, 3, 1, 2)
         return result if self._channels_last else result.contiguous()

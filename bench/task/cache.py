@@ -11,6 +11,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -52,7 +53,7 @@ def kept(name: str, folder: Path | None, read: Callable[[], Dataset]) -> Path:
     for path in paths:
         try:
             with replacing(path) as file:
-                torch.save(vars(dataset), file)
+                torch.save({each.name: getattr(dataset, each.name) for each in fields(dataset)}, file)
         except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
             reasons.append(f"{path.parent} ({error.strerror if isinstance(error, OSError) else error})")
         else:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 Labelled = tuple[Tensor, Tensor]
 """Images uint8 [n, height, width, channels] and labels int64 [n]."""
+Split = Literal["validation", "test"]
+"""Images that a network is judged by and not trained on."""
+VALIDATION_KEY = 20250918
+"""Key of the draw of the images for validation, whatever the run's seed."""
 COUNTED_PIXELS = 2**14
 """Pixels counted at once: so few that torch leaves them to one thread, as two wait for each other on a busy core."""
 
@@ -24,11 +30,36 @@ class Dataset:
     test_labels: Tensor
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
-    """Mean of each channel over the training images, which are scaled to 0..1."""
+    """Mean of each channel over all training images, scaled to 0..1."""
     deviation: tuple[float, ...]
     """Standard deviation of each channel likewise; 1 for one that is constant."""
     digest: str
     """Hexadecimal digest of everything above: two data sets with one digest are equal."""
+    held_out: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    """Which of the training images are for validation, int64, increasing: no update sees them."""
+
+    @cached_property
+    def fitted(self) -> Tensor:
+        """Which of the training images updates are made with, int64, increasing."""
+        rest = torch.ones(len(self.train_labels), dtype=torch.bool)
+        rest[self.held_out] = False
+        return rest.nonzero().flatten()
+
+    @property
+    def judged_by(self) -> Split:
+        """The images that a run is judged by at flush points: where nothing is held out, the test images."""
+        return "validation" if len(self.held_out) else "test"
+
+    def hold_out(self, share: float) -> Dataset:
+        """The same with a share of the training images for validation, the same ones in every process.
+
+        Raises:
+            ValueError: no image would be left, for validation or for training.
+        """
+        held_out = stratified(self.train_labels, share)
+        if share and not 0 < len(held_out) < len(self.train_labels):
+            raise ValueError(f"of {len(self.train_labels)} training images {len(held_out)} would be for validation")
+        return replace(self, held_out=held_out)
 
     @property
     def train(self) -> Labelled:
@@ -49,6 +80,27 @@ class Dataset:
         """The channels, height and width of an image."""
         _, height, width, channels = self.train_images.shape
         return channels, height, width
+
+
+def stratified(labels: Tensor, share: float) -> Tensor:
+    """Draw a share of the labels, by a fixed key, in which every class has its share.
+
+    What is left over by rounding down goes to the classes that have lost most by it, the first ones first.
+
+    Args:
+        labels: int64 [n].
+
+    Returns:
+        Which ones they are, int64, increasing.
+    """
+    counts = torch.bincount(labels).double()
+    quotas = (counts * share).floor()
+    left = round(len(labels) * share) - int(quotas.sum())
+    most = torch.argsort(quotas - counts * share, stable=True)
+    quotas[most[:left]] += 1
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(VALIDATION_KEY))
+    drawn = [order[labels[order] == label][: int(quota)] for label, quota in enumerate(quotas.tolist())]
+    return torch.cat([*drawn, torch.empty(0, dtype=torch.int64)]).sort().values
 
 
 def assemble(train: Labelled, test: Labelled, class_names: tuple[str, ...]) -> Dataset:

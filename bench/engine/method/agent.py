@@ -21,7 +21,8 @@ from bench.engine.weights.versions import Weights
 from bench.engine.worker import Ages, Evaluation, Stretch
 from bench.engine.world import World
 from bench.plan.footprint import Footprint, LayerBytes
-from bench.task.batches import Batches
+from bench.task.batches import Batches, Judged
+from bench.task.dataset import Split
 from bench.task.tensors import Tensors
 
 Inlet = Receiver | SharedReceiver
@@ -129,21 +130,22 @@ class Agent(ABC):
         self.weights.current.copy_(self._mean)
 
     @torch.no_grad()
-    def evaluate(self) -> Evaluation:
-        """Pass this replica's share of the test batches through the pipeline, at the replicas' mean weights."""
+    def evaluate(self, split: Split) -> Evaluation:
+        """Pass this replica's share of a split's batches through the pipeline, at the replicas' mean weights."""
         own = self.weights.current.clone()
         self.weights.current.copy_(self._mean)
         self.weights.module.eval()
-        mine = range(self._world.replica, self._batches.test_batches, self._config.replicas)
+        judged = self._batches.judged[split]
+        mine = range(self._world.replica, judged.batches, self._config.replicas)
         pieces = self._pieces()
         for channel in (channel for piece in pieces for channel in (piece.inputs, piece.outputs)):
             if channel is not None:
                 channel.open(len(mine) * self._config.microbatches)
         result = Evaluation()
         for batch in mine:
-            outputs = self._through(pieces, batch)
+            outputs = self._through(pieces, judged, batch)
             if outputs:
-                result += self._numerics.score(torch.cat(outputs), self._batches, batch)
+                result += self._numerics.score(torch.cat(outputs), judged, batch)
         for piece in pieces:
             if piece.outputs is not None:
                 piece.outputs.flush()
@@ -151,14 +153,14 @@ class Agent(ABC):
         self.weights.current.copy_(own)
         return result
 
-    def _through(self, pieces: Sequence[Piece], batch: int) -> list[Any]:
-        """The logits of one test batch, by microbatch as the channels are made for; none where others have them."""
+    def _through(self, pieces: Sequence[Piece], judged: Judged, batch: int) -> list[Any]:
+        """The logits of one batch, by microbatch as the channels are made for; none where others have them."""
         parts: list[Tensors] = []
         for piece in pieces:
             if piece.inputs is not None:
                 parts = [piece.inputs.receive() for _ in range(self._config.microbatches)]
             elif not parts:
-                parts = list(self._batches.test_inputs(batch).chunk(self._config.microbatches))
+                parts = list(judged.inputs(batch).chunk(self._config.microbatches))
             parts = [self._numerics.apply(piece.module, part) for part in parts]
             if piece.outputs is not None:
                 for part in parts:

@@ -22,6 +22,7 @@ from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.worker import Ages, Evaluation, Stretch
 from bench.plan.clock import Clock
 from bench.task.batches import Batches
+from bench.task.dataset import Split
 from bench.task.tensors import Tensors, detached, every
 
 
@@ -207,14 +208,14 @@ class Reference:
                 parameter.copy_(self._means[k][name])
 
     @torch.no_grad()
-    def evaluate(self) -> Evaluation:
+    def evaluate(self, split: Split) -> Evaluation:
         modules = [part.module.eval() for part in self._parts[0]]
-        result = Evaluation()
-        for index in range(self._batches[0].test_batches):
-            x = self._batches[0].test_inputs(index)
+        result, judged = Evaluation(), self._batches[0].judged[split]
+        for index in range(judged.batches):
+            x = judged.inputs(index)
             for module, weights in zip(modules, self._means, strict=True):
                 x = self._numerics.apply(bound(module, weights), x)
-            result += self._numerics.score(x, self._batches[0], index)
+            result += self._numerics.score(x, judged, index)
         for module in modules:
             module.train()
         return result

@@ -78,7 +78,7 @@ def assess(config: RunConfig, prepared: Path | None, runs_dir: str) -> Assessmen
     """
     from bench.task.batches import batches_per_epoch
 
-    images = len(config.data.load(prepared).train_labels)
+    images = len(config.data.load(prepared).fitted)
     per_epoch = batches_per_epoch(images, config.batch_size, config.replicas)
     steps = updates(config.epochs, config.max_steps, per_epoch)
     with telling(type(config.lr)):

@@ -89,7 +89,7 @@ def _check_cuts(config: RunConfig, dataset: Dataset) -> None:
     from bench.plan.partition import bounds
     from bench.task.batches import check_batch_size
 
-    check_batch_size(len(dataset.train_labels), config.batch_size, config.replicas)
+    check_batch_size(len(dataset.fitted), config.batch_size, config.replicas)
     layers = len(outline(config, dataset))
     if config.pieces > layers:
         most = layers * config.stages // config.pieces

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from bench.record.folder import RunFolder
+from bench.record.metrics import VALIDATED
 from bench.record.tail import Tail
 
 POLL_SECONDS = 0.2
@@ -68,7 +69,8 @@ class Lines:
         elif event["event"] == "epoch":
             number = f"epoch {event['epoch'] + 1}/{self.epochs}"
             words = [self.title, number, f"loss {_number(event, 'loss/train', '.4f')}"]
-            words.append(f"test accuracy {_number(event, 'accuracy/test', '.1%')}")
+            split = "validation" if VALIDATED in event else "test"
+            words.append(f"{split} accuracy {_number(event, f'accuracy/{split}', '.1%')}")
             words.append(f"{_number(event, 'throughput/images_per_second', '.0f')} img/s")
             self.stream.write(" · ".join(words) + "\n")
             self.stream.flush()

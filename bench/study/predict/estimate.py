@@ -47,7 +47,7 @@ def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]])
     from bench.rule.lr.contract import updates
     from bench.task.batches import batches_per_epoch, check_batch_size
 
-    images = len(dataset.train_labels)
+    images = len(dataset.fitted)
     check_batch_size(images, config.batch_size, config.replicas)
     layers = _layers(config, dataset, known)
     cores = 1 if config.engine == "reference" else min(len(os.sched_getaffinity(0)), config.agents)
@@ -55,7 +55,9 @@ def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]])
     steps = updates(config.epochs, config.max_steps, per_epoch)
     work = sum(layer.cost for layer in layers) * config.replicas / cores
     pace = max(_pace(config, layers, min(steps, per_epoch, WALKED)), work)
-    tests = math.ceil(steps / per_epoch) * len(dataset.test_labels) / config.batch_size
+    flushes, held_out = math.ceil(steps / per_epoch), len(dataset.held_out)
+    judged = flushes * held_out + len(dataset.test_labels) if held_out else flushes * len(dataset.test_labels)
+    tests = judged / config.batch_size
     forward = sum(layer.forward for layer in layers) / min(cores, config.replicas)
     return START_SECONDS + steps * pace + tests * forward
 

@@ -84,7 +84,7 @@ class Workload:
         """
         from bench.task.batches import batches_per_epoch, check_batch_size
 
-        images, config = len(self.config.data.load(self.prepared).train_labels), self.config
+        images, config = len(self.config.data.load(self.prepared).fitted), self.config
         check_batch_size(images, way.batch_size, way.replicas)
         per_epoch = batches_per_epoch(images, way.batch_size, way.replicas)
         return stretches(updates(config.epochs, config.max_steps, per_epoch), per_epoch)

@@ -10,7 +10,7 @@ from bench.plan.interval import difference, mean
 from bench.record.metrics import ACCURACY, shown_in
 from bench.study.report.cells import NOTHING, axes, columns, numbers, shown_names, significant, varied
 from bench.study.report.pairing import alike, backpropagation, grouped
-from bench.study.report.result import Run, order, varying
+from bench.study.report.result import Run, curves_of, order, varying
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,10 +23,10 @@ TARGET_SHARE = 0.99
 def accuracy_table(runs: Sequence[Run], target: float | None = None) -> DataFrame:
     """The table of test accuracies over seeds, one row a group, against back-propagation of its workload and replicas.
 
-    Intervals are of 95%: Student's t for a mean, Welch's for a difference. A diverged run is one of
-    the n, and has no accuracy. Seconds to the target are the mean of the first epochs' ends at which it was reached,
-    infinite if one of the runs has missed it, and left out where agents shared cores, and of the oracle, whose time
-    says nothing.
+    Intervals are of 95%: Student's t for a mean, Welch's for a difference. A diverged run is one of the n, and has no
+    accuracy. Seconds to the target are the mean of the first epochs' ends at which it was reached by the images that
+    curves are of, infinite if one of the runs has missed it, and left out where agents shared cores, and of the oracle,
+    whose time says nothing.
 
     Args:
         target: accuracy to reach; where it is None, 99% of back-propagation's mean.
@@ -54,7 +54,7 @@ def _accuracy_row(
         known = numbers(group, metric, "accuracy")
         row |= columns(metric.headings["accuracy"], mean(known) if known else None)
     row |= columns("difference", difference(own, other) if compared and own and other else None)
-    row |= {"target_accuracy": NOTHING if target is None else target}
+    row |= {"curves": curves_of(group), "target_accuracy": NOTHING if target is None else target}
     misses = sum(map(math.isinf, seconds))
     told = seconds and (misses or all(run.timed for run in group))
     row |= {"time_to_target_seconds": significant(sum(seconds) / len(seconds)) if told else NOTHING}

@@ -16,8 +16,8 @@ NAMES = ("runs", "single_runs", "locked_runs", "backpropagation_runs")
 LEGEND = {
     "accuracy": "Mean final test accuracy over seeds with its 95% interval (Student's t), and the difference from "
     "back-propagation (staleness 0) of as many replicas (Welch's interval). A diverged run is one of the n, "
-    "and has no accuracy. Seconds to the target accuracy are infinite if a seed missed it, and left out where agents "
-    "shared cores, and of the oracle.",
+    "and has no accuracy. Seconds to the target accuracy are by the images that curves are of, infinite if a seed "
+    "missed it, and left out where agents shared cores, and of the oracle.",
     "throughput": "Images per second, and geometric means of ratios to the run of the same seed at K=S=1 (over_single) "
     "and at staleness 0 of the same K and S (over_locked), with 95% intervals. No ratio where agents shared cores, nor "
     "for the oracle. Locking: share of the wall time, mean over agents.",

@@ -6,15 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from bench.config import canonical, grid_label
 from bench.record.folder import flatten
-from bench.record.metrics import ACCURACY, METRICS, SECONDS
+from bench.record.metrics import METRICS, SECONDS, VALIDATED, on_the_way
 from bench.rule.method.contract import facts_of, name_of
 from bench.study.report.comparison import LENGTH, NEUTRAL, REPEAT, WAYS, shared
 
 TITLES = {"stages": "K", "replicas": "S"}
+ON_TEST = "had no images for validation (data.validation=0): their curves are of the test images"
+"""What is said of such runs beside every table of theirs."""
 AXES = ("stages", "replicas", "staleness", "method")
 """Keys that every table has as its first columns."""
 
@@ -29,7 +31,8 @@ class Epoch:
     seconds: float
     """Seconds on the training clock."""
     accuracy: float | None
-    """The share of the test images that are told right; None if the run has diverged."""
+    """The share of the images for validation (where there are none, for testing) that are told right; None if the run
+    has diverged."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Run:
     """The canonical configuration, flat, with the method's name as ``method``."""
     metrics: dict[str, float | None]
     epochs: list[Epoch]
+    curves: Literal["validation", "test"]
+    """The images that its epochs' accuracies are of."""
     agents: list[tuple[int, int, dict[str, float]]]
     """Each agent's stage, replica, and fractions of its wall time by kind."""
     environment: dict[str, Any]
@@ -111,14 +116,20 @@ def read_run(record: dict[str, Any]) -> Run:
         stale=facts_of(keys["method"]).stale,
         keys=flatten(keys) | {"method": name_of(keys["method"])},
         metrics={key: _float(value) for key, value in record["metrics"].items()}
-        | {metric.name: None for metric in METRICS if diverged and metric.quality},
+        | {metric.name: None for metric in METRICS if diverged and metric.quality and metric.name in record["metrics"]},
         epochs=epochs,
+        curves="validation" if VALIDATED in record["epochs"][-1] else "test",
         agents=[_agent(agent) for agent in record["agents"]],
         environment=record["environment"],
         data=record["data"],
         started=record["started"],
         finished=record["finished"],
     )
+
+
+def curves_of(runs: Sequence[Run]) -> str:
+    """The images that the runs' curves are of, for people: ``validation``, ``test``, or both."""
+    return " or ".join(sorted({run.curves for run in runs}, reverse=True))
 
 
 def varying(runs: Sequence[Run], left_out: Sequence[str] = ()) -> list[str]:
@@ -149,7 +160,7 @@ def order(run: Run) -> tuple[Any, ...]:
 
 
 def _epoch(epoch: Mapping[str, Any]) -> Epoch:
-    return Epoch(epoch["epoch"] + 1, epoch["step"], float(epoch[SECONDS]), _float(epoch[ACCURACY]))
+    return Epoch(epoch["epoch"] + 1, epoch["step"], float(epoch[SECONDS]), _float(on_the_way(epoch)))
 
 
 def _agent(agent: Mapping[str, Any]) -> tuple[int, int, dict[str, float]]:

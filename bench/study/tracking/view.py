@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from bench.record.metrics import ACCURACY, SPEED
+from bench.record.metrics import ACCURACY, SPEED, VALIDATED
 
 TAG = "mlflow.sharedViewState."
 SECTION = "comparison"
@@ -67,7 +67,7 @@ def _charts(axes: Sequence[str]) -> list[dict[str, Any]]:
         {"type": "BAR", "metricKey": ACCURACY},
         {"type": "BAR", "metricKey": SPEED},
         {"type": "SCATTER", "xaxis": speed, "yaxis": accuracy},
-        {"type": "LINE", "metricKey": ACCURACY, "lineSmoothness": 0, "useGlobalLineSmoothing": False},
+        {"type": "LINE", "metricKey": VALIDATED, "lineSmoothness": 0, "useGlobalLineSmoothing": False},
     ]
     if axes:
         metrics = {"selectedParams": list(axes), "selectedMetrics": [SPEED, ACCURACY]}

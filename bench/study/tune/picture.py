@@ -53,8 +53,9 @@ def _plots(finding: Finding) -> Iterator[Any]:
     from optuna.importance import FanovaImportanceEvaluator
     from optuna.visualization import matplotlib as plots
 
+    accuracy = f"{finding.study.judged_by} accuracy"
     tuning, budget, accuracies = finding.study.tuning, finding.budget, _in_memory(finding, 1)
-    history: Any = plots.plot_optimization_history(accuracies, target_name="test accuracy")
+    history: Any = plots.plot_optimization_history(accuracies, target_name=accuracy)
     pruned = [trial for trial in finding.trials if trial.state.name == "PRUNED"]
     last = [trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned]
     history.plot([trial.number for trial in pruned], last, "x", color="tab:orange", label="pruned, at its last epoch")
@@ -64,9 +65,9 @@ def _plots(finding: Finding) -> Iterator[Any]:
     history.set_title(f"{tuning.study}: {budget['trials']} trials of {budget['epochs']} epochs")
     yield history
     if len({trial.values[0] for trial in accuracies.trials if trial.values}) > 1:
-        yield plots.plot_param_importances(accuracies, FanovaImportanceEvaluator(seed=0), target_name="test accuracy")
+        yield plots.plot_param_importances(accuracies, FanovaImportanceEvaluator(seed=0), target_name=accuracy)
     if len(tuning.objectives) > 1 and finding.best:
-        names = ["test accuracy", f"seconds to {tuning.target:.0%}"]
+        names = [accuracy, f"seconds to {tuning.target:.0%}"]
         yield plots.plot_pareto_front(_in_memory(finding, 2), target_names=names)
 
 

@@ -38,13 +38,14 @@ def _header(finding: Finding, named: str | None) -> list[str]:
     grid = [f"stages={run.stages}", f"replicas={run.replicas}", f"staleness={run.staleness}"]
     command = " ".join(typed([*grid, f"lr=tuned/{study.tuning.study}"], named))
     ended = ", ".join(f"{budget[state]} {state}" for state in ("complete", "pruned", "failed"))
-    seeds = f"; over {len(finding.accuracies)} fresh seeds {percent(finding.accuracy)}" if finding.accuracies else ""
+    fresh = f"; test accuracy over {len(finding.accuracies)} fresh seeds {percent(finding.accuracy)}"
+    trial = f"number {finding.best.number}, run {run.hash()}, {study.judged_by} accuracy {finding.best.values[0]:.1%}"
     conditions = finding.rates.get("conditions", [])
     why = "; ".join(f"{item['name']}: {'yes' if item['holds'] else 'no'}, {item['why']}" for item in conditions)
     return [
         f"# python -m bench {command}",
         "# Written by python -m bench tune; also the optimizer's values and the correction are the trial's.",
         f"# study: {study.tuning.study}, {budget['trials']} trials ({ended}) of {finding.epochs} epochs",
-        f"# trial: number {finding.best.number}, run {run.hash()}, test accuracy {finding.best.values[0]:.1%}{seeds}",
+        f"# trial: {trial}{fresh if finding.accuracies else ''}",
         f"# verdict: {finding.rates.get('verdict', 'unknown')} ({why})",
     ]

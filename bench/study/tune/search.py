@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from bench.config import RunConfig
 from bench.record.folder import RunFolder
+from bench.record.metrics import on_the_way
 from bench.record.runs_dir import Sweep
 from bench.record.tail import Tail
 from bench.study.launcher.agents import Pruned
@@ -50,12 +51,12 @@ class Judge:
     def judge(self, epochs: Sequence[dict[str, Any]]) -> None:
         """Judge a run's epochs, those of a record too: whether a trial is pruned must not hang on who looks first."""
         for epoch in epochs:
-            number, accuracy = epoch["epoch"], epoch["accuracy/test"] or 0.0
+            number, accuracy = epoch["epoch"], on_the_way(epoch) or 0.0
             if number < self._told or number + 1 == self._epochs:
                 continue
             self._told = number + 1
             if self._trials.report(self._claim, number, accuracy):
-                behind = f"pruned after epoch {number + 1} of {self._epochs}: test accuracy {accuracy:.1%}"
+                behind = f"pruned after epoch {number + 1} of {self._epochs}: accuracy {accuracy:.1%}"
                 raise Pruned(f"{behind} is below the median of the other trials")
 
 
@@ -134,8 +135,8 @@ class Search:
         except KeyboardInterrupt:
             self.trials.fail(claim)
             raise
-        accuracy = record["metrics"]["accuracy/test"]
-        self._say(claim, "diverged" if accuracy is None else f"test accuracy {accuracy:.1%}")
+        accuracy = on_the_way(record["epochs"][-1])
+        self._say(claim, "diverged" if accuracy is None else f"accuracy {accuracy:.1%}")
 
     def _end(self, claim: Claim, config: RunConfig, failure: Exception | None) -> None:
         """Note that a trial has ended without values, and say so."""
@@ -152,12 +153,12 @@ class Search:
 
     def _values(self, claim: Claim, record: dict[str, Any]) -> list[float]:
         """A trial's values, one an objective; a missed target costs the whole time, and breaks a constraint."""
-        values = [float(record["metrics"]["accuracy/test"] or 0.0)]
+        values = [on_the_way(record["epochs"][-1]) or 0.0]
         if "time" in self.study.tuning.objectives:
             target, epochs = self.study.tuning.target, record["epochs"]
-            reached = [epoch for epoch in epochs if (epoch["accuracy/test"] or 0.0) >= target]
+            reached = [epoch for epoch in epochs if (on_the_way(epoch) or 0.0) >= target]
             values.append(float((reached or epochs[-1:])[0]["time/train_seconds"]))
-            most = max(epoch["accuracy/test"] or 0.0 for epoch in epochs)
+            most = max(on_the_way(epoch) or 0.0 for epoch in epochs)
             self.trials.constrain(claim, "target", target - most)
         return values
 

@@ -36,6 +36,11 @@ class Study:
     named: tuple[Choice, ...] = ()
     """Choices of a user's own, beside the run's, that trials may make."""
 
+    @property
+    def judged_by(self) -> str:
+        """The images that trials are judged by, for people."""
+        return "validation" if self.run.data.validation else "test"
+
     def kinds(self, contract: type[Chosen]) -> dict[str, type[Chosen]]:
         """What trials may choose of a group, by name: the suite's choices, and the user's own."""
         users = {each.name: type(each) for each in self._users() if isinstance(each, contract)}

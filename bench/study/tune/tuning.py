@@ -71,9 +71,10 @@ class Tuning:
     """What schedules meet of the conditions of convergence: all, with gamma0 up to the cap (``bound``) or the cap as a
     constraint; those on the shape, at any rate; or none."""
     objectives: list[Literal["accuracy", "time"]]
-    """What is searched for: the final test accuracy, or that and the seconds until ``target``."""
+    """What is searched for: the accuracy in the end, or that and the seconds until ``target``, by the images for
+    validation."""
     target: Share
-    """The test accuracy to reach, as a share of 1."""
+    """The accuracy to reach by these images, as a share of 1."""
     pruning: bool
     """Whether trials that lag behind are ended; with one objective only."""
     repeats: Cardinal

@@ -25,7 +25,7 @@ from bench.study.report.figure import drawn
 from bench.study.report.overview import runs_table
 from bench.study.report.page import Story, environments, write_page
 from bench.study.report.pictures import draw_all
-from bench.study.report.result import Run, read_run
+from bench.study.report.result import ON_TEST, Run, read_run
 from bench.study.report.terminal import SHOWN, shown
 from bench.study.report.throughput import throughput_table
 from bench.study.sweep.compose import Point, points
@@ -118,6 +118,8 @@ def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
     facts["data"] = sorted({f"{run.data['name']} ({run.data['digest']})" for run in runs})
     if diverged := sum(run.diverged for run in runs):
         facts["diverged"] = [f"{diverged} of {len(runs)} runs: without an accuracy, and in no mean of accuracies"]
+    if tested := [run for run in runs if run.curves == "test"]:
+        facts["curves"] = [f"{len(tested)} of {len(runs)} runs {ON_TEST}"]
     return facts | {"from": [min(run.started for run in runs)], "to": [max(run.finished for run in runs)]}
 
 

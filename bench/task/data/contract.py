@@ -7,20 +7,25 @@ was kept, so that they share its pages and import no decoder.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.choice import Choice, choices
-from bench.keys import ConfigError
+from bench.keys import ConfigError, Fraction
 
 if TYPE_CHECKING:
     from bench.task.dataset import Dataset
 
 
+@dataclass(frozen=True, kw_only=True)
 class Data(Choice):
     """What is learned from."""
 
     group: ClassVar[str] = "data"
+    validation: Fraction = 0.1
+    """The share of the training images that no update sees, and that flush points judge by; 0: they judge by the test
+    images."""
 
     @property
     def augments(self) -> bool:
@@ -55,12 +60,16 @@ class Data(Choice):
         from bench.task.cache import Damaged, opened
 
         path = prepared or self.prepare()
-        if path is None:
-            return self.read()
         try:
-            return opened(path)
+            whole = self.read() if path is None else opened(path)
         except Damaged as error:
             raise ConfigError(f"data.name={self.name!r}: {error}") from None
+        try:
+            return whole.hold_out(self.validation)
+        except ValueError as error:
+            raise ConfigError(
+                f"data.validation={self.validation}: {error}; allowed is 0 and what leaves some"
+            ) from None
 
     def sizes(self) -> Mapping[str, object]:
         """Return the keys that an image's size and the number of classes follow from, with their values."""

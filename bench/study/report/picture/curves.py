@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 from bench.plan.interval import mean
 from bench.study.report.group import Group
 from bench.study.report.picture.contract import GROUPS_DRAWN, PALETTE, UNTIMED, Picture
+from bench.study.report.result import curves_of
 
 
 class Curves(Picture):
     name: ClassVar[str] = "curves"
     place: ClassVar[int] = 3
-    caption: ClassVar[str] = "Test accuracy over training time and over epochs."
+    caption: ClassVar[str] = "Accuracy over training time and over epochs."
     panels: ClassVar[int] = 2
 
     def draw(self, axes: Sequence[Any], groups: Sequence[Group]) -> None:
@@ -32,6 +33,7 @@ class Curves(Picture):
                     places, list(map(min, values)), list(map(max, values)), color=colour, alpha=0.15, linewidth=0
                 )
             axis.set_xlabel({"seconds": f"seconds of training (thin: {UNTIMED})", "number": "epochs"}[name])
-        axes[0].set_ylabel("test accuracy (band: least to most over seeds)")
+        runs = [run for group in groups for run in group.runs]
+        axes[0].set_ylabel(f"{curves_of(runs)} accuracy (band: least to most over seeds)")
         hidden = len(groups) - GROUPS_DRAWN
         axes[1].legend(fontsize=8, frameon=False, title=f"{hidden} more not drawn" if hidden > 0 else None)
