@@ -413,3 +413,35 @@ def test_many_records_are_reported_soon(tmp_path: Path) -> None:
     assert main(["report", f"runs_dir={tmp_path}/runs", "--results", str(tmp_path)]) == 0
     assert time.process_time() - started < 10
     assert len(read_records(tmp_path / "runs", read_run).runs) == 25 * (1 + 3 * 5)
+
+
+def test_accuracies_are_compared_in_pairs_of_the_same_seed() -> None:
+    """By hand: differences of -0.02, -0.01 and -0.03, whose interval is 4.303 * 0.01 / sqrt(3) = 0.02484 wide to either
+    side; a single pair, or none, says nothing."""
+    own, other = {0: 0.88, 1: 0.79, 2: 0.67}, {0: 0.90, 1: 0.80, 2: 0.70, 3: 0.10}
+    runs = [_run_of(staleness=2, seed=seed, accuracy=value) for seed, value in own.items()]
+    runs += [_run_of(staleness=0, seed=seed, accuracy=value) for seed, value in other.items()]
+    table = accuracy_table(runs).set_index("staleness")
+    row = table.loc[2]
+    assert (row["pairs"], row["said"]) == (3, "undecided")
+    assert [*row[["paired_difference", "paired_difference_low", "paired_difference_high"]]] == pytest.approx(
+        [-0.02, -0.044841, 0.004841], abs=1e-6
+    )
+    assert row["detectable"] == pytest.approx(3.26404 * 0.01, rel=1e-4)
+    assert (table.loc[0]["pairs"], table.loc[0]["said"]) == (0, "")
+    assert accuracy_table(runs, margin=0.05).set_index("staleness").loc[2]["said"] == "no worse"
+    assert accuracy_table([*runs[:1], *runs[3:]]).set_index("staleness").loc[2]["said"] == "undecided"
+
+
+def test_what_is_marked_is_better_or_worse() -> None:
+    """Each seed loses 0.02 and a little, or wins as much."""
+    wins = {seed: 0.001 * seed for seed in range(5)}
+    runs = [_run_of(staleness=0, seed=seed, accuracy=0.5 + 0.1 * seed) for seed in wins]
+    runs += [_run_of(staleness=1, seed=seed, accuracy=0.52 + 0.1 * seed + extra) for seed, extra in wins.items()]
+    runs += [_run_of(staleness=2, seed=seed, accuracy=0.48 + 0.1 * seed - extra) for seed, extra in wins.items()]
+    assert accuracy_table(runs).set_index("staleness")["said"].to_dict() == {0: "", 1: "better", 2: "worse"}
+
+
+def _run_of(staleness: int, seed: int, accuracy: float) -> Run:
+    keys = {"stages": 2, "staleness": staleness, "seed": seed}
+    return read_run(record_of(config(**keys), 100.0, [accuracy]))

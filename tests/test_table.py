@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bench.study.report.result import Run, read_run
+from bench.study.report.result import ON_TEST, Run, read_run
 from bench.study.report.terminal import FOOTNOTE, summary
 from bench.study.report.throughput import throughput_table
 from tests.records import record_of
@@ -132,7 +133,7 @@ def test_more_agents_than_cores_are_marked_and_not_compared() -> None:
     table = summary([plain, _run(4, 1, 2, 300.0, environment=ON_OTHER_CORES)])
     (first, marked) = _cells(table)
     assert (first["img/s"], marked["img/s"], marked["speed-up"]) == ("280", "300*", "-")
-    assert table.endswith(FOOTNOTE)
+    assert FOOTNOTE in table
     assert FOOTNOTE not in summary([plain])
 
 
@@ -141,14 +142,24 @@ def test_a_diverged_run_has_a_dash_for_its_accuracy_and_is_counted() -> None:
     (done, diverged) = _cells(table)
     assert (diverged["test accuracy %"], diverged["img/s"], diverged["status"]) == ("-", "500", "diverged")
     assert done["status"] == "done"
-    assert table.endswith("\n\n1 of 2 runs diverged: without an accuracy, and in no mean of accuracies")
+    assert "\n\n1 of 2 runs diverged: without an accuracy, and in no mean of accuracies" in table
     assert "diverged" not in summary([_run(2, 1, 1, 400.0)])
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_columns_are_aligned(count: int) -> None:
     table = summary([_run(stages, 1, 2, 10.0**stages) for stages in range(1, count + 1)])
-    assert len({tuple(at for at, letter in enumerate(line) if letter == "|") for line in table.splitlines()}) == 1
+    lines = table.partition("\n\n")[0].splitlines()
+    assert len({tuple(at for at, letter in enumerate(line) if letter == "|") for line in lines}) == 1
+
+
+def test_runs_without_images_for_validation_are_told() -> None:
+    """Two of three; where all have such images, nothing is said."""
+    plain, held_out = _run(2, 1, 2, 500.0), _run(2, 1, 1, 400.0)
+    held_out = replace(held_out, curves="validation")
+    assert plain.curves == "test"
+    assert summary([plain, held_out, plain]).endswith(f"\n\n2 of 3 runs {ON_TEST}")
+    assert ON_TEST not in summary([held_out])
 
 
 def test_no_records_make_no_table() -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bench.plan.inference import Paired, detectable, holm, paired, word_of
 from bench.plan.interval import difference, mean
 from bench.record.metrics import ACCURACY, shown_in
 from bench.study.report.cells import NOTHING, axes, columns, numbers, shown_names, significant, varied
@@ -16,32 +17,56 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+MARGIN = 0.005
+"""The largest difference of accuracies that does not matter, where nothing else is asked for: half a point."""
 TARGET_SHARE = 0.99
 """The share of back-propagation's mean accuracy that is to be reached."""
 
 
-def accuracy_table(runs: Sequence[Run], target: float | None = None) -> DataFrame:
+def accuracy_table(runs: Sequence[Run], target: float | None = None, margin: float = MARGIN) -> DataFrame:
     """The table of test accuracies over seeds, one row a group, against back-propagation of its workload and replicas.
 
-    Intervals are of 95%: Student's t for a mean, Welch's for a difference. A diverged run is one of the n, and has no
-    accuracy. Seconds to the target are the mean of the first epochs' ends at which it was reached by the images that
-    curves are of, infinite if one of the runs has missed it, and left out where agents shared cores, and of the oracle,
-    whose time says nothing.
+    Intervals are of 95%: Student's t for a mean and for the difference in pairs of the same seed, Welch's for that of
+    the means. What is said of a row is :func:`~bench.plan.inference.word_of` its pairs, with Holm's correction over the
+    table. A diverged run is one of the n, and has no accuracy, nor a pair. Seconds to the target are the mean of the
+    first epochs' ends at which it was reached by the images that curves are of, infinite if one of the runs has missed
+    it, and left out where agents shared cores, and of the oracle, whose time says nothing.
 
     Args:
         target: accuracy to reach; where it is None, 99% of back-propagation's mean.
+        margin: the largest difference of accuracies that does not matter.
     """
     import pandas
 
     groups = grouped(sorted(runs, key=order), lambda run: run.group)
     keys = varying(runs)
     workloads = alike(groups, lambda run: run.workload)
-    rows = ((group, backpropagation(group[0], workloads[group[0].workload])) for group in groups)
-    return pandas.DataFrame([_accuracy_row(group, baseline, keys, target) for group, baseline in rows])
+    rows = [(group, backpropagation(group[0], workloads[group[0].workload])) for group in groups]
+    pairs = [_pairs(*row) for row in rows]
+    marks = holm([pair.p if pair else math.nan for pair in pairs])
+    said = [_said(pair, mark, margin) for pair, mark in zip(pairs, marks, strict=True)]
+    return pandas.DataFrame([_accuracy_row(*row, one, keys, target) for row, one in zip(rows, said, strict=True)])
+
+
+def _pairs(group: Sequence[Run], baseline: Sequence[Run]) -> Paired | None:
+    """The differences of runs from those of their seeds; None where there is no pair, or the group is the baseline."""
+    if baseline is group:
+        return None
+    known = {run.seed: accuracy for run in baseline if (accuracy := run.number(ACCURACY)) is not None}
+    own = {run.seed: accuracy for run in group if (accuracy := run.number(ACCURACY)) is not None}
+    seeds = [seed for seed in own if seed in known]
+    return paired([own[seed] for seed in seeds], [known[seed] for seed in seeds]) if seeds else None
+
+
+def _said(pair: Paired | None, mark: bool, margin: float) -> dict[str, Any]:
+    row: dict[str, Any] = {"pairs": pair.difference.n if pair else 0}
+    row |= columns("paired_difference", pair.difference if pair else None)
+    row |= {"said": word_of(pair, mark, margin) if pair else ""}
+    return row | {"detectable": significant(detectable(pair.deviation, pair.difference.n)) if pair else NOTHING}
 
 
 def _accuracy_row(
-    group: Sequence[Run], baseline: Sequence[Run], keys: Sequence[str], target: float | None
+    group: Sequence[Run], baseline: Sequence[Run], said: dict[str, Any], keys: Sequence[str], target: float | None
 ) -> dict[str, Any]:
     own, other = _accuracies(group), _accuracies(baseline)
     if target is None and other:
@@ -54,6 +79,7 @@ def _accuracy_row(
         known = numbers(group, metric, "accuracy")
         row |= columns(metric.headings["accuracy"], mean(known) if known else None)
     row |= columns("difference", difference(own, other) if compared and own and other else None)
+    row |= said
     row |= {"curves": curves_of(group), "target_accuracy": NOTHING if target is None else target}
     misses = sum(map(math.isinf, seconds))
     told = seconds and (misses or all(run.timed for run in group))

@@ -15,9 +15,11 @@ NAMES = ("runs", "single_runs", "locked_runs", "backpropagation_runs")
 """Columns of run names; in the page each row has them folded away."""
 LEGEND = {
     "accuracy": "Mean final test accuracy over seeds with its 95% interval (Student's t), and the difference from "
-    "back-propagation (staleness 0) of as many replicas (Welch's interval). A diverged run is one of the n, "
-    "and has no accuracy. Seconds to the target accuracy are by the images that curves are of, infinite if a seed "
-    "missed it, and left out where agents shared cores, and of the oracle.",
+    "back-propagation (staleness 0) of as many replicas (Welch's interval; in pairs of the same seed Student's t). "
+    "Better and worse are marked by paired t-tests with Holm's correction over the table, no worse by two one-sided "
+    "tests against the margin; detectable is the difference that so many pairs show with 80% power. A diverged run is "
+    "one of the n, and has no accuracy. Seconds to the target accuracy are by the images that curves are of, infinite "
+    "if a seed missed it, and left out where agents shared cores, and of the oracle.",
     "throughput": "Images per second, and geometric means of ratios to the run of the same seed at K=S=1 (over_single) "
     "and at staleness 0 of the same K and S (over_locked), with 95% intervals. No ratio where agents shared cores, nor "
     "for the oracle. Locking: share of the wall time, mean over agents.",

@@ -63,9 +63,10 @@ SHOWN = {
         "accuracy",
         "accuracy_low",
         "accuracy_high",
-        "difference",
-        "difference_low",
-        "difference_high",
+        "paired_difference",
+        "paired_difference_low",
+        "paired_difference_high",
+        "said",
     ),
     "throughput": (
         "oversubscribed",

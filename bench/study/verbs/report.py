@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bench.keys import ConfigError
 from bench.record.runs_dir import Records, read_records
 from bench.study.launcher.check import make_folder
-from bench.study.report.accuracy import accuracy_table
+from bench.study.report.accuracy import MARGIN, accuracy_table
 from bench.study.report.figure import drawn
 from bench.study.report.overview import runs_table
 from bench.study.report.page import Story, environments, write_page
@@ -41,6 +41,9 @@ MULTIRUN = True
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", default="results", metavar="FOLDER", help="where it is written (results)")
     parser.add_argument("--target", type=float, help="test accuracy to reach, in 0..1 (99%% of back-propagation's)")
+    parser.add_argument(
+        "--margin", type=float, default=100 * MARGIN, metavar="POINTS", help="a difference that does not matter (0.5)"
+    )
     parser.add_argument("--mix-hosts", action="store_true", help="compare throughputs of different machines")
 
 
@@ -59,7 +62,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not found.runs:
         raise ConfigError(f"runs_dir={runs_dir!r}: {_nothing(Path(runs_dir), asked is not None)}")
     tables = {
-        "accuracy": accuracy_table(found.runs, arguments.target),
+        "accuracy": accuracy_table(found.runs, arguments.target, arguments.margin / 100),
         "throughput": throughput_table(found.runs, arguments.mix_hosts),
         "runs": runs_table(found.runs),
     }
@@ -77,6 +80,8 @@ def _points(arguments: argparse.Namespace) -> list[Point]:
     target = arguments.target
     if target is not None and not 0 < target <= 1:
         raise ConfigError(f"--target={target}: must be above 0 and at most 1")
+    if not arguments.margin > 0:
+        raise ConfigError(f"--margin={arguments.margin}: must be above 0, in points of accuracy")
     return points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
 
 
