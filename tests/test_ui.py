@@ -138,6 +138,14 @@ def test_a_view_shows_all_its_runs_unfolded_and_what_differs_between_them() -> N
     assert "PARALLEL" not in {chart["type"] for chart in alike["compareRunCharts"]}
 
 
+@pytest.mark.parametrize(
+    ("key", "metric"), [("data.validation", "accuracy/validation"), ("data.name", "accuracy/test")]
+)
+def test_a_curve_is_of_the_images_that_epochs_are_judged_by(key: str, metric: str) -> None:
+    state = state_of(view.content({"r1": {"stages": "1"}, "r2": {"stages": "2", key: "0.1"}}))
+    assert [chart["metricKey"] for chart in state["compareRunCharts"] if chart["type"] == "LINE"] == [metric]
+
+
 def test_as_many_runs_as_a_view_may_have_fit_into_a_tag() -> None:
     from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH
 

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -56,18 +56,23 @@ def content(parameters: Mapping[str, Mapping[str, str]]) -> str:
         "runsHiddenMode": "SHOW_ALL",
         "isAccordionReordered": True,
         "compareRunSections": [{"uuid": SECTION, "name": SECTION, "display": True, "isReordered": True}],
-        "compareRunCharts": _charts(_varying(list(parameters.values()))),
+        "compareRunCharts": _charts(_varying(list(parameters.values())), _curve(parameters.values())),
     }
     return "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode(), 9)).decode()
 
 
-def _charts(axes: Sequence[str]) -> list[dict[str, Any]]:
+def _curve(parameters: Iterable[Mapping[str, str]]) -> str:
+    """The metric that epochs are judged by: that of the images for validation, where a run has any."""
+    return VALIDATED if any("data.validation" in each for each in parameters) else ACCURACY
+
+
+def _charts(axes: Sequence[str], curve: str) -> list[dict[str, Any]]:
     speed, accuracy = ({"key": metric, "type": "METRIC"} for metric in (SPEED, ACCURACY))
     charts: list[dict[str, Any]] = [
         {"type": "BAR", "metricKey": ACCURACY},
         {"type": "BAR", "metricKey": SPEED},
         {"type": "SCATTER", "xaxis": speed, "yaxis": accuracy},
-        {"type": "LINE", "metricKey": VALIDATED, "lineSmoothness": 0, "useGlobalLineSmoothing": False},
+        {"type": "LINE", "metricKey": curve, "lineSmoothness": 0, "useGlobalLineSmoothing": False},
     ]
     if axes:
         metrics = {"selectedParams": list(axes), "selectedMetrics": [SPEED, ACCURACY]}
