@@ -10,6 +10,7 @@ import pytest
 from bench.__main__ import main
 from bench.config import RunConfig
 from bench.keys import ConfigError
+from bench.rule.stability import largest_step
 from bench.study.launcher import assessment as module
 from bench.study.launcher.assessment import assess, warning
 from bench.study.verbs.rates import plot
@@ -155,6 +156,33 @@ def test_rates_are_shown_without_training(tmp_path: Path, capsys: pytest.Capture
     assert "| sum of rates infinite | no    | 0 from the end of the run on" in said
     assert "32 updates, 16 an epoch; rates from 0.1 over 0.1 to " in said
     assert not list(tmp_path.glob("*/record.json"))
+
+
+DRIFTS = ("lr=polynomial", "lr.gamma0=0.002", "lr.p=0.51", "lr.t0=100000", "optimizer.momentum=0.995")
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ((), [True, True]),
+        (("weights=latest",), [False, True]),
+        (("correction=shrink",), [False, True]),
+        (("optimizer=adamw",), [False, False]),
+    ],
+)
+def test_momentum_and_delay_leave_a_margin(
+    words: tuple[str, ...], known: list[bool], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At stages of a staleness of 2 and 0, with a momentum of 0.995; the caps know nothing of it."""
+    drifts = [word for word in DRIFTS if not (words == ("optimizer=adamw",) and "momentum" in word)]
+    assert main(["rates", *TINY, f"runs_dir={tmp_path}", *drifts, *words, "staleness=2"]) == 0
+    told = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[-3:]]
+    rows = [row for row in told if row and row[0] in "01"]
+    assert [row[5:] != ["-", "-"] for row in rows] == known
+    for row, delay in zip(rows, (2, 0), strict=True):
+        if row[5] != "-":
+            curvature = largest_step(0.995, delay) / float(row[5])
+            assert float(row[6]) == pytest.approx(0.002 * curvature / largest_step(0.995, delay), rel=0.01)
 
 
 def test_a_plot_is_columns_of_eighths() -> None:

@@ -42,7 +42,7 @@ def test_equal_pairs_differ_by_nothing_and_a_single_one_says_nothing() -> None:
     ],
 )
 def test_holms_steps_by_hand(probabilities: list[float], marked: list[bool]) -> None:
-    """Of three: 0.05/3, 0.05/2 and 0.05 in turn, up to the first that is above."""
+    """Three are held against 0.05/3, 0.05/2 and 0.05 in turn, up to the first that is above."""
     assert holm(probabilities) == marked
 
 

@@ -38,7 +38,12 @@ def finding(accuracies: list[float | None], objectives: int = 1, excess: float =
     complete = sum(accuracy is not None for accuracy in accuracies)
     budget = {"trials": len(accuracies), "complete": complete, "epochs": 2}
     best = study.trials[0] if excess <= 0 else None
-    parts = {"study": SimpleNamespace(tuning=tuning), "trials": study.trials, "budget": budget, "best": best}
+    parts = {
+        "study": SimpleNamespace(tuning=tuning, judged_by="validation"),
+        "trials": study.trials,
+        "budget": budget,
+        "best": best,
+    }
     return cast(Finding, SimpleNamespace(**parts))
 
 

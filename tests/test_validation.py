@@ -50,7 +50,7 @@ def test_of_50000_balanced_images_500_of_each_class_are_held_out() -> None:
 
 
 def test_the_draw_is_the_same_whatever_the_run() -> None:
-    """Of the digits, whose file is shared by all shares, these come first."""
+    """The digits' file is the same for all shares, and these of them come first."""
     held_out = Digits().load().held_out
     assert len(held_out) == 144
     assert held_out[:5].tolist() == FIRST

@@ -42,6 +42,11 @@ class Optimizer(Choice):
         """Whether the weights move on along a velocity that is known before the next gradient is."""
         return False
 
+    def largest_step(self, delay: int) -> float | None:  # noqa: ARG002
+        """Return the largest rate times curvature at which its update is stable on a quadratic, with gradients that are
+        ``delay`` updates old; None where that is not known."""
+        return None
+
     def search(self, number: Number) -> dict[str, Any]:  # noqa: ARG002
         """Return the values of those of its keys that a study's trial tries."""
         return {}

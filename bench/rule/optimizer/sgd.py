@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench.choice import Number
 from bench.keys import Fraction, NonNegative
 from bench.rule.optimizer.contract import Flat, Optimizer
+from bench.rule.stability import largest_step
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,9 @@ class SGD(Optimizer):
     @property
     def has_velocity(self) -> bool:
         return self.momentum > 0
+
+    def largest_step(self, delay: int) -> float:
+        return largest_step(self.momentum, delay, self.nesterov)
 
     def search(self, number: Number) -> dict[str, Any]:
         return {"momentum": number("momentum"), "weight_decay": number("weight_decay", log=True)}

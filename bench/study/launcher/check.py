@@ -58,14 +58,9 @@ def ready(data: Data) -> tuple[Path | None, Dataset]:
     Raises:
         ConfigError: it is not there, or it is a user's own and fails.
     """
-    from bench.task.dataset import Dataset
-
     with telling(type(data)):
         prepared = data.prepare()
-        dataset = data.load(prepared)
-        if not isinstance(dataset, Dataset):
-            raise TypeError(f"read returned {type(dataset).__name__}, and no Dataset")
-    return prepared, dataset
+        return prepared, data.load(prepared)
 
 
 def _try_out(config: RunConfig) -> None:

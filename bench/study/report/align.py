@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 MARK = "*"
@@ -23,4 +24,4 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _is_number(text: str) -> bool:
-    return text == NOTHING or text.removesuffix(MARK).replace(".", "", 1).lstrip("-").isdigit()
+    return text == NOTHING or re.fullmatch(r"-?\d+(\.\d+)?(e[-+]?\d+)?", text.removesuffix(MARK)) is not None

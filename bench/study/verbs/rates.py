@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from bench.config import RunConfig
 from bench.plan.clock import Clock
+from bench.rule.correction.none import NoCorrection
 from bench.study.launcher.assessment import Assessment, assess
 from bench.study.launcher.check import check, make_folder
 from bench.study.report.align import align
@@ -46,7 +47,14 @@ def describe(config: RunConfig, found: Assessment) -> str:
     conditions = [[c.name, "yes" if c.holds else "no", c.why] for c in found.verdict.conditions]
     delays = [Clock(config.stages, config.staleness, 0).lag(stage) for stage in range(config.stages)]
     limits = [
-        [str(stage), str(delay), f"{limit.rate:.4g}", f"{limit.cap:.4g}", "yes" if limit.rate <= limit.cap else "no"]
+        [
+            str(stage),
+            str(delay),
+            f"{limit.rate:.4g}",
+            f"{limit.cap:.4g}",
+            "yes" if limit.rate <= limit.cap else "no",
+            *_margin(config, limit.rate, delay, found.smoothness.mean),
+        ]
         for stage, (delay, limit) in enumerate(zip(delays, found.limits, strict=True))
     ]
     curvature = found.smoothness
@@ -60,12 +68,21 @@ def describe(config: RunConfig, found: Assessment) -> str:
         "",
         f"L, the largest curvature of the loss at the initial weights: {curvature.mean:.4g} ({curvature.low:.4g} to "
         f"{curvature.high:.4g}, 95% interval of {curvature.n} batches). The caps are for its upper end, and for SGD "
-        "without momentum.",
+        "without momentum. On a quadratic of curvature L the optimizer's step with gradients so old is stable up to "
+        "another rate, over which the margin is above 1; '-' where that is not known: for other optimizers than SGD, "
+        "with corrections, and with weights that are not stashed.",
         "",
-        *align([["stage", "staleness", "largest rate", "cap", "within"], *limits]),
+        *align([["stage", "staleness", "largest rate", "cap", "within", "stable up to", "margin"], *limits]),
         "",
     ]
     return "\n".join(lines)
+
+
+def _margin(config: RunConfig, rate: float, delay: int, curvature: float) -> list[str]:
+    """The largest stable rate of a stage on a quadratic, and the stage's largest rate over it, as text."""
+    plain = config.weights == "stashed" and config.correction == NoCorrection()
+    step = config.optimizer.largest_step(delay) if plain or not delay else None
+    return ["-", "-"] if step is None else [f"{step / curvature:.4g}", f"{rate * curvature / step:.3g}"]
 
 
 def plot(values: Sequence[float], width: int = WIDTH, height: int = HEIGHT) -> list[str]:

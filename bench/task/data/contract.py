@@ -55,15 +55,20 @@ class Data(Choice):
         """Return the images, mapped from the file that :meth:`prepare` returned; without one, from what it returns now.
 
         Raises:
-            ConfigError: the file is damaged by now; without one, as of :meth:`prepare`.
+            ConfigError: the file is damaged by now, or the share for validation leaves nothing; without a file, as of
+                :meth:`prepare`.
+            TypeError: :meth:`read` returned no data set.
         """
         from bench.task.cache import Damaged, opened
+        from bench.task.dataset import Dataset
 
         path = prepared or self.prepare()
         try:
             whole = self.read() if path is None else opened(path)
         except Damaged as error:
             raise ConfigError(f"data.name={self.name!r}: {error}") from None
+        if not isinstance(whole, Dataset):
+            raise TypeError(f"read returned {type(whole).__name__}, and no Dataset")
         try:
             return whole.hold_out(self.validation)
         except ValueError as error:
