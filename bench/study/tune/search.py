@@ -136,7 +136,7 @@ class Search:
             self.trials.fail(claim)
             raise
         accuracy = on_the_way(record["epochs"][-1])
-        self._say(claim, "diverged" if accuracy is None else f"accuracy {accuracy:.1%}")
+        self._say(claim, "diverged" if accuracy is None else f"{self.study.judged_by} accuracy {accuracy:.1%}")
 
     def _end(self, claim: Claim, config: RunConfig, failure: Exception | None) -> None:
         """Note that a trial has ended without values, and say so."""
