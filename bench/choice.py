@@ -161,9 +161,7 @@ def _named_as_its_file(contract: type[Chosen], name: str) -> type[Chosen] | None
     package = contract.__module__.rpartition(".")[0]
     if not name.isidentifier() or importlib.util.find_spec(f"{package}.{name}") is None:
         return None
-    kinds = vars(importlib.import_module(f"{package}.{name}")).values()
-    found = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, contract))
-    return next((kind for kind in found if vars(kind).get("name") == name), None)
+    return next((kind for kind in _within(contract, f"{package}.{name}") if kind.name == name), None)
 
 
 def choices(contract: type[Chosen]) -> dict[str, type[Chosen]]:
@@ -179,10 +177,15 @@ def found_beside(contract: type[Found]) -> dict[str, type[Found]]:
 @functools.cache
 def _found(contract: Any) -> dict[str, Any]:
     package = contract.__module__.rpartition(".")[0]
-    modules = [importlib.import_module(f"{package}.{found.name}") for found in pkgutil.iter_modules(_path(package))]
-    kinds: list[Any] = [kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)]
-    found = [kind for kind in dict.fromkeys(kinds) if issubclass(kind, contract) and "name" in vars(kind)]
+    files = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    found = dict.fromkeys(kind for file in files for kind in _within(contract, f"{package}.{file.name}"))
     return {kind.name: kind for kind in sorted(found, key=lambda kind: (kind.place, kind.name))}
+
+
+def _within(contract: Any, module: str) -> list[Any]:
+    """The classes of a contract that a module has and that say their names."""
+    kinds = [kind for _, kind in inspect.getmembers(importlib.import_module(module), inspect.isclass)]
+    return [kind for kind in kinds if issubclass(kind, contract) and "name" in vars(kind)]
 
 
 def imported(contract: type[Chosen], target: object) -> type[Chosen]:
@@ -235,10 +238,6 @@ def telling(kind: type[Choice]) -> Iterator[None]:
 def _is_frozen(kind: type) -> bool:
     """Whether a class is a frozen dataclass itself, and not its contract alone."""
     return "__dataclass_fields__" in vars(kind) and vars(kind)["__dataclass_params__"].frozen
-
-
-def _path(package: str) -> list[str]:
-    return list(importlib.import_module(package).__path__)
 
 
 def _listed(contract: type[Choice]) -> str:

@@ -21,6 +21,11 @@ def seats(size: int) -> list[Seat]:
     return [Seat(rank, size, rank, size) for rank in range(size)]
 
 
+def under_torchrun() -> bool:
+    """Whether torchrun has started this process."""
+    return torchrun_seat() is not None
+
+
 def torchrun_seat() -> Seat | None:
     """The seat that torchrun has given this process; None where torchrun did not start it.
 

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from bench.plan.interval import Interval, mean
+from bench.plan.interval import Interval, mean, quantile
 
 LEVEL = 0.05
 """The largest probability of a mark where nothing differs: of a table, and of each of the two one-sided tests."""
@@ -85,8 +85,8 @@ def detectable(deviation: float, n: int) -> float:
     from scipy import special
     from scipy.optimize import brentq
 
-    quantile = float(special.stdtrit(n - 1, 1 - LEVEL / 2))
-    shift = brentq(lambda moved: special.nctdtr(n - 1, moved, quantile) - (1 - POWER), 1e-9, 4 * quantile)
+    edge = quantile(n - 1)
+    shift = brentq(lambda moved: special.nctdtr(n - 1, moved, edge) - (1 - POWER), 1e-9, 4 * edge)
     return float(shift) * deviation / math.sqrt(n)
 
 

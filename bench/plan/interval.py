@@ -42,17 +42,18 @@ def difference(values: Sequence[float], others: Sequence[float]) -> Interval:
     if n > 1:
         own, other = (statistics.variance(sample) / len(sample) for sample in (values, others))
         freedom = own**2 / (len(values) - 1) + other**2 / (len(others) - 1)
-        half = _quantile((own + other) ** 2 / freedom) * math.sqrt(own + other) if freedom else 0.0
+        half = quantile((own + other) ** 2 / freedom) * math.sqrt(own + other) if freedom else 0.0
     return Interval(centre, centre - half, centre + half, n)
 
 
 def _interval(values: Sequence[float], back: Callable[[float], float]) -> Interval:
     centre, n = statistics.fmean(values), len(values)
-    half = _quantile(n - 1) * statistics.stdev(values) / math.sqrt(n) if n > 1 else math.nan
+    half = quantile(n - 1) * statistics.stdev(values) / math.sqrt(n) if n > 1 else math.nan
     return Interval(back(centre), back(centre - half), back(centre + half), n)
 
 
-def _quantile(freedom: float) -> float:
+def quantile(freedom: float) -> float:
+    """The quantile of Student's t at :data:`LEVEL`, beyond which both tails together are 5%."""
     # What scipy.stats.t.ppf calls; all of scipy.stats takes half a second to import, at the start of every run.
     from scipy import special
 

@@ -202,10 +202,16 @@ def quality_of(split: str) -> tuple[str, str]:
     return f"loss/{split}", f"accuracy/{split}"
 
 
+def judged_by(epoch: Mapping[str, Any]) -> Literal["validation", "test"]:
+    """The images that an epoch was judged by: those for validation or, where none are held out, the test images."""
+    return "validation" if VALIDATED in epoch else "test"
+
+
 def on_the_way(epoch: Mapping[str, Any]) -> float | None:
-    """An epoch's accuracy, by which curves are drawn and trials are judged: by the images for validation or, where none
-    are held out, by the test images; None if the run has diverged."""
-    accuracy: float | None = epoch[VALIDATED] if VALIDATED in epoch else epoch[ACCURACY]
+    """An epoch's accuracy by the images that it was judged by, which curves and the judging of trials take; None if the
+    run has diverged."""
+    _, name = quality_of(judged_by(epoch))
+    accuracy: float | None = epoch[name]
     return accuracy
 
 

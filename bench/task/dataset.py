@@ -56,8 +56,10 @@ class Dataset:
         Raises:
             ValueError: no image would be left, for validation or for training.
         """
+        if not share:
+            return self
         held_out = stratified(self.train_labels, share)
-        if share and not 0 < len(held_out) < len(self.train_labels):
+        if not 0 < len(held_out) < len(self.train_labels):
             raise ValueError(f"of {len(self.train_labels)} training images {len(held_out)} would be for validation")
         return replace(self, held_out=held_out)
 

@@ -28,10 +28,6 @@ class Pruned(RuntimeError):
     """Whoever watches a run has ended it: the message says why."""
 
 
-def under_torchrun() -> bool:
-    return torchrun_seat() is not None
-
-
 def imports(configs: Iterable[RunConfig]) -> list[str]:
     """Modules that take a second to import, and that the ranks of these runs alone need."""
     found = set()

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from bench.record.folder import RunFolder
-from bench.record.metrics import VALIDATED
+from bench.record.metrics import judged_by, quality_of
 from bench.record.tail import Tail
 
 POLL_SECONDS = 0.2
@@ -69,8 +69,8 @@ class Lines:
         elif event["event"] == "epoch":
             number = f"epoch {event['epoch'] + 1}/{self.epochs}"
             words = [self.title, number, f"loss {_number(event, 'loss/train', '.4f')}"]
-            split = "validation" if VALIDATED in event else "test"
-            words.append(f"{split} accuracy {_number(event, f'accuracy/{split}', '.1%')}")
+            split = judged_by(event)
+            words.append(f"{split} accuracy {_number(event, quality_of(split)[1], '.1%')}")
             words.append(f"{_number(event, 'throughput/images_per_second', '.0f')} img/s")
             self.stream.write(" · ".join(words) + "\n")
             self.stream.flush()

@@ -11,7 +11,7 @@ from bench.plan.interval import difference, mean
 from bench.record.metrics import ACCURACY, shown_in
 from bench.study.report.cells import NOTHING, axes, columns, numbers, shown_names, significant, varied
 from bench.study.report.pairing import alike, backpropagation, grouped
-from bench.study.report.result import Run, curves_of, order, varying
+from bench.study.report.result import Run, curves_of, numbers_of, order, varying
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -52,10 +52,9 @@ def _pairs(group: Sequence[Run], baseline: Sequence[Run]) -> Paired | None:
     """The differences of runs from those of their seeds; None where there is no pair, or the group is the baseline."""
     if baseline is group:
         return None
-    known = {run.seed: accuracy for run in baseline if (accuracy := run.number(ACCURACY)) is not None}
-    own = {run.seed: accuracy for run in group if (accuracy := run.number(ACCURACY)) is not None}
-    seeds = [seed for seed in own if seed in known]
-    return paired([own[seed] for seed in seeds], [known[seed] for seed in seeds]) if seeds else None
+    by_seed = {run.seed: other for run in baseline if (other := run.number(ACCURACY)) is not None}
+    told = [run for run in group if run.seed in by_seed and run.number(ACCURACY) is not None]
+    return paired(numbers_of(told, ACCURACY), [by_seed[run.seed] for run in told]) if told else None
 
 
 def _said(pair: Paired | None, mark: bool, margin: float) -> dict[str, Any]:
@@ -68,7 +67,7 @@ def _said(pair: Paired | None, mark: bool, margin: float) -> dict[str, Any]:
 def _accuracy_row(
     group: Sequence[Run], baseline: Sequence[Run], said: dict[str, Any], keys: Sequence[str], target: float | None
 ) -> dict[str, Any]:
-    own, other = _accuracies(group), _accuracies(baseline)
+    own, other = numbers_of(group, ACCURACY), numbers_of(baseline, ACCURACY)
     if target is None and other:
         target = TARGET_SHARE * mean(other).mean
     seconds = [_seconds_to(run, target) for run in group] if target is not None else []
@@ -89,10 +88,6 @@ def _accuracy_row(
     row.setdefault("epochs", len(group[0].epochs))
     row |= {"updates": group[0].epochs[-1].updates if group[0].epochs else 0}
     return row | {"runs": shown_names(group), "backpropagation_runs": shown_names(compared)}
-
-
-def _accuracies(group: Sequence[Run]) -> list[float]:
-    return [number for run in group if (number := run.number(ACCURACY)) is not None]
 
 
 def _seconds_to(run: Run, target: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.plan.interval import Interval
 from bench.record.metrics import Metric
-from bench.study.report.result import TITLES, Run, setting
+from bench.study.report.result import TITLES, Run, numbers_of, setting
 
 DIGITS = 6
 """Significant digits of what a clock has measured; accuracies keep all of theirs."""
@@ -25,8 +25,7 @@ def varied(run: Run, keys: Sequence[str]) -> dict[str, str]:
 
 def numbers(group: Sequence[Run], metric: Metric, table: str) -> list[float]:
     """A metric of those runs of a group that have it, in the unit of its heading in a table."""
-    known = [number for run in group if (number := run.number(metric.name)) is not None]
-    return [metric.shown(number, metric.headings[table]) for number in known]
+    return [metric.shown(number, metric.headings[table]) for number in numbers_of(group, metric.name)]
 
 
 def columns(name: str, interval: Interval | None, digits: int | None = None) -> dict[str, float]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.plan.interval import Interval, mean
-from bench.study.report.result import Run, order, setting, varying
+from bench.study.report.result import Run, numbers_of, order, setting, varying
 
 WORKLOADS_DRAWN = 6
 
@@ -29,7 +29,7 @@ class Group:
         return self.first.label + self.rest + (f" ({diverged} of {len(self.runs)} diverged)" if diverged else "")
 
     def mean(self, metric: str) -> Interval | None:
-        numbers = [number for run in self.runs if (number := run.number(metric)) is not None]
+        numbers = numbers_of(self.runs, metric)
         return mean(numbers) if numbers else None
 
 

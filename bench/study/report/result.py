@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from bench.config import canonical, grid_label
 from bench.record.folder import flatten
-from bench.record.metrics import METRICS, SECONDS, VALIDATED, on_the_way
+from bench.record.metrics import METRICS, SECONDS, judged_by, on_the_way
 from bench.rule.method.contract import facts_of, name_of
 from bench.study.report.comparison import LENGTH, NEUTRAL, REPEAT, WAYS, shared
 
@@ -118,13 +118,18 @@ def read_run(record: dict[str, Any]) -> Run:
         metrics={key: _float(value) for key, value in record["metrics"].items()}
         | {metric.name: None for metric in METRICS if diverged and metric.quality and metric.name in record["metrics"]},
         epochs=epochs,
-        curves="validation" if VALIDATED in record["epochs"][-1] else "test",
+        curves=judged_by(record["epochs"][-1]),
         agents=[_agent(agent) for agent in record["agents"]],
         environment=record["environment"],
         data=record["data"],
         started=record["started"],
         finished=record["finished"],
     )
+
+
+def numbers_of(runs: Sequence[Run], metric: str) -> list[float]:
+    """A metric of those of the runs that have it."""
+    return [number for run in runs if (number := run.number(metric)) is not None]
 
 
 def curves_of(runs: Sequence[Run]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.choice import Choice, check_together, choices_of, contracts_of, plain_values, telling
 from bench.config import RunConfig
-from bench.engine.seat import torchrun_seat
+from bench.engine.seat import under_torchrun
 from bench.keys import STRICT, Place
 from bench.record.folder import RunFolder
 from bench.record.runs_dir import Sweep
@@ -32,7 +32,7 @@ class Settings:
     @property
     def again(self) -> bool:
         """Whether runs are made although they have a record: nodes without a shared disk cannot agree to skip one."""
-        return self.force or torchrun_seat() is not None
+        return self.force or under_torchrun()
 
     def check_run(self, config: RunConfig) -> None:
         """Check that a run goes with them.

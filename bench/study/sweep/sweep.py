@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.engine.rank import RunFailed
-from bench.engine.seat import torchrun_seat
+from bench.engine.seat import torchrun_seat, under_torchrun
 from bench.keys import ConfigError
 from bench.record.runs_dir import Sweep, known_record
-from bench.study.launcher.agents import imports, launch, under_torchrun
+from bench.study.launcher.agents import imports, launch
 from bench.study.launcher.assessment import assess_all, warning
 from bench.study.launcher.check import check_all, check_seat, made
 from bench.study.launcher.task import Task

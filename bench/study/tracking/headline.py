@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from bench.record.metrics import METRICS
-from bench.study.report.result import Run
+from bench.study.report.result import Run, numbers_of
 
 
 def headline(points: Sequence[Run]) -> dict[str, float]:
@@ -17,8 +17,7 @@ def headline(points: Sequence[Run]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for metric in (metric for metric in METRICS if metric.headline):
-        numbers = [point.number(metric.name) for point in points if point.timed or not metric.timed]
-        if known := [number for number in numbers if number is not None]:
+        if known := numbers_of([point for point in points if point.timed or not metric.timed], metric.name):
             best = min(known) if metric.better == "down" else max(known)
             found |= {f"{metric.name}_best": best, f"{metric.name}_mean": fmean(known)}
     return found

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config import RunConfig
 from bench.plan.interval import Interval, mean
+from bench.record.metrics import ACCURACY
 from bench.record.runs_dir import known_record
-from bench.study.report.result import read_run
+from bench.study.report.result import numbers_of, read_run
 from bench.study.tune.search import Search
 from bench.study.tune.study import Study
 
@@ -66,7 +67,6 @@ def find(search: Search) -> Finding:
     record = known_record(search.study.settings.folder(run)) if run else None
     repeats = {config.hash(): known_record(search.study.settings.folder(config)) for config in search.repeats()}
     runs = [read_run(found) for found in repeats.values() if found]
-    accuracies = [each.number("accuracy/test") for each in runs]
     return Finding(
         search.study,
         search.space.epochs,
@@ -75,7 +75,7 @@ def find(search: Search) -> Finding:
         best,
         run,
         record or {},
-        [accuracy for accuracy in accuracies if accuracy is not None],
+        numbers_of(runs, ACCURACY),
         sum(each.diverged for each in runs),
         list(repeats),
     )

@@ -20,8 +20,9 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Literal, get_args, get_origin, get_type_hints
 
+from bench.engine.seat import under_torchrun
 from bench.keys import ConfigError
-from bench.study.launcher.agents import imports, under_torchrun
+from bench.study.launcher.agents import imports
 from bench.study.launcher.check import check_all, made
 from bench.study.predict.estimate import duration, estimate
 from bench.study.sweep.compose import points
