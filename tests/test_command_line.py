@@ -306,7 +306,7 @@ def test_a_record_has_the_keys_of_the_contract(record: dict[str, Any], ran: Ran)
     assert record["config_hash"] == ran.folders[0].name
     assert (record["config"]["stages"], record["config"]["model"]["depth"]) == (2, 8)
     machine = {"git_commit", "git_dirty", "python", "torch", "torchvision", "mlflow", "host", "cpu", "cores", "gpu"}
-    assert set(record["environment"]) == machine | {"oversubscribed"}
+    assert set(record["environment"]) == machine | {"oversubscribed", "engine_version"}
     assert [(part["first_layer"], part["last_layer"]) for part in record["partition"]] == [(0, 6), (7, 13)]
 
 

@@ -6,7 +6,6 @@ import copy
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,8 +15,8 @@ from typing import Any
 
 import pytest
 
+import bench
 from bench.config import parse_recorded
-from bench.record import environment as environment_module
 from bench.record.environment import environment, git_state
 from bench.record.folder import RecordError, RunFolder, WithoutResult, flatten
 from bench.record.tail import Tail
@@ -266,9 +265,10 @@ def _git(folder: Path, *words: str) -> str:
 
 
 def test_git_state_of_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = tmp_path / "record.py"
-    shutil.copy(environment_module.__file__, code)
-    monkeypatch.setattr(environment_module, "__file__", str(code))
+    package = tmp_path / "bench"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.setattr(bench, "__file__", str(package / "__init__.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git_state() == (None, None)
     _git(tmp_path, "init", "--quiet")
@@ -278,8 +278,13 @@ def test_git_state_of_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     commit = _git(tmp_path, "rev-parse", "HEAD").strip()
     assert git_state() == (commit, False)
     (tmp_path / "mlflow.db").touch()
+    (tmp_path / "records.jsonl").touch()
     assert git_state() == (commit, False)
-    code.write_text("changed")
+    # A choice is found by where it lies, whether git knows it or not.
+    (package / "mine.py").touch()
+    assert git_state() == (commit, True)
+    (package / "mine.py").unlink()
+    (package / "__init__.py").write_text("changed")
     assert git_state() == (commit, True)
 
 

@@ -23,6 +23,7 @@ VALUES: dict[str, Any] = {
     "tracking": {"name": "none"},
     "launcher": {"name": "basic"},
     "runs_dir": "runs",
+    "records": None,
     "force": False,
     "dry_run": False,
 }
@@ -31,7 +32,7 @@ JOBS = {"name": "submitit", "cluster": "slurm", "minutes": 5, "memory_gigabytes"
 
 def test_plain_values_become_choices() -> None:
     settings = parse_as(Settings, VALUES)
-    assert settings == Settings(NoTracking(), Basic(), "runs", force=False, dry_run=False)
+    assert settings == Settings(NoTracking(), Basic(), "runs", records=None, force=False, dry_run=False)
     assert settings.values() == VALUES
 
 

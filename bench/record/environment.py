@@ -9,6 +9,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import bench
+from bench.record.version import ENGINE_VERSION
+
 
 def environment(oversubscribed: bool, gpu: str | None = None) -> dict[str, Any]:
     """Describe, for the record, the code and the machine; null where something is not known.
@@ -22,6 +25,7 @@ def environment(oversubscribed: bool, gpu: str | None = None) -> dict[str, Any]:
     return {
         "git_commit": commit,
         "git_dirty": dirty,
+        "engine_version": ENGINE_VERSION,
         "python": platform.python_version(),
         **versions,
         "host": platform.node(),
@@ -33,11 +37,15 @@ def environment(oversubscribed: bool, gpu: str | None = None) -> dict[str, Any]:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """Commit of this code, and whether tracked files differ from it; None, None outside a clone."""
-    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    """Commit of this code, and whether the package differs from it; None, None outside a clone.
+
+    Other files do not make it another code, and records that a sweep adds to, which git keeps, are among them.
+    """
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=normal"]
+    package = Path(bench.__file__).parent
     try:
         answer = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=True
+            [*command, "--", "."], cwd=package, capture_output=True, text=True, timeout=5, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None, None

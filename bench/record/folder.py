@@ -110,21 +110,15 @@ class RunFolder:
             RecordError: the file is not JSON, its schema is not the one known here, it is not a record, or it is that
                 of another run.
         """
-        from bench.record.schema import check_record
-
         try:
-            record = read_json(self.record.read_bytes())
-            schema = record.get("schema") if isinstance(record, dict) else None
-            if schema != SCHEMA:
-                raise ValueError(f"schema={schema!r}; this version reads schema={SCHEMA}")
-            check_record(record)
+            record = parse_record(self.record.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             raise RecordError(f"{self.record}: {error}") from None
         if record["config_hash"] != self.path.name:
             raise RecordError(f"{self.record}: config_hash={record['config_hash']!r} is not its folder's name")
-        return dict(record)
+        return record
 
     def write_failure(self, message: str, status: WithoutResult) -> None:
         """Write why the run ended without a result."""
@@ -157,6 +151,22 @@ class RunFolder:
         aside = self.record.with_name(self.record.name + ".corrupt")
         os.replace(self.record, aside)
         return aside
+
+
+def parse_record(text: bytes) -> dict[str, Any]:
+    """Parse a record, and check it as a whole.
+
+    Raises:
+        ValueError: it is not JSON, its schema is not the one known here, or it is no record.
+    """
+    from bench.record.schema import check_record
+
+    record = read_json(text)
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"schema={schema!r}; this version reads schema={SCHEMA}")
+    check_record(record)
+    return dict(record)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -85,6 +85,8 @@ class DataModel(_Model):
 class Environment(_Model):
     oversubscribed: bool = False
     """Whether agents shared cores; the record of a run that the benchmark measures does not say."""
+    engine_version: Count = 1
+    """Records of the first version do not say it."""
 
 
 class PieceModel(_Model):

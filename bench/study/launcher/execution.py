@@ -13,6 +13,8 @@ from bench.config import RunConfig
 from bench.engine.rank import RunFailed
 from bench.record.environment import environment
 from bench.record.folder import RunFolder
+from bench.record.runs_dir import known_record
+from bench.record.version import is_current
 from bench.study.launcher.agents import Pruned, launch
 from bench.study.launcher.devices import oversubscribed
 from bench.study.launcher.task import Task, label
@@ -39,7 +41,7 @@ def execute(task: Task, following: AbstractContextManager[object], watch: Callab
     config, folder = task.config, task.folder
     try:
         with run_lock(folder):
-            if folder.record.exists() and not task.again:
+            if not task.again and (known := known_record(folder)) and is_current(known):
                 return
             folder.clear()
             problem: str | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.record.runs_dir import known_record
 from bench.study.launcher.check import check_all
 from bench.study.launcher.task import label
 from bench.study.predict.estimate import duration, estimate
@@ -23,7 +22,7 @@ def preview(points: Sequence[Point]) -> int:
     warm_up()
     configs = [point.config for point in points]
     seconds: list[float] = Call(estimate, configs, Call(check_all, configs).result()).result()
-    due = [settings.force or known_record(settings.folder(config)) is None for config in configs]
+    due = [settings.force or settings.known(config) is None for config in configs]
     for number, (point, wanted, estimated) in enumerate(zip(points, due, seconds, strict=True), start=1):
         words = f"about {duration(estimated)}" if wanted else "has a record"
         print(" ".join([f"{number}/{len(points)}", f"{label(point.config)}:", words, *point.overrides]))

@@ -36,6 +36,11 @@ class Point:
     own: Mapping[str, Any] = field(default_factory=dict)
     """Plain values of :attr:`Primary.own`, unchecked."""
 
+    @property
+    def name(self) -> str:
+        """What equivalent points have in common, and no others."""
+        return self.config.hash() + json.dumps(self.own)
+
 
 def compose(overrides: Sequence[str], primary: Primary = RUN) -> RunConfig:
     """Compose one run's configuration.
@@ -47,8 +52,24 @@ def compose(overrides: Sequence[str], primary: Primary = RUN) -> RunConfig:
 
 
 def points(overrides: Sequence[str], multirun: bool, primary: Primary = RUN) -> list[Point]:
-    """The points of a sweep, or the single one without ``-m``. Raises as :func:`sweep` and :func:`single` do."""
-    return sweep(overrides, primary) if multirun else [single(overrides, primary)]
+    """The points of a sweep, or the single one without ``-m``. Raises as :func:`sweep` and :func:`single` do.
+
+    The file of records that an experiment names is of its points alone: where others are asked for, none is kept.
+    """
+    found = sweep(overrides, primary) if multirun else [single(overrides, primary)]
+    if found[0].settings.records is None or _keeps(found, overrides, primary):
+        return found
+    return [replace(point, settings=replace(point.settings, records=None)) for point in found]
+
+
+def _keeps(found: Sequence[Point], overrides: Sequence[str], primary: Primary) -> bool:
+    """Whether points belong in the file of records that is named with them."""
+    given = parse_overrides(*searched(overrides, primary))
+    experiment = [override.input_line for override in given if override.key_or_group == "experiment"]
+    if len(experiment) == len(given) or any(override.key_or_group == "records" for override in given):
+        return True
+    own = {point.name for point in sweep(experiment, searched(overrides, primary)[1])}
+    return own >= {point.name for point in found}
 
 
 def single(overrides: Sequence[str], primary: Primary = RUN) -> Point:
@@ -91,11 +112,10 @@ def sweep(overrides: Sequence[str], primary: Primary = RUN) -> list[Point]:
     for combination in itertools.product(*(spell_out(override, primary) for override in swept)):
         point = _point(base.compose(combination), primary, combination)
         _check_one_sweep(next(iter(found.values()), point), point)
-        name = point.config.hash() + json.dumps(point.own)
-        if first := found.get(name):
-            found[name] = replace(first, equivalents=(*first.equivalents, combination))
+        if first := found.get(point.name):
+            found[point.name] = replace(first, equivalents=(*first.equivalents, combination))
         else:
-            found[name] = point
+            found[point.name] = point
     return interleave(list(found.values()))
 
 
@@ -154,6 +174,7 @@ def _point(values: Mapping[str, Any], primary: Primary, overrides: tuple[str, ..
     kept = {each.name for each in fields(Settings)}
     config = parse({key: value for key, value in values.items() if key not in {*primary.own, *kept}})
     settings = parse_as(Settings, {key: value for key, value in values.items() if key in kept})
+    settings.check_records()
     settings.check_run(config)
     return Point(config, settings, overrides, own={key: values[key] for key in primary.own})
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.config import RunConfig
 from bench.record.folder import RecordError, RunFolder, WithoutResult
-from bench.record.runs_dir import Sweep
+from bench.record.records_file import RecordsFile
+from bench.record.runs_dir import Sweep, known_record
+from bench.record.version import is_current
 from bench.study.launcher.contract import Ending, Launcher
 from bench.study.launcher.execution import Busy, run_lock
 from bench.study.launcher.task import Task, label
@@ -19,12 +22,13 @@ from bench.system.file import WriteError
 class Runner:
     """Runs tasks and tells MLflow of them. What MLflow does not take is in the runs' folders, and stops nothing."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, records: RecordsFile | None = None) -> None:
         self.failures: dict[str, str] = {}
         """The message of each run that failed, by its label."""
         self.undelivered = 0
         """Records that MLflow did not take."""
         self._tracker = tracker
+        self._records = records
         self._told = 0
         """The number of the last outage of MLflow that the user has been told of."""
 
@@ -33,13 +37,17 @@ class Runner:
         folder = task.folder
         if task.again:
             return True
+        if self._records and not folder.record.exists() and (kept := self._records.find(folder.path.name)):
+            return not _is_current(task, kept, self._records.path)
         try:
             record = folder.read_record()
         except RecordError as error:
             _say(task, f"{error}; it is set aside as {folder.set_aside().name}, and the run made again")
             return True
         if record is not None:
-            _say(task, f"has a record in {folder.path}, skipped; force=true runs it again")
+            if not _is_current(task, record, folder.path):
+                return True
+            self._keep(folder)
             self.deliver(folder)
         elif folder.failure.exists():
             _say(task, "ended without a result before, made again")
@@ -63,11 +71,21 @@ class Runner:
             elif failure is not None:
                 ended.append((task, failure))
             else:
+                self._keep(task.folder)
                 self.deliver(task.folder)
         for task in busy:
             with run_lock(task.folder, wait=True):
                 pass
         return ended, [task for task in busy if self.is_due(task)]
+
+    def _keep(self, folder: RunFolder) -> None:
+        """Put a run's record into the file of records; where that fails, the run's folder has it all the same."""
+        if self._records is None or (record := known_record(folder)) is None:
+            return
+        try:
+            self._records.keep(record)
+        except OSError as error:
+            print(f"bench: {error}; the same command takes the record from {folder.path} later", file=sys.stderr)
 
     def fail(self, config: RunConfig, message: str) -> None:
         """Note that a run has failed by its own fault, and say so."""
@@ -112,6 +130,14 @@ class Runner:
         for name, message in self.failures.items():
             lines = message.splitlines()
             print(f"failed: {name}: {' '.join([*lines[:1], *lines[1:][-1:]])}", file=sys.stderr)
+
+
+def _is_current(task: Task, record: Mapping[str, Any], place: Path) -> bool:
+    """Whether a record is of what this version of the engine computes; what becomes of the run is said."""
+    current = is_current(record)
+    skipped = f"has a record in {place}, skipped; force=true runs it again"
+    _say(task, skipped if current else f"the record in {place} is of another version of the engine, made again")
+    return current
 
 
 def _say(task: Task, words: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,10 @@ from typing import Any
 from bench.choice import Choice, check_together, choices_of, contracts_of, plain_values, telling
 from bench.config import RunConfig
 from bench.engine.seat import under_torchrun
-from bench.keys import STRICT, Place
+from bench.keys import STRICT, ConfigError, Place
 from bench.record.folder import RunFolder
-from bench.record.runs_dir import Sweep
+from bench.record.records_file import RecordsFile
+from bench.record.runs_dir import Item, Records, Sweep, known_record, read_records
 from bench.study.launcher.contract import Launcher
 from bench.study.tracking.contract import Tracker, Tracking
 
@@ -24,6 +27,8 @@ class Settings:
     tracking: Tracking
     launcher: Launcher
     runs_dir: Place
+    records: Place | None
+    """The file of records that runs are kept in, a line each; a run that is in it is not made again."""
     force: bool
     """Whether to run again although there is a record."""
     dry_run: bool
@@ -72,6 +77,35 @@ class Settings:
     def folder(self, config: RunConfig) -> RunFolder:
         """The folder that a run is kept in."""
         return RunFolder(Path(self.runs_dir, config.hash()))
+
+    @property
+    def records_file(self) -> RecordsFile | None:
+        return RecordsFile(Path(self.records)) if self.records else None
+
+    def check_records(self) -> None:
+        """Check that the file of records can be one.
+
+        Raises:
+            ConfigError: it is there, and no file that can be read.
+        """
+        path = self.records
+        if path and os.path.exists(path) and not (os.path.isfile(path) and os.access(path, os.R_OK)):
+            raise ConfigError(f"records={path!r}: is no file that can be read; allowed is one, or none yet")
+
+    def known(self, config: RunConfig) -> dict[str, Any] | None:
+        """A run's record, of the file of records or else of its folder; None where there is none that can be read."""
+        kept = self.records_file.find(config.hash()) if self.records_file else None
+        return kept or known_record(self.folder(config))
+
+    def read(self, read: Callable[[dict[str, Any]], Item], only: Container[str] | None = None) -> Records[Item]:
+        """Read every record that is kept, or those of the runs with a hash in ``only``; nothing broken ends it.
+
+        Args:
+            read: makes of a record what is kept of it.
+        """
+        if self.records_file:
+            return self.records_file.read(read, only)
+        return read_records(Path(self.runs_dir), read, only)
 
     def values(self) -> dict[str, Any]:
         """All keys as plain values; the address of a tracking server is without its password."""

@@ -11,7 +11,7 @@ from typing import Any
 from bench.engine.rank import RunFailed
 from bench.engine.seat import torchrun_seat, under_torchrun
 from bench.keys import ConfigError
-from bench.record.runs_dir import Sweep, known_record
+from bench.record.runs_dir import Sweep
 from bench.study.launcher.agents import imports, launch
 from bench.study.launcher.assessment import assess_all, warning
 from bench.study.launcher.check import check_all, check_seat, made
@@ -80,7 +80,7 @@ class _Running:
 
     def __init__(self, tasks: Sequence[Task], sweep: Sweep, settings: Settings, follower: Tracker) -> None:
         self._tasks, self._sweep, self._settings, self._tracker = tasks, sweep, settings, follower
-        self._runner = Runner(follower)
+        self._runner = Runner(follower, settings.records_file)
 
     def run(self) -> int:
         if self._sweep.is_family:
@@ -105,7 +105,7 @@ class _Running:
 
     def _conclude(self) -> None:
         """Print the table of the records, where to look further, and what failed; tell MLflow."""
-        records = [record for task in self._tasks if (record := known_record(task.folder))]
+        records = [record for task in self._tasks if (record := self._settings.known(task.config))]
         runs = [read_run(record) for record in records]
         table = summary(runs) if runs else ""
         self._runner.tell(lambda: self._tracker.end(table, len(self._runner.failures)))
@@ -113,6 +113,8 @@ class _Running:
             print(table)
             if len({task.config.seed for task in self._tasks}) > 1:
                 print(_over_repeats(runs))
+        if self._settings.records:
+            print(f"\nrecords:               {self._settings.records}", end="")
         print(f"\nrecords and timelines: {Path(self._settings.runs_dir)}/<hash>/")
         if place := where(self._settings):
             print(f"compare the runs:      {place}")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from bench.config import RunConfig
 from bench.plan.interval import Interval, mean
 from bench.record.metrics import ACCURACY
-from bench.record.runs_dir import known_record
 from bench.study.report.result import numbers_of, read_run
 from bench.study.tune.search import Search
 from bench.study.tune.study import Study
@@ -64,8 +63,8 @@ def find(search: Search) -> Finding:
     """Gather what a study that is over has found."""
     best = search.trials.best()
     run = search.space.run(best.user_attrs["settings"]) if best else None
-    record = known_record(search.study.settings.folder(run)) if run else None
-    repeats = {config.hash(): known_record(search.study.settings.folder(config)) for config in search.repeats()}
+    record = search.study.settings.known(run) if run else None
+    repeats = {config.hash(): search.study.settings.known(config) for config in search.repeats()}
     runs = [read_run(found) for found in repeats.values() if found]
     return Finding(
         search.study,

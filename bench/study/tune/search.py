@@ -69,7 +69,7 @@ class Search:
         self.space: Space
         self._prepared, self._overrides = prepared, tuple(overrides)
         self._tracker = study.settings.tracker()
-        self.runner = Runner(self._tracker)
+        self.runner = Runner(self._tracker, study.settings.records_file)
 
     def open(self) -> None:
         """Open MLflow and the database, and find out what may be searched.
@@ -124,7 +124,7 @@ class Search:
             for _, failure in self._run([task], judge if tuning.prunes else None):
                 self._end(claim, config, failure)
                 return
-            record = self.study.settings.folder(config).read_record()
+            record = self.study.settings.known(config)
             assert record is not None
             if tuning.prunes:
                 judge.judge(record["epochs"])

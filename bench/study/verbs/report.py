@@ -1,6 +1,7 @@
 """Turn records into tables, pictures and a page; nothing else is read.
 
-It takes all runs of ``runs_dir``, or those of the sweep that the overrides compose.
+It takes all runs of ``runs_dir``, or those of the sweep that the overrides compose. What an experiment has kept in a
+file of records (``records``) comes from that file alone, and is written beside it.
 
 Examples::
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.keys import ConfigError
-from bench.record.runs_dir import Records, read_records
+from bench.record.runs_dir import Records
 from bench.study.launcher.check import make_folder
 from bench.study.report.accuracy import MARGIN, accuracy_table
 from bench.study.report.figure import drawn
@@ -30,6 +31,7 @@ from bench.study.report.terminal import SHOWN, shown
 from bench.study.report.throughput import throughput_table
 from bench.study.sweep.compose import Point, points
 from bench.study.sweep.library import RUN
+from bench.study.sweep.settings import Settings
 from bench.system.file import finite
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ MULTIRUN = True
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", default="results", metavar="FOLDER", help="where it is written (results)")
+    parser.add_argument("--results", metavar="FOLDER", help="where it is written (beside the records, or results)")
     parser.add_argument("--target", type=float, help="test accuracy to reach, in 0..1 (99%% of back-propagation's)")
     parser.add_argument(
         "--margin", type=float, default=100 * MARGIN, metavar="POINTS", help="a difference that does not matter (0.5)"
@@ -54,19 +56,19 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigError: an override is wrong, there is nothing to report, or ``--results`` cannot be written.
     """
     asked_for = _points(arguments)
-    runs_dir = asked_for[0].settings.runs_dir
+    settings = asked_for[0].settings
     asked = {point.config.hash(): " ".join(point.overrides) for point in asked_for} if _is_choice(arguments) else None
-    found = read_records(Path(runs_dir), read_run, asked)
+    found = settings.read(read_run, asked)
     for problem in found.problems:
         print(f"passed over: {problem}", file=sys.stderr)
     if not found.runs:
-        raise ConfigError(f"runs_dir={runs_dir!r}: {_nothing(Path(runs_dir), asked is not None)}")
+        raise ConfigError(_nothing(settings, asked is not None))
     tables = {
         "accuracy": accuracy_table(found.runs, arguments.target, arguments.margin / 100),
         "throughput": throughput_table(found.runs, arguments.mix_hosts),
         "runs": runs_table(found.runs),
     }
-    folder = make_folder("--results", arguments.results)
+    folder = make_folder("--results", arguments.results or str(Path(settings.records or "results/records").parent))
     _write(folder, tables, found, _missing(asked, found))
     for name in SHOWN:
         print(f"{shown(name, tables[name])}\n")
@@ -87,14 +89,15 @@ def _points(arguments: argparse.Namespace) -> list[Point]:
 
 def _is_choice(arguments: argparse.Namespace) -> bool:
     """Whether the overrides name points, and not only the folder."""
-    return any(not word.startswith("runs_dir=") for word in arguments.overrides)
+    return any(not word.startswith(("runs_dir=", "records=")) for word in arguments.overrides)
 
 
-def _nothing(runs_dir: Path, chosen: bool) -> str:
+def _nothing(settings: Settings, chosen: bool) -> str:
+    place = f"records={settings.records!r}" if settings.records else f"runs_dir={settings.runs_dir!r}"
     if chosen:
-        return "holds no record of these points"
-    below = sorted({str(path.parent.parent) for path in runs_dir.glob("*/*/record.json")})
-    return "holds no records" + (f"; there are some in {', '.join(below[:5])}" if below else "")
+        return f"{place}: holds no record of these points"
+    below = sorted({str(path.parent.parent) for path in Path(settings.runs_dir).glob("*/*/record.json")})
+    return f"{place}: holds no records" + (f"; there are some in {', '.join(below[:5])}" if below else "")
 
 
 def _missing(asked: dict[str, str] | None, found: Records[Run]) -> list[str]:
