@@ -17,7 +17,7 @@ from bench.study.report.result import read_run
 from bench.study.report.terminal import shown, summary
 from bench.study.report.throughput import throughput_table
 from bench.study.tracking.headline import headline
-from tests.records import record_of
+from tests.records import MARGIN, record_of
 from tests.tiny import config
 
 
@@ -84,7 +84,7 @@ def test_a_row_is_all_that_a_new_metric_needs(row: Metric) -> None:
     table = [[cell.strip() for cell in line.split("|")] for line in summary(runs).splitlines() if "|" in line]
     assert [line[table[0].index("idle %")] for line in table[2:]] == ["25.00", "75.00"]
     assert runs_table(runs)[row.name].tolist() == [0.25, 0.75]
-    for name, frame in (("accuracy", accuracy_table(runs)), ("throughput", throughput_table(runs))):
+    for name, frame in (("accuracy", accuracy_table(runs, MARGIN)), ("throughput", throughput_table(runs))):
         assert frame["idle %"].tolist() == [50.0]
         assert "idle %" in shown(name, frame)
     assert headline(runs)["time/idle_best"] == 0.25

@@ -28,7 +28,7 @@ from bench.study.report.picture.pareto import pareto_front
 from bench.study.report.pictures import draw_all
 from bench.study.report.result import Run, read_run
 from bench.study.report.throughput import throughput_table
-from tests.records import MACHINE, keep_records, record_of
+from tests.records import MACHINE, MARGIN, keep_records, record_of
 from tests.tiny import config
 
 
@@ -96,12 +96,12 @@ K S staleness method    n diverged accuracy accuracy_low accuracy_high differenc
 """
 """The table by hand: t(0.975, 1) = 12.7062, t(0.975, 2) = 4.30265, standard deviation 0.0282843 in every pair."""
 
-TARGETS = """
-K staleness target_accuracy time_to_target_seconds misses epochs updates
-1 0         0.9108          inf                    1      2      20
-2 0         0.9108          inf                    1      2      20
-2 2         0.9108          inf                    1      2      20
-2 2         .               .                      0      2      20
+LENGTHS = """
+K staleness epochs updates
+1 0         2      20
+2 0         2      20
+2 2         2      20
+2 2         2      20
 """
 REACHED = """
 K staleness time_to_target_seconds misses
@@ -127,10 +127,10 @@ K staleness over_locked over_locked_low over_locked_high over_locked_n efficienc
 
 
 def test_the_table_of_accuracies() -> None:
-    table = accuracy_table(runs())
-    for expected in (ACCURACY, TARGETS):
+    table = accuracy_table(runs(), MARGIN)
+    for expected in (ACCURACY, LENGTHS):
         assert only(table, expected.split("\n")[1].split()) == literal(expected)
-    assert only(accuracy_table(runs(), target=0.86), REACHED.split("\n")[1].split()) == literal(REACHED)
+    assert only(accuracy_table(runs(), MARGIN, target=0.86), REACHED.split("\n")[1].split()) == literal(REACHED)
 
 
 def test_the_table_of_throughputs() -> None:
@@ -141,7 +141,7 @@ def test_the_table_of_throughputs() -> None:
 
 
 def test_every_row_names_its_runs() -> None:
-    accuracy, throughput = rows(accuracy_table(runs()))[2], rows(throughput_table(runs()))[2]
+    accuracy, throughput = rows(accuracy_table(runs(), MARGIN))[2], rows(throughput_table(runs()))[2]
     own = f"{NAME[2, 2, 0]} {NAME[2, 2, 1]}"
     single = f"{NAME[1, 0, 0]} {NAME[1, 0, 1]}"
     assert (accuracy["runs"], accuracy["backpropagation_runs"]) == (own, single)
@@ -174,7 +174,7 @@ def test_a_baseline_is_compared_and_not_compared_with() -> None:
     over = {(row["K"], row["staleness"], row["method"]): (row["over_single"], row["over_locked"]) for row in table}
     assert over[2, 0, "gpipe"] == (near(1.4), near(140 / 95))
     assert over[2, 2, "decoupled"] == (near(1.9), near(2.0))
-    accuracies = {(row["K"], row["method"]): row for row in rows(accuracy_table(runs(*RECORDS, gpipe, single)))}
+    accuracies = {(row["K"], row["method"]): row for row in rows(accuracy_table(runs(*RECORDS, gpipe, single), MARGIN))}
     assert accuracies[2, "gpipe"]["backpropagation_runs"] == f"{NAME[1, 0, 0]} {NAME[1, 0, 1]}"
     assert [run.label for run in runs(gpipe, single, RECORDS[4])] == ["K2 S1 gpipe m2", "K1 S1 ddp", "K2 S1 c2"]
 
@@ -207,7 +207,7 @@ def test_halves_of_a_batch_are_compared_with_the_whole_of_it() -> None:
     for others, over in (([whole], 1.8), ([half, whole], 2.25), ([record(90.0, [0.1], batch_size=16)], math.nan)):
         (row,) = (row for row in rows(throughput_table(runs(shared, *others))) if row["S"] == 2)
         assert (row["over_single"], row["over_single_n"]) == (near(over), 1 - math.isnan(over))
-    (row,) = (row for row in rows(accuracy_table(runs(shared, whole))) if row["S"] == 2)
+    (row,) = (row for row in rows(accuracy_table(runs(shared, whole), MARGIN)) if row["S"] == 2)
     assert row["backpropagation_runs"] == ""
 
 
@@ -272,7 +272,7 @@ def test_time_to_a_target_is_told_where_it_was_measured() -> None:
         record(1.0, [0.5, 0.6], stages=2, staleness=1),
     ]
     shared = [{**item, "environment": {**MACHINE, "oversubscribed": item["config"]["stages"] == 2}} for item in speeds]
-    table = rows(accuracy_table(runs(*shared), target=0.8))
+    table = rows(accuracy_table(runs(*shared), MARGIN, target=0.8))
     assert [near(row["time_to_target_seconds"]) for row in table] == [4.0, math.nan, math.inf]
     assert [row["misses"] for row in table] == [0, 0, 1]
 
@@ -280,7 +280,7 @@ def test_time_to_a_target_is_told_where_it_was_measured() -> None:
 def test_workloads_are_not_compared() -> None:
     """What tells them apart is a column; what all have in common is none."""
     records = [record(100.0, [0.9], batch_size=4), record(300.0, [0.8], batch_size=8, stages=2, staleness=2)]
-    table = accuracy_table(runs(*records))
+    table = accuracy_table(runs(*records), MARGIN)
     assert [row["batch_size"] for row in rows(table)] == ["4", "8"]
     assert "model.depth" not in table.columns
     assert math.isnan(rows(table)[1]["difference"])
@@ -387,6 +387,22 @@ def test_points_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert RECORDS[0]["config_hash"] not in page
 
 
+def test_what_is_asked_of_runs_chooses_none(tmp_path: Path) -> None:
+    """Without a target there is no column of one."""
+    keep_records(tmp_path / "runs", *RECORDS)
+
+    def table(*words: str) -> list[dict[str, str]]:
+        assert main(["report", f"runs_dir={tmp_path}/runs", "--results", str(tmp_path), *words]) == 0
+        with (tmp_path / "accuracy.csv").open() as file:
+            return list(csv.DictReader(file))
+
+    plain = table()
+    assert not [name for name in plain[0] if "target" in name]
+    asked = table("report.target=0.86", "report.margin=0.2", "force=true")
+    assert [row["runs"] for row in asked] == [row["runs"] for row in plain]
+    assert {row["target_accuracy"] for row in asked} == {"0.86"}
+
+
 def test_wrong_reports_are_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     runs_dir = keep_records(tmp_path / "runs/grid", *RECORDS)
@@ -396,7 +412,9 @@ def test_wrong_reports_are_told_in_one_line(tmp_path: Path, capsys: pytest.Captu
         f"runs_dir={runs_dir} model=mlp": f"runs_dir='{runs_dir}': holds no record of these points",
         f"runs_dir={runs_dir} --results {tmp_path}/file": f"--results='{tmp_path}/file': must be a folder that can be "
         "written (File exists)",
-        f"runs_dir={runs_dir} --target 90": "--target=90.0: must be above 0 and at most 1",
+        f"runs_dir={runs_dir} report.target=90": "report.target=90: must be less than or equal to 1",
+        f"runs_dir={runs_dir} report.margin=0": "report.margin=0: must be greater than 0",
+        f"runs_dir={runs_dir} report.aim=1": "report.aim: there is no such key; allowed are margin, target",
     }
     for words, message in wrong.items():
         assert main(["report", *words.split()]) == 2
@@ -421,7 +439,7 @@ def test_accuracies_are_compared_in_pairs_of_the_same_seed() -> None:
     own, other = {0: 0.88, 1: 0.79, 2: 0.67}, {0: 0.90, 1: 0.80, 2: 0.70, 3: 0.10}
     runs = [_run_of(staleness=2, seed=seed, accuracy=value) for seed, value in own.items()]
     runs += [_run_of(staleness=0, seed=seed, accuracy=value) for seed, value in other.items()]
-    table = accuracy_table(runs).set_index("staleness")
+    table = accuracy_table(runs, MARGIN).set_index("staleness")
     row = table.loc[2]
     assert (row["pairs"], row["said"]) == (3, "undecided")
     assert [*row[["paired_difference", "paired_difference_low", "paired_difference_high"]]] == pytest.approx(
@@ -430,7 +448,7 @@ def test_accuracies_are_compared_in_pairs_of_the_same_seed() -> None:
     assert row["detectable"] == pytest.approx(3.26404 * 0.01, rel=1e-4)
     assert (table.loc[0]["pairs"], table.loc[0]["said"]) == (0, "")
     assert accuracy_table(runs, margin=0.05).set_index("staleness").loc[2]["said"] == "no worse"
-    assert accuracy_table([*runs[:1], *runs[3:]]).set_index("staleness").loc[2]["said"] == "undecided"
+    assert accuracy_table([*runs[:1], *runs[3:]], MARGIN).set_index("staleness").loc[2]["said"] == "undecided"
 
 
 def test_what_is_marked_is_better_or_worse() -> None:
@@ -439,7 +457,7 @@ def test_what_is_marked_is_better_or_worse() -> None:
     runs = [_run_of(staleness=0, seed=seed, accuracy=0.5 + 0.1 * seed) for seed in wins]
     runs += [_run_of(staleness=1, seed=seed, accuracy=0.52 + 0.1 * seed + extra) for seed, extra in wins.items()]
     runs += [_run_of(staleness=2, seed=seed, accuracy=0.48 + 0.1 * seed - extra) for seed, extra in wins.items()]
-    assert accuracy_table(runs).set_index("staleness")["said"].to_dict() == {0: "", 1: "better", 2: "worse"}
+    assert accuracy_table(runs, MARGIN).set_index("staleness")["said"].to_dict() == {0: "", 1: "better", 2: "worse"}
 
 
 def _run_of(staleness: int, seed: int, accuracy: float) -> Run:

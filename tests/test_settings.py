@@ -10,7 +10,7 @@ from bench.choice import Choice, choices
 from bench.keys import ConfigError, parse_as
 from bench.study.launcher.basic import Basic
 from bench.study.launcher.contract import Launcher
-from bench.study.sweep.settings import Settings
+from bench.study.sweep.settings import Reporting, Settings
 from bench.study.tracking.contract import Tracking
 from bench.study.tracking.none import NoTracking
 
@@ -26,13 +26,15 @@ VALUES: dict[str, Any] = {
     "records": None,
     "force": False,
     "dry_run": False,
+    "report": {"margin": 0.005, "target": None},
 }
 JOBS = {"name": "submitit", "cluster": "slurm", "minutes": 5, "memory_gigabytes": 1, "gpus": 0, "slurm_partition": None}
 
 
 def test_plain_values_become_choices() -> None:
     settings = parse_as(Settings, VALUES)
-    assert settings == Settings(NoTracking(), Basic(), "runs", records=None, force=False, dry_run=False)
+    asked = Reporting(0.005, None)
+    assert settings == Settings(NoTracking(), Basic(), "runs", records=None, force=False, dry_run=False, report=asked)
     assert settings.values() == VALUES
 
 
@@ -41,6 +43,8 @@ def test_plain_values_become_choices() -> None:
     [
         ({"runs_dir": ""}, "runs_dir='': must have at least 1 character"),
         ({"runs_dir": "s3://bucket"}, "runs_dir='s3://bucket': must be a path of this machine, not a URL"),
+        ({"report": {"margin": 0.0, "target": None}}, "report.margin=0.0: must be greater than 0"),
+        ({"report": {"margin": 0.5}}, "report.target: a value is missing"),
         ({"force": 1}, "force=1: must be a valid boolean"),
         (
             {"tracking": {"name": "mlflow", "uri": "", "experiment": "e"}},

@@ -17,13 +17,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-MARGIN = 0.005
-"""The largest difference of accuracies that does not matter, where nothing else is asked for: half a point."""
-TARGET_SHARE = 0.99
-"""The share of back-propagation's mean accuracy that is to be reached."""
-
-
-def accuracy_table(runs: Sequence[Run], target: float | None = None, margin: float = MARGIN) -> DataFrame:
+def accuracy_table(runs: Sequence[Run], margin: float, target: float | None = None) -> DataFrame:
     """The table of test accuracies over seeds, one row a group, against back-propagation of its workload and replicas.
 
     Intervals are of 95%: Student's t for a mean and for the difference in pairs of the same seed, Welch's for that of
@@ -33,8 +27,8 @@ def accuracy_table(runs: Sequence[Run], target: float | None = None, margin: flo
     it, and left out where agents shared cores, and of the oracle, whose time says nothing.
 
     Args:
-        target: accuracy to reach; where it is None, 99% of back-propagation's mean.
         margin: the largest difference of accuracies that does not matter.
+        target: the accuracy to reach; where it is None, the table has no column of that.
     """
     import pandas
 
@@ -68,9 +62,6 @@ def _accuracy_row(
     group: Sequence[Run], baseline: Sequence[Run], said: dict[str, Any], keys: Sequence[str], target: float | None
 ) -> dict[str, Any]:
     own, other = numbers_of(group, ACCURACY), numbers_of(baseline, ACCURACY)
-    if target is None and other:
-        target = TARGET_SHARE * mean(other).mean
-    seconds = [_seconds_to(run, target) for run in group] if target is not None else []
     compared = list(baseline) if baseline is not group else []
     row = {**axes(group[0]), **varied(group[0], keys), "n": len(group)}
     row |= {"diverged": sum(run.diverged for run in group)}
@@ -79,15 +70,19 @@ def _accuracy_row(
         row |= columns(metric.headings["accuracy"], mean(known) if known else None)
     row |= columns("difference", difference(own, other) if compared and own and other else None)
     row |= said
-    row |= {"curves": curves_of(group), "target_accuracy": NOTHING if target is None else target}
-    misses = sum(map(math.isinf, seconds))
-    told = seconds and (misses or all(run.timed for run in group))
-    row |= {"time_to_target_seconds": significant(sum(seconds) / len(seconds)) if told else NOTHING}
-    row |= {"misses": misses}
+    row |= {"curves": curves_of(group)} | ({} if target is None else _reached(group, target))
     # Where runs were asked for different numbers of epochs, that is a column already.
     row.setdefault("epochs", len(group[0].epochs))
     row |= {"updates": group[0].epochs[-1].updates if group[0].epochs else 0}
     return row | {"runs": shown_names(group), "backpropagation_runs": shown_names(compared)}
+
+
+def _reached(group: Sequence[Run], target: float) -> dict[str, Any]:
+    seconds = [_seconds_to(run, target) for run in group]
+    misses = sum(map(math.isinf, seconds))
+    told = misses or all(run.timed for run in group)
+    row = {"target_accuracy": target, "time_to_target_seconds": significant(mean(seconds).mean) if told else NOTHING}
+    return row | {"misses": misses}
 
 
 def _seconds_to(run: Run, target: float) -> float:

@@ -1,4 +1,4 @@
-"""How a command's runs are started, followed and kept: one answer for a whole sweep."""
+"""How a command's runs are started, followed, kept and reported: one answer for a whole sweep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from bench.choice import Choice, check_together, choices_of, contracts_of, plain_values, telling
 from bench.config import RunConfig
 from bench.engine.seat import under_torchrun
-from bench.keys import STRICT, ConfigError, Place
+from bench.keys import STRICT, ConfigError, Place, Share
 from bench.record.folder import RunFolder
 from bench.record.records_file import RecordsFile
 from bench.record.runs_dir import Item, Records, Sweep, known_record, read_records
@@ -20,8 +20,19 @@ from bench.study.tracking.contract import Tracker, Tracking
 
 
 @dataclass(frozen=True)
+class Reporting:
+    """What is asked of finished runs."""
+
+    __pydantic_config__ = STRICT
+    margin: Share
+    """The largest difference of accuracies that does not matter, as a share of 1."""
+    target: Share | None
+    """The accuracy to reach by the images for validation, as a share of 1; None if nothing is asked."""
+
+
+@dataclass(frozen=True)
 class Settings:
-    """How runs are started, followed and kept. None of it bears on a result, and none is in a record."""
+    """How runs are started, followed, kept and reported. None of it bears on a result, and none is in a record."""
 
     __pydantic_config__ = STRICT
     tracking: Tracking
@@ -33,6 +44,7 @@ class Settings:
     """Whether to run again although there is a record."""
     dry_run: bool
     """Whether to list what would run, and how long it would take, instead of running it."""
+    report: Reporting
 
     @property
     def again(self) -> bool:

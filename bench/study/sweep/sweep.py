@@ -22,7 +22,7 @@ from bench.study.report.terminal import shown, summary
 from bench.study.report.throughput import throughput_table
 from bench.study.sweep.compose import Point
 from bench.study.sweep.runner import Runner
-from bench.study.sweep.settings import Settings
+from bench.study.sweep.settings import Reporting, Settings
 from bench.study.sweep.where import where
 from bench.study.tracking.contract import Tracker
 from bench.system.call import Call, warm_up
@@ -112,7 +112,7 @@ class _Running:
         if table:
             print(table)
             if len({task.config.seed for task in self._tasks}) > 1:
-                print(_over_repeats(runs))
+                print(_over_repeats(runs, self._settings.report))
         if self._settings.records:
             print(f"\nrecords:               {self._settings.records}", end="")
         print(f"\nrecords and timelines: {Path(self._settings.runs_dir)}/<hash>/")
@@ -121,9 +121,9 @@ class _Running:
         self._runner.print_failures(self._settings.runs_dir)
 
 
-def _over_repeats(runs: Sequence[Run]) -> str:
+def _over_repeats(runs: Sequence[Run], asked: Reporting) -> str:
     """The tables of means, differences and ratios with their intervals, as ``python -m bench report`` prints them."""
-    tables = {"accuracy": accuracy_table(runs), "throughput": throughput_table(runs)}
+    tables = {"accuracy": accuracy_table(runs, asked.margin, asked.target), "throughput": throughput_table(runs)}
     return "\n".join(f"\n{shown(name, table)}" for name, table in tables.items())
 
 

@@ -7,21 +7,24 @@ Examples::
 
     python -m bench report runs_dir=runs                     tables and pictures of all runs, as results/report.html
     python -m bench report -m +experiment=grid               the runs of one sweep
+    python -m bench report report.target=0.9                 and how long each took to an accuracy of 90%
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.keys import ConfigError
 from bench.record.runs_dir import Records
 from bench.study.launcher.check import make_folder
-from bench.study.report.accuracy import MARGIN, accuracy_table
+from bench.study.report.accuracy import accuracy_table
 from bench.study.report.figure import drawn
 from bench.study.report.overview import runs_table
 from bench.study.report.page import Story, environments, write_page
@@ -29,7 +32,7 @@ from bench.study.report.pictures import draw_all
 from bench.study.report.result import ON_TEST, Run, read_run
 from bench.study.report.terminal import SHOWN, shown
 from bench.study.report.throughput import throughput_table
-from bench.study.sweep.compose import Point, points
+from bench.study.sweep.compose import points
 from bench.study.sweep.library import RUN
 from bench.study.sweep.settings import Settings
 from bench.system.file import finite
@@ -42,10 +45,6 @@ MULTIRUN = True
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", metavar="FOLDER", help="where it is written (beside the records, or results)")
-    parser.add_argument("--target", type=float, help="test accuracy to reach, in 0..1 (99%% of back-propagation's)")
-    parser.add_argument(
-        "--margin", type=float, default=100 * MARGIN, metavar="POINTS", help="a difference that does not matter (0.5)"
-    )
     parser.add_argument("--mix-hosts", action="store_true", help="compare throughputs of different machines")
 
 
@@ -55,8 +54,9 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: an override is wrong, there is nothing to report, or ``--results`` cannot be written.
     """
-    asked_for = _points(arguments)
+    asked_for = points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
     settings = asked_for[0].settings
+    reporting = settings.report
     asked = {point.config.hash(): " ".join(point.overrides) for point in asked_for} if _is_choice(arguments) else None
     found = settings.read(read_run, asked)
     for problem in found.problems:
@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not found.runs:
         raise ConfigError(_nothing(settings, asked is not None))
     tables = {
-        "accuracy": accuracy_table(found.runs, arguments.target, arguments.margin / 100),
+        "accuracy": accuracy_table(found.runs, reporting.margin, reporting.target),
         "throughput": throughput_table(found.runs, arguments.mix_hosts),
         "runs": runs_table(found.runs),
     }
@@ -78,18 +78,10 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _points(arguments: argparse.Namespace) -> list[Point]:
-    target = arguments.target
-    if target is not None and not 0 < target <= 1:
-        raise ConfigError(f"--target={target}: must be above 0 and at most 1")
-    if not arguments.margin > 0:
-        raise ConfigError(f"--margin={arguments.margin}: must be above 0, in points of accuracy")
-    return points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
-
-
 def _is_choice(arguments: argparse.Namespace) -> bool:
-    """Whether the overrides name points, and not only the folder."""
-    return any(not word.startswith(("runs_dir=", "records=")) for word in arguments.overrides)
+    """Whether the overrides name points, and not only how runs are kept and reported."""
+    kept = {field.name for field in fields(Settings)}
+    return any(re.split(r"[.=]", word)[0] not in kept for word in arguments.overrides)
 
 
 def _nothing(settings: Settings, chosen: bool) -> str:
