@@ -172,7 +172,7 @@ def test_no_picture_and_no_page_costs_a_report(tmp_path: Path, monkeypatch: pyte
     assert "not drawn: results/pareto.png: KeyError: 'a new kind of time'" in answer.err.splitlines()
     assert (tmp_path / "results" / "curves.png").exists()
     assert "pareto.png" not in (tmp_path / "results" / "report.html").read_text()
-    monkeypatch.setattr("bench.study.verbs.report.write_page", _fail)
+    monkeypatch.setattr("bench.study.report.publish.write_page", _fail)
     answer = said(tmp_path, "report", "runs_dir=runs")
     assert (answer.code, "| decoupled |" in answer.out) == (0, True)
     assert "not drawn: results/report.html: KeyError: 'a new kind of time'" in answer.err.splitlines()

@@ -13,32 +13,23 @@ Examples::
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from bench.keys import ConfigError
 from bench.record.runs_dir import Records
 from bench.study.launcher.check import make_folder
 from bench.study.report.accuracy import accuracy_table
-from bench.study.report.figure import drawn
 from bench.study.report.overview import runs_table
-from bench.study.report.page import Story, environments, write_page
-from bench.study.report.pictures import draw_all
-from bench.study.report.result import ON_TEST, Run, read_run
+from bench.study.report.publish import story_of, write_report
+from bench.study.report.result import Run, read_run
 from bench.study.report.terminal import SHOWN, shown
 from bench.study.report.throughput import throughput_table
 from bench.study.sweep.compose import points
 from bench.study.sweep.library import RUN
 from bench.study.sweep.settings import Settings
-from bench.system.file import finite
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 MULTIRUN = True
 
@@ -69,7 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
         "runs": runs_table(found.runs),
     }
     folder = make_folder("--results", arguments.results or str(Path(settings.records or "results/records").parent))
-    _write(folder, tables, found, _missing(asked, found))
+    write_report(folder, found.runs, tables, story_of(found, _missing(asked, found)))
     for name in SHOWN:
         print(f"{shown(name, tables[name])}\n")
     diverged = sum(run.diverged for run in found.runs)
@@ -95,44 +86,3 @@ def _nothing(settings: Settings, chosen: bool) -> str:
 def _missing(asked: dict[str, str] | None, found: Records[Run]) -> list[str]:
     there = {run.name for run in found.runs}
     return [f"{name}: {words}" for name, words in (asked or {}).items() if name not in there]
-
-
-def _write(folder: Path, tables: dict[str, DataFrame], found: Records[Run], missing: Sequence[str]) -> None:
-    try:
-        for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-        (folder / "metrics.json").write_text(json.dumps(finite(_metrics(found.runs, tables)), indent=2) + "\n")
-        pictures = draw_all(found.runs, folder)
-        title = f"staleness-bench: {len(found.runs)} runs"
-        story = Story(title, _facts(found.runs), found.problems, found.failures, missing)
-        page = folder / "report.html"
-        drawn(page, lambda: write_page(page, story, tables, pictures))
-    except OSError as error:
-        raise ConfigError(f"--results={str(folder)!r}: cannot be written ({error.strerror})") from None
-
-
-def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """What the runs ran on, with what, and when."""
-    facts = environments([run.environment for run in runs])
-    facts["uncommitted changes"] = sorted({str(run.environment.get("git_dirty")) for run in runs})
-    facts["data"] = sorted({f"{run.data['name']} ({run.data['digest']})" for run in runs})
-    if diverged := sum(run.diverged for run in runs):
-        facts["diverged"] = [f"{diverged} of {len(runs)} runs: without an accuracy, and in no mean of accuracies"]
-    if tested := [run for run in runs if run.curves == "test"]:
-        facts["curves"] = [f"{len(tested)} of {len(runs)} runs {ON_TEST}"]
-    return facts | {"from": [min(run.started for run in runs)], "to": [max(run.finished for run in runs)]}
-
-
-def _metrics(runs: Sequence[Run], tables: dict[str, DataFrame]) -> dict[str, Any]:
-    """The few numbers that ``dvc metrics show`` compares, by group."""
-    labels = {run.name: run.label for run in runs}
-    metrics: dict[str, Any] = {}
-    for table, columns in (
-        ("accuracy", ("accuracy", "difference")),
-        ("throughput", ("images_per_second", "over_single")),
-    ):
-        for row in tables[table].to_dict("records"):
-            first = row["runs"].split()[0]
-            name = labels[first] if len(set(labels.values())) == len(tables["accuracy"]) else f"{labels[first]} {first}"
-            metrics.setdefault(name, {}).update({column: row[column] for column in columns})
-    return metrics

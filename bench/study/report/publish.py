@@ -1,0 +1,76 @@
+"""The files of a report: tables, the few numbers that DVC compares, pictures and a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.keys import ConfigError
+from bench.record.runs_dir import Records
+from bench.study.report.figure import drawn
+from bench.study.report.page import Story, environments, write_page
+from bench.study.report.pictures import draw_all
+from bench.study.report.result import ON_TEST, Run
+from bench.system.file import finite
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def write_report(folder: Path, runs: Sequence[Run], tables: Mapping[str, DataFrame], story: Story) -> None:
+    """Write the tables ``accuracy``, ``throughput`` and ``runs`` of runs, ``metrics.json``, pictures and the page.
+
+    The same runs, tables and story give the same bytes.
+
+    Raises:
+        ConfigError: ``folder``, which ``--results`` names, cannot be written.
+    """
+    try:
+        for name, table in tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        (folder / "metrics.json").write_text(json.dumps(finite(_metrics(runs, tables)), indent=2) + "\n")
+        pictures = draw_all(runs, folder)
+        page = folder / "report.html"
+        drawn(page, lambda: write_page(page, story, tables, pictures))
+    except OSError as error:
+        raise ConfigError(f"--results={str(folder)!r}: cannot be written ({error.strerror})") from None
+
+
+def story_of(found: Records[Run], missing: Sequence[str]) -> Story:
+    """What a page tells of the records that were found beside their tables.
+
+    Args:
+        missing: points that were asked for and have no record.
+    """
+    return Story(
+        f"staleness-bench: {len(found.runs)} runs", _facts(found.runs), found.problems, found.failures, missing
+    )
+
+
+def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """What the runs ran on, with what, and when."""
+    facts = environments([run.environment for run in runs])
+    facts["uncommitted changes"] = sorted({str(run.environment.get("git_dirty")) for run in runs})
+    facts["data"] = sorted({f"{run.data['name']} ({run.data['digest']})" for run in runs})
+    if diverged := sum(run.diverged for run in runs):
+        facts["diverged"] = [f"{diverged} of {len(runs)} runs: without an accuracy, and in no mean of accuracies"]
+    if tested := [run for run in runs if run.curves == "test"]:
+        facts["curves"] = [f"{len(tested)} of {len(runs)} runs {ON_TEST}"]
+    return facts | {"from": [min(run.started for run in runs)], "to": [max(run.finished for run in runs)]}
+
+
+def _metrics(runs: Sequence[Run], tables: Mapping[str, DataFrame]) -> dict[str, Any]:
+    """The few numbers that ``dvc metrics show`` compares, by group."""
+    labels = {run.name: run.label for run in runs}
+    metrics: dict[str, Any] = {}
+    for table, columns in (
+        ("accuracy", ("accuracy", "difference")),
+        ("throughput", ("images_per_second", "over_single")),
+    ):
+        for row in tables[table].to_dict("records"):
+            first = row["runs"].split()[0]
+            name = labels[first] if len(set(labels.values())) == len(tables["accuracy"]) else f"{labels[first]} {first}"
+            metrics.setdefault(name, {}).update({column: row[column] for column in columns})
+    return metrics
