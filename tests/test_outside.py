@@ -150,7 +150,7 @@ def test_a_study_chooses_among_own_choices_that_it_names() -> None:
     assert found.named == (rates.Sawtooth(1.0, 0, 0.0, False, 0.1), rules.Halve(0.5))
     space = space_of(found, 1.0, 100, 10)
     fixed = {"gamma0": 0.01, "warmup": 0.0, "momentum": 0.8, "weight_decay": 0.001}
-    run = space.run(space.suggest(FixedTrial({**fixed, "family": "sawtooth", "correction": "halve"})))
+    run = space.study.run_of(space.suggest(FixedTrial({**fixed, "family": "sawtooth", "correction": "halve"})))
     assert (run.lr, run.correction) == (rates.Sawtooth(0.01, 0, 0.0, False, 0.1), rules.Halve(0.5))
     with pytest.raises(ConfigError, match=r"'sawtooth' is not among .*, allowed with tuning\.conditions=bound$"):
         studied("tuning.families=[sawtooth]")

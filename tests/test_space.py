@@ -61,7 +61,7 @@ def test_of_200_trials_none_leaves_the_conditions(grid: tuple[str, ...]) -> None
     drawn = [settings for sampler in samplers for settings in draw(found, 100, sampler)]
     words, margins, families = Counter[str](), [], set()
     for settings in drawn:
-        run = found.run(settings)
+        run = found.study.run_of(settings)
         clock = Clock(run.stages, run.staleness, 0)
         lags = [clock.lag(stage) for stage in range(run.stages)]
         top = run.lr.peak(UPDATES, UPDATES_PER_EPOCH)
@@ -124,7 +124,7 @@ def test_schedules_worked_by_hand(suggested: dict[str, Any], schedule: dict[str,
     settings = found.suggest(FixedTrial({**SUGGESTED, **suggested}))
     assert settings["lr"] == {"name": suggested["family"], **EVERY, **schedule}
     assert settings["optimizer"] == {"name": "sgd", "momentum": 0.8, "weight_decay": 0.001, "nesterov": False}
-    assert found.run(settings).lr.gamma0 == 0.01
+    assert found.study.run_of(settings).lr.gamma0 == 0.01
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_schedules_worked_by_hand(suggested: dict[str, Any], schedule: dict[str,
 def test_corrections_worked_by_hand(suggested: dict[str, Any], expected: dict[str, Any]) -> None:
     found = space()
     settings = found.suggest(FixedTrial({**SUGGESTED, "family": "inverse_time", "t0": 1.0, **suggested}))
-    assert found.run(settings).resolved()["correction"] == settings["correction"] == expected
+    assert found.study.run_of(settings).resolved()["correction"] == settings["correction"] == expected
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def test_a_users_own_choices_of_the_run_are_searched_too() -> None:
     assert settings["correction"] == Damped(0.6).values()
     assert list(settings) == ["lr", "optimizer", "correction"]
     assert (settings["lr"]["name"], settings["lr"]["t0"]) == ("halving", 20.0)
-    tried = found.run(settings)
+    tried = found.study.run_of(settings)
     assert (tried.correction, tried.lr) == (Damped(0.6), Halving(0.01, 22, 0.0, False, 20.0))
 
 
@@ -224,7 +224,7 @@ def test_what_a_users_own_choice_does_not_search_stays_as_in_the_run(conditions:
     assert ("plain" in found.study.families) is tried
     family = {"family": "plain"} if tried else {"family": "inverse_time", "t0": 2.0}
     settings = found.suggest(FixedTrial({**SUGGESTED, **family, "correction": "held"}))
-    assert found.run(settings).correction == Held(0.5)
+    assert found.study.run_of(settings).correction == Held(0.5)
     assert settings["lr"].get("low") == (0.25 if tried else None)
 
 
@@ -259,7 +259,7 @@ def test_adamws_momentum_is_its_first_beta() -> None:
     found = space("optimizer=adamw")
     settings = found.suggest(FixedTrial({**SUGGESTED, "family": "inverse_time", "t0": 1.0}))
     assert settings["optimizer"] == {"name": "adamw", "betas": [0.8, 0.999], "eps": 1e-8, "weight_decay": 0.001}
-    assert found.run(settings).optimizer.name == "adamw"
+    assert found.study.run_of(settings).optimizer.name == "adamw"
 
 
 def test_a_range_of_one_number_is_not_suggested() -> None:

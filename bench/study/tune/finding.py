@@ -10,8 +10,8 @@ from bench.config import RunConfig
 from bench.plan.interval import Interval, mean
 from bench.record.metrics import ACCURACY
 from bench.study.report.result import numbers_of, read_run
-from bench.study.tune.search import Search
 from bench.study.tune.study import Study
+from bench.study.tune.trials import Trials
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -59,18 +59,24 @@ class Finding:
         return mean(self.accuracies) if self.accuracies else None
 
 
-def find(search: Search) -> Finding:
-    """Gather what a study that is over has found."""
-    best = search.trials.best()
-    run = search.space.run(best.user_attrs["settings"]) if best else None
-    record = search.study.settings.known(run) if run else None
-    repeats = {config.hash(): search.study.settings.known(config) for config in search.repeats()}
+def find(study: Study, trials: Trials, epochs: int) -> Finding:
+    """Gather what a study that is over has found.
+
+    Args:
+        epochs: those of a trial that ends by itself.
+    """
+    best = trials.best()
+    settings = best.user_attrs["settings"] if best else None
+    run = study.run_of(settings) if settings else None
+    record = study.settings.known(run) if run else None
+    configs = study.repeats_of(settings) if settings else []
+    repeats = {config.hash(): study.settings.known(config) for config in configs}
     runs = [read_run(found) for found in repeats.values() if found]
     return Finding(
-        search.study,
-        search.space.epochs,
-        search.trials.all(),
-        search.trials.counted(),
+        study,
+        epochs,
+        trials.all(),
+        trials.counted(),
         best,
         run,
         record or {},

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +97,7 @@ class Search:
             lock = Path(self.study.settings.runs_dir, f"{self.study.tuning.study}.lock")
             with FileLock(lock, fallback_to_soft=False):
                 self._repeat()
+        self.trials.keep()
 
     def end(self, table: str, files: Sequence[Path]) -> None:
         """Tell MLflow that the study has ended."""
@@ -107,14 +107,11 @@ class Search:
     def repeats(self) -> list[RunConfig]:
         """The best trial's settings with each of the fresh seeds; none if no trial has finished."""
         best = self.trials.best()
-        if best is None:
-            return []
-        config = self.space.run(best.user_attrs["settings"])
-        return [replace(config, seed=config.seed + number) for number in range(1, self.study.tuning.repeats + 1)]
+        return self.study.repeats_of(best.user_attrs["settings"]) if best else []
 
     # --------------------------------------------------------------------------------------------------- trial by trial
     def _run_trial(self, claim: Claim) -> None:
-        config, tuning = self.space.run(claim.settings), self.study.tuning
+        config, tuning = self.study.run_of(claim.settings), self.study.tuning
         judge = Judge(self.trials, claim, self.study.settings.folder(config), self.space.epochs)
         try:
             task = self._task(config, claim.position, self.study.trials, "trial")

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from bench.config import RunConfig, parse
+from bench.config import parse
 from bench.keys import ConfigError
 from bench.rule.correction.contract import Correction
 from bench.rule.correction.none import NoCorrection
@@ -89,10 +89,6 @@ class Space:
         correction = self.study.start(kind) | kind.search(number)
         optimizer = run.optimizer.values() | run.optimizer.search(number)
         return {"lr": lr | {"require_convergent": False}, "optimizer": optimizer, "correction": correction}
-
-    def run(self, settings: dict[str, Any]) -> RunConfig:
-        """The run that tries what :meth:`suggest` has returned."""
-        return parse({**self.study.run.resolved(), **settings})
 
 
 def space_of(study: Study, ceiling: float, updates: int, updates_per_epoch: int) -> Space:

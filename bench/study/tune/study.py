@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bench.choice import Choice, Chosen, choices, choose, named
-from bench.config import RunConfig
+from bench.config import RunConfig, parse
 from bench.keys import STRICT, ConfigError, Count, parse_as
 from bench.origin import is_own
 from bench.rule.convergence import verdict
@@ -18,6 +19,7 @@ from bench.study.sweep.compose import Point
 from bench.study.sweep.composition import composed
 from bench.study.sweep.library import RUN, Primary
 from bench.study.sweep.settings import Settings
+from bench.study.tune.trials_file import TrialsFile
 from bench.study.tune.tuning import RANGES, Tuning
 
 TUNE = Primary("tune", ("trials", "tuning"))
@@ -40,6 +42,21 @@ class Study:
     def judged_by(self) -> str:
         """The images that trials are judged by, for people."""
         return "validation" if self.run.data.validation else "test"
+
+    @property
+    def trials_file(self) -> TrialsFile | None:
+        """The file that the study is kept in, beside the records of its runs; None where these are in no file."""
+        records = self.settings.records
+        return TrialsFile(Path(records).with_name("trials.jsonl")) if records else None
+
+    def run_of(self, settings: Mapping[str, Any]) -> RunConfig:
+        """The run that tries a trial's settings: its ``lr``, ``optimizer`` and ``correction``."""
+        return parse({**self.run.resolved(), **settings})
+
+    def repeats_of(self, settings: Mapping[str, Any]) -> list[RunConfig]:
+        """The run that tries a trial's settings, with each of the fresh seeds."""
+        config = self.run_of(settings)
+        return [replace(config, seed=config.seed + number) for number in range(1, self.tuning.repeats + 1)]
 
     def kinds(self, contract: type[Chosen]) -> dict[str, type[Chosen]]:
         """What trials may choose of a group, by name: the suite's choices, and the user's own."""

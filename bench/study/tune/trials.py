@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.keys import ConfigError
 from bench.record.folder import flatten
-from bench.study.tune.database import Database
+from bench.study.tune.database import Database, quiet
 from bench.study.tune.space import Space
 from bench.study.tune.study import Study
+from bench.study.tune.trials_file import KeptStudy, as_values, revived
 from bench.system.heartbeat import TALKING, Heartbeat
 from bench.system.process import heartbeat, is_alive, own_name
 
@@ -75,15 +76,18 @@ class Trials:
         from optuna.pruners import MedianPruner
         from optuna.samplers import TPESampler
 
-        tuning = self._wanted.tuning
         with self._alone():
             self._study = create_study(
                 storage=self._database.storage(),
-                study_name=tuning.study,
-                directions=[DIRECTIONS[objective] for objective in tuning.objectives],
+                study_name=self._wanted.tuning.study,
+                directions=self._directions,
                 load_if_exists=True,
             )
             self._check_space(space.fingerprint())
+            kept = self._kept()
+            if kept and kept.space == self._study.user_attrs["space"] and not self.all():
+                self._study.add_trials(revived(kept.trials))
+                self._study.set_user_attr("sessions", len(kept.trials))
             session = int(self._study.user_attrs.get("sessions", 0))
             self._study.set_user_attr("sessions", session + 1)
             # A seed that has been used would suggest what it has suggested before.
@@ -91,6 +95,42 @@ class Trials:
             self._study.sampler = TPESampler(seed=seed % 2**32, n_startup_trials=STARTUP_TRIALS, multivariate=True)
             self._study.pruner = MedianPruner(n_startup_trials=PRUNING_AFTER, n_warmup_steps=space.epochs // 3)
         self._space = space
+
+    def recall(self) -> int:
+        """Take up what the file of studies has of the study, away from the database; return a trial's epochs.
+
+        Raises:
+            ConfigError: the file has nothing of it.
+        """
+        from optuna import create_study
+
+        kept = self._kept()
+        if kept is None:
+            place = self._wanted.trials_file.path if self._wanted.trials_file else "no file (records=null)"
+            raise ConfigError(f"tuning.study={self._wanted.tuning.study!r}: is kept in {place}; tune it first")
+        with quiet():
+            self._study = create_study(directions=self._directions)
+            self._study.add_trials(revived(kept.trials))
+        return kept.epochs
+
+    def keep(self) -> None:
+        """Put the study into the file of studies, where there is one.
+
+        Raises:
+            WriteError: there is no room for it, or no right to write it.
+        """
+        file, attributes = self._wanted.trials_file, self._study.user_attrs
+        if file is not None:
+            name, trials = self._wanted.tuning.study, list(map(as_values, self.all()))
+            file.keep(KeptStudy(name, attributes["space"], self._space.epochs, trials))
+
+    @property
+    def _directions(self) -> list[Literal["maximize", "minimize"]]:
+        return [DIRECTIONS[objective] for objective in self._wanted.tuning.objectives]
+
+    def _kept(self) -> KeptStudy | None:
+        """What the file of studies has of the study; None where there is none."""
+        return self._wanted.trials_file.find(self._wanted.tuning.study) if self._wanted.trials_file else None
 
     def claim(self) -> Claim | None:
         """The next trial; None if all have been given out."""
@@ -105,7 +145,7 @@ class Trials:
             self._heartbeat.start()
             settings = trial.user_attrs.get("settings") or self._space.suggest(trial)
             trial.set_user_attr("settings", settings)
-            trial.set_user_attr("run", self._space.run(settings).hash())
+            trial.set_user_attr("run", self._wanted.run_of(settings).hash())
             roots = {other.number: _root(other) for other in self.all()}
             return Claim(trial, sorted(set(roots.values())).index(roots[trial.number]) + 1, settings)
 

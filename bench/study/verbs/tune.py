@@ -23,7 +23,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 from bench.engine.seat import under_torchrun
 from bench.keys import ConfigError
 from bench.study.launcher.agents import imports
-from bench.study.launcher.check import check_all, made
+from bench.study.launcher.check import check_all, made, make_folder
 from bench.study.predict.estimate import duration, estimate
 from bench.study.sweep.compose import points
 from bench.study.sweep.library import USERS, typed
@@ -32,6 +32,7 @@ from bench.study.tune.findings import print_findings, write_findings
 from bench.study.tune.preset import TUNED, write_schedule
 from bench.study.tune.search import Search
 from bench.study.tune.study import TUNE, Study, study_of
+from bench.study.tune.trials import Trials
 from bench.study.tune.tuning import Tuning
 from bench.system.call import Call, warm_up
 
@@ -39,7 +40,8 @@ MULTIRUN = True
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", default="results/studies", metavar="FOLDER", help="for tables (results/studies)")
+    parser.add_argument("--results", metavar="FOLDER", help="for tables (beside the records, or results/studies)")
+    parser.add_argument("--report", action="store_true", help="make the tables of what is kept; nothing is searched")
     keys = ["trials", *(f"tuning.{name}{_words(kind)}" for name, kind in get_type_hints(Tuning).items())]
     told = "\n  ".join(["keys beside a run's (conf/tune.yaml explains each):", *wrap(" ".join(keys), 110)])
     parser.epilog = f"{told}\n\n{parser.epilog}"
@@ -64,6 +66,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f"tuning.study={twice[0]!r}: {names[twice[0]]} points of the sweep; allowed is a name for each"
         )
+    if arguments.report:
+        return _report(studies, arguments)
     if under_torchrun():
         raise ConfigError("tune: torchrun starts the agents of exactly one run; tune starts its own")
     warm_up(imports(study.run for study in studies))
@@ -75,11 +79,30 @@ def main(arguments: argparse.Namespace) -> int:
     searches = [Search(study, data, words) for study, data in zip(studies, prepared, strict=True)]
     for search in searches:
         search.trials.check()
-    folders = [("runs_dir", studies[0].settings.runs_dir), ("--results", arguments.results)]
+    folders = [("runs_dir", studies[0].settings.runs_dir), ("--results", _folder(studies[0], arguments))]
     with made(*folders, ("--config-dir", str(Path(named or USERS, TUNED)))) as (_, results, _):
         for search in searches:
             search.open()
     return _run(searches, results, named)
+
+
+def _report(studies: Sequence[Study], arguments: argparse.Namespace) -> int:
+    """Write and print, for ``--report``, what the studies have found that the file of studies has."""
+    findings = []
+    for study in studies:
+        trials = Trials(study)
+        findings.append(find(study, trials, trials.recall()))
+    results = make_folder("--results", _folder(studies[0], arguments))
+    for finding in findings:
+        write_schedule(finding, arguments.config_dir)
+    write_findings(findings, results)
+    print_findings(findings)
+    return 0
+
+
+def _folder(study: Study, arguments: argparse.Namespace) -> str:
+    """Where tables are written: beside the records, where no folder is named."""
+    return arguments.results or str(study.trials_file.path.parent if study.trials_file else "results/studies")
 
 
 def _run(searches: Sequence[Search], results: Path, named: str | None) -> int:
@@ -88,7 +111,7 @@ def _run(searches: Sequence[Search], results: Path, named: str | None) -> int:
     findings: list[Finding] = []
     for search in searches:
         search.conclude()
-        findings.append(find(search))
+        findings.append(find(search.study, search.trials, search.space.epochs))
         write_schedule(findings[-1], named)
     files = write_findings(findings, results)
     table = print_findings(findings)
