@@ -13,7 +13,7 @@ from bench.record.folder import RunFolder
 MACHINE = {"host": "a", "cpu": "a CPU", "cores": 2, "oversubscribed": False, "gpu": None, "torch": "2.14.1"}
 MARGIN = 0.005
 """The largest difference of accuracies that does not matter, as conf/config.yaml has it."""
-DATA = {"name": "synthetic", "digest": "d1", "train_images": 96, "test_images": 10, "image_shape": [3, 8, 8]}
+DATA = {"name": "synthetic", "digest": "d1", "train_images": 96, "test_images": 1000, "image_shape": [3, 8, 8]}
 
 
 def record_of(

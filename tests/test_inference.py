@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from bench.plan.inference import Paired, detectable, holm, paired, word_of
@@ -15,18 +17,40 @@ from bench.plan.interval import Interval
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
 def test_a_pair_is_compared_as_scipy_does(n: int) -> None:
     random = np.random.default_rng(n)
-    values, others = random.normal(1, 2, n), random.normal(0, 1, n)
+    values, others = random.normal(0.2, 0.02, n), random.normal(0.1, 0.01, n)
     expected = stats.ttest_rel(values, others)
-    found = paired(values.tolist(), others.tolist())
+    found = paired(values.tolist(), others.tolist(), 10**6)
     interval = expected.confidence_interval()
     assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
     assert found.difference[1:3] == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert found.deviation == pytest.approx((values - others).std(ddof=1), rel=1e-9)
 
 
-def test_equal_pairs_differ_by_nothing_and_a_single_one_says_nothing() -> None:
-    assert paired([0.5, 0.7], [0.5, 0.7]) == (Interval(0.0, 0.0, 0.0, 2), 1.0, 0.0)
-    assert paired([2.0, 3.0], [1.0, 2.0]) == (Interval(1.0, 1.0, 1.0, 2), 0.0, 0.0)
-    single = paired([1.0], [0.0])
+@given(st.integers(2, 8), st.integers(1, 400), st.data())
+def test_a_difference_is_told_by_whole_images_and_within_bounds(n: int, images: int, data: st.DataObject) -> None:
+    shares = st.lists(st.integers(0, images), min_size=n, max_size=n)
+    values, others = ([count / images for count in data.draw(shares)] for _ in range(2))
+    centre, low, high, size = paired(values, others, images).difference
+    assert size == n
+    assert -1 <= low <= max(-1, centre - 1 / images) + 1e-12
+    assert 1 >= high >= min(1, centre + 1 / images) - 1e-12
+
+
+def test_pairs_that_agree_have_told_no_more_than_an_image() -> None:
+    """By hand: 12.7062 and 4.30265 are Student's quantiles of 2 and 3 pairs. All pairs off by one image, whatever their
+    number, are as likely as 1 in 20 at the least; ten images are told from none."""
+    interval, p, deviation = paired([0.5, 0.7], [0.5, 0.7], 100)
+    assert [*interval, p] == pytest.approx([0, -0.01, 0.01, 2, 1])
+    assert deviation == pytest.approx(0.01 * math.sqrt(2) / 12.7062, rel=1e-5)
+    assert paired([0.31, 0.51, 0.71], [0.3, 0.5, 0.7], 100).p == pytest.approx(0.05)
+    interval, p, deviation = paired([0.4, 0.6, 0.8], [0.3, 0.5, 0.7], 100)
+    assert interval == pytest.approx([0.1, 0.09, 0.11, 3])
+    assert deviation == pytest.approx(0.01 * math.sqrt(3) / 4.30265, rel=1e-5)
+    assert p == pytest.approx(2 * stats.t.sf(43.0265, 2), rel=1e-4)
+
+
+def test_a_single_pair_says_nothing() -> None:
+    single = paired([1.0], [0.0], 100)
     assert math.isnan(single.p)
     assert word_of(single, differs=False, margin=10) == "undecided"
 
@@ -46,16 +70,20 @@ def test_holms_steps_by_hand(probabilities: list[float], marked: list[bool]) -> 
     assert holm(probabilities) == marked
 
 
+IMAGES = 10**6
+"""So many that an image's share is nothing."""
+
+
 def simulated(tables: int, rows: int, n: int, effect: float) -> float:
     """The share of tables with a mark: rows of n seeds against one baseline, which all are the same but for the effect
     of the first row."""
     random = np.random.default_rng(0)
     hits = 0
     for _ in range(tables):
-        seeds = random.normal(0, 1, n)
-        baseline = (seeds + random.normal(0, 0.4, n)).tolist()
-        own = [seeds + random.normal(0, 0.4, n) + (effect if row == 0 else 0) for row in range(rows)]
-        hits += any(holm([paired(row.tolist(), baseline).p for row in own]))
+        seeds = random.normal(0, 0.01, n)
+        baseline = (seeds + random.normal(0, 0.004, n)).tolist()
+        own = [seeds + random.normal(0, 0.004, n) + (effect if row == 0 else 0) for row in range(rows)]
+        hits += any(holm([paired(row.tolist(), baseline, IMAGES).p for row in own]))
     return hits / tables
 
 
@@ -67,8 +95,8 @@ def test_a_table_of_the_same_method_has_a_mark_in_one_of_twenty_at_most() -> Non
 
 
 def test_a_difference_is_found_as_often_as_is_said() -> None:
-    """The difference of two normal values of deviation 0.4 spreads by 0.4 times the root of 2."""
-    effect = detectable(0.4 * math.sqrt(2), 5)
+    """The difference of two normal values of deviation 0.004 spreads by 0.004 times the root of 2."""
+    effect = detectable(0.004 * math.sqrt(2), 5)
     assert simulated(tables=1500, rows=1, n=5, effect=effect) == pytest.approx(0.8, abs=0.035)
 
 
@@ -99,7 +127,7 @@ def test_words_by_hand(mean: float, deviation: float, differs: bool, word: str) 
 def test_no_worse_is_said_of_what_is_worse_by_the_margin_in_one_of_twenty_at_most() -> None:
     random = np.random.default_rng(1)
     words = [
-        word_of(paired((random.normal(0, 0.3, 5) - 0.5).tolist(), [0.0] * 5), differs=False, margin=0.5)
+        word_of(paired((random.normal(0, 0.003, 5) - 0.005).tolist(), [0.0] * 5, IMAGES), differs=False, margin=0.005)
         for _ in range(2000)
     ]
     assert words.count("no worse") / 2000 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)

@@ -197,7 +197,7 @@ def test_a_delivered_run_has_its_files_and_its_data(uri: str, point: RunConfig, 
     assert record.read_bytes() == folder.record.read_bytes()
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("synthetic", "0123456789abcdef" * 2)
-    assert json.loads(data.dataset.profile) == {"train_images": 96, "test_images": 10}
+    assert json.loads(data.dataset.profile) == {"train_images": 96, "test_images": 1000}
     assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
 
 

@@ -130,6 +130,8 @@ def test_studies_of_several_methods_have_equal_budgets(
     assert [not missing for missing in table["over_locked"].isna()] == [False, False, True, True]
     assert [not missing for missing in table["over_unrestricted"].isna()] == [True, False, True, False]
     accuracy = dict(zip(table["study"], table["accuracy"], strict=True))
+    assert [not missing for missing in table["over_locked_said"].isna()] == [False, False, True, True]
+    assert set(table["over_unrestricted_said"].dropna()) <= {"better", "worse", "no worse", "undecided"}
     assert table["over_locked"][2] == pytest.approx(accuracy["c2-bound"] - accuracy["c0-bound"], rel=0, abs=1e-12)
     printed = capsys.readouterr().out
     assert "| study    | trials | pruned | epochs trained | best family" in printed

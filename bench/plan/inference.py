@@ -21,23 +21,31 @@ Word = Literal["better", "worse", "no worse", "undecided"]
 
 
 class Paired(NamedTuple):
-    """The mean difference of pairs."""
+    """The mean difference of pairs of shares, such as accuracies."""
 
     difference: Interval
+    """It reaches at least one image's share to either side, and nowhere beyond -1 or 1."""
     p: float
     """The probability of a difference as large where there is none (Student's paired t-test); NaN of a single pair."""
     deviation: float
-    """The standard deviation of the pairs' differences; NaN of a single pair."""
+    """The standard deviation of the pairs' differences, no less than the images can tell; NaN of a single pair."""
 
 
-def paired(values: Sequence[float], others: Sequence[float]) -> Paired:
-    """Compare values with those of the same seeds (Student 1908, "The probable error of a mean")."""
+def paired(values: Sequence[float], others: Sequence[float], images: int) -> Paired:
+    """Compare shares of so many images with those of the same seeds (Student 1908, "The probable error of a mean").
+
+    Differences of shares are whole images. Of few, all may be the same by chance: their deviation counts as no less
+    than that which makes the interval an image's share wide to either side, in the test too.
+    """
     differences = [value - other for value, other in zip(values, others, strict=True)]
     found = mean(differences)
     if found.n == 1:
         return Paired(found, math.nan, math.nan)
-    deviation = statistics.stdev(differences)
-    return Paired(found, 2 * _beyond(abs(found.mean), deviation, found.n), deviation)
+    edge, root = quantile(found.n - 1), math.sqrt(found.n)
+    deviation = max(statistics.stdev(differences), root / (images * edge))
+    half = edge * deviation / root
+    interval = Interval(found.mean, max(-1.0, found.mean - half), min(1.0, found.mean + half), found.n)
+    return Paired(interval, 2 * _beyond(abs(found.mean), deviation, found.n), deviation)
 
 
 def holm(probabilities: Sequence[float], level: float = LEVEL) -> list[bool]:
@@ -74,13 +82,19 @@ def word_of(pair: Paired, differs: bool, margin: float) -> Word:
     return "no worse" if all(refused) else "undecided"
 
 
+def words_of(pairs: Sequence[Paired | None], margin: float) -> list[Word | None]:
+    """What is said of each comparison of a table, with Holm's correction over all of them; None where there is none."""
+    marks = holm([pair.p if pair else math.nan for pair in pairs])
+    return [word_of(pair, mark, margin) if pair else None for pair, mark in zip(pairs, marks, strict=True)]
+
+
 def detectable(deviation: float, n: int) -> float:
     """The difference that n pairs, which spread so much, show in a two-sided test at :data:`LEVEL` with :data:`POWER`.
 
     Cohen 1988, "Statistical power analysis", section 2.3: the power is that of Student's noncentral t beyond the test's
     quantile, and what is beyond it on the other side is nothing. NaN of a single pair.
     """
-    if n == 1 or math.isnan(deviation):
+    if n == 1:
         return math.nan
     from scipy import special
     from scipy.optimize import brentq
@@ -94,6 +108,4 @@ def _beyond(distance: float, deviation: float, n: int) -> float:
     """The probability that a mean of n lies so far above its expectation, by Student's t."""
     from scipy import special
 
-    if deviation == 0:
-        return 0.0 if distance > 0 else 0.5 if distance == 0 else 1.0
     return float(special.stdtr(n - 1, -distance * math.sqrt(n) / deviation))

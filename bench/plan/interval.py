@@ -30,22 +30,6 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Interva
     return _interval([math.log(a / b) for a, b in zip(numerators, denominators, strict=True)], math.exp)
 
 
-def difference(values: Sequence[float], others: Sequence[float]) -> Interval:
-    """The difference of two means, with Welch's interval; n is the smaller of the sizes, and 1 has none (NaN).
-
-    Welch 1947, "The generalization of Student's problem": with v = s^2 / n of each sample, and t the quantile of
-    Student's t with (v1 + v2)^2 / (v1^2 / (n1 - 1) + v2^2 / (n2 - 1)) degrees of freedom, the half width is
-    t * sqrt(v1 + v2). The t-test of scipy.stats warns of equal values, as accuracies of few seeds may be.
-    """
-    centre, n = statistics.fmean(values) - statistics.fmean(others), min(len(values), len(others))
-    half = math.nan
-    if n > 1:
-        own, other = (statistics.variance(sample) / len(sample) for sample in (values, others))
-        freedom = own**2 / (len(values) - 1) + other**2 / (len(others) - 1)
-        half = quantile((own + other) ** 2 / freedom) * math.sqrt(own + other) if freedom else 0.0
-    return Interval(centre, centre - half, centre + half, n)
-
-
 def _interval(values: Sequence[float], back: Callable[[float], float]) -> Interval:
     centre, n = statistics.fmean(values), len(values)
     half = quantile(n - 1) * statistics.stdev(values) / math.sqrt(n) if n > 1 else math.nan

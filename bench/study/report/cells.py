@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.plan.interval import Interval
+from bench.plan.median import Median
 from bench.record.metrics import Metric
 from bench.study.report.result import TITLES, Run, numbers_of, setting
 
@@ -28,8 +29,8 @@ def numbers(group: Sequence[Run], metric: Metric, table: str) -> list[float]:
     return [metric.shown(number, metric.headings[table]) for number in numbers_of(group, metric.name)]
 
 
-def columns(name: str, interval: Interval | None, digits: int | None = None) -> dict[str, float]:
-    """A mean and the ends of its interval, by column."""
+def columns(name: str, interval: Interval | Median | None, digits: int | None = None) -> dict[str, float]:
+    """A mean or a median, and the ends of its interval, by column."""
     numbers = interval[:3] if interval else (NOTHING,) * 3
     rounded = [number if digits is None else significant(number, digits) for number in numbers]
     return dict(zip((name, f"{name}_low", f"{name}_high"), rounded, strict=True))

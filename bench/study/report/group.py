@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.plan.interval import Interval, mean
+from bench.record.metrics import ACCURACY
+from bench.study.report.quality import accuracy_of
 from bench.study.report.result import Run, numbers_of, order, setting, varying
 
 WORKLOADS_DRAWN = 6
@@ -29,6 +31,9 @@ class Group:
         return self.first.label + self.rest + (f" ({diverged} of {len(self.runs)} diverged)" if diverged else "")
 
     def mean(self, metric: str) -> Interval | None:
+        """The mean of a metric over those of the runs that have it, with its interval as the tables have it."""
+        if metric == ACCURACY:
+            return accuracy_of(self.runs)
         numbers = numbers_of(self.runs, metric)
         return mean(numbers) if numbers else None
 

@@ -14,19 +14,22 @@ if TYPE_CHECKING:
 NAMES = ("runs", "single_runs", "locked_runs", "backpropagation_runs")
 """Columns of run names; in the page each row has them folded away."""
 LEGEND = {
-    "accuracy": "Mean final test accuracy over seeds with its 95% interval (Student's t), and the difference from "
-    "back-propagation (staleness 0) of as many replicas (Welch's interval; in pairs of the same seed Student's t). "
-    "Better and worse are marked by paired t-tests with Holm's correction over the table, no worse by two one-sided "
-    "tests against the margin; detectable is the difference that so many pairs show with 80% power. A diverged run is "
-    "one of the n, and has no accuracy. Seconds to the target accuracy are by the images that curves are of, infinite "
-    "if a seed missed it, and left out where agents shared cores, and of the oracle.",
+    "accuracy": "Mean final test accuracy with its 95% interval over seeds, and over test sets of that size "
+    "(test_set), both Wilson's; and the difference from back-propagation (staleness 0) of as many replicas in pairs of "
+    "the same seed (Student's t). No interval is finer than one test image. Better and worse are marked by paired "
+    "t-tests with Holm's correction over the table, no worse by two one-sided tests against the margin; detectable is "
+    "the difference that so many pairs show with 80% power. A diverged run is one of the n, and has no accuracy. "
+    "Updates and seconds to the target are medians, with an interval between values by their order that holds them "
+    "with the probability target_coverage; by the images that curves are of, and infinite of a run that missed it or "
+    "diverged. No seconds where agents shared cores, of the oracle, nor of several machines.",
     "throughput": "Images per second, and geometric means of ratios to the run of the same seed at K=S=1 (over_single) "
     "and at staleness 0 of the same K and S (over_locked), with 95% intervals. No ratio where agents shared cores, nor "
     "for the oracle. Locking: share of the wall time, mean over agents.",
     "runs": "One row a run.",
     "studies": "One row a study: its budget, its best trial, and the test accuracy of that trial's settings over fresh "
-    "seeds with its 95% interval (Student's t), less that of back-propagation's study and of the one of any schedule, "
-    "each of the same budget (Welch's interval).",
+    "seeds with its 95% interval (Wilson's), less that of back-propagation's study (over_locked) and of the one of any "
+    "schedule (over_unrestricted), each of the same budget, in pairs of the same seed. What is said of these is as in "
+    "a table of accuracies, with Holm's correction over this table.",
     "trials": "One row a trial. A pruned one has the accuracy that it was ended with.",
 }
 

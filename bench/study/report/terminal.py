@@ -63,10 +63,12 @@ SHOWN = {
         "accuracy",
         "accuracy_low",
         "accuracy_high",
-        "paired_difference",
-        "paired_difference_low",
-        "paired_difference_high",
+        "difference",
+        "difference_low",
+        "difference_high",
         "said",
+        "reached",
+        "updates_to_target",
     ),
     "throughput": (
         "oversubscribed",
@@ -80,13 +82,14 @@ SHOWN = {
         "over_locked_high",
     ),
 }
-"""Columns that a terminal shows, after those that tell the rows apart and before those of brief metrics."""
+"""Columns that a terminal shows of those that a table has, after those that tell the rows apart and before those of
+brief metrics."""
 
 
 def shown(name: str, table: DataFrame) -> str:
     """A table of accuracies or throughputs in the terminal, the columns that are looked at first."""
     axes = list(table.columns[: list(table.columns).index(SHOWN[name][0])])
     metrics = [metric.headings[name] for metric in shown_in(name) if metric.brief]
-    part = table[[*axes, *dict.fromkeys([*SHOWN[name], *metrics])]]
+    part = table[[column for column in dict.fromkeys([*axes, *SHOWN[name], *metrics]) if column in table.columns]]
     rows = ([short(cell) for cell in row] for row in part.itertuples(index=False))
     return "\n".join([name, *align([list(part.columns), *rows])])

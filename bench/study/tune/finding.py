@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.config import RunConfig
-from bench.plan.interval import Interval, mean
-from bench.record.metrics import ACCURACY
-from bench.study.report.result import numbers_of, read_run
+from bench.plan.interval import Interval
+from bench.study.report.quality import accuracy_of
+from bench.study.report.result import Run, read_run
 from bench.study.tune.study import Study
 from bench.study.tune.trials import Trials
 
@@ -33,12 +33,10 @@ class Finding:
     """The configuration of the best trial; None if no trial has finished."""
     record: dict[str, Any]
     """The record of the best trial's run; empty if there is none."""
-    accuracies: list[float]
-    """Final test accuracies of the best trial's settings with fresh seeds."""
-    diverged: int
-    """The number of runs with fresh seeds that diverged, and so have no accuracy."""
     repeats: list[str]
-    """Hashes of the runs with fresh seeds."""
+    """Hashes of the runs of the best trial's settings with fresh seeds."""
+    repeated: list[Run]
+    """Those of these runs that have a record."""
 
     @property
     def budget(self) -> dict[str, int]:
@@ -56,7 +54,13 @@ class Finding:
 
     @property
     def accuracy(self) -> Interval | None:
-        return mean(self.accuracies) if self.accuracies else None
+        """The mean test accuracy over fresh seeds; None if no such run has one."""
+        return accuracy_of(self.repeated)
+
+    @property
+    def diverged(self) -> int:
+        """The number of runs with fresh seeds that diverged, and so have no accuracy."""
+        return sum(run.diverged for run in self.repeated)
 
 
 def find(study: Study, trials: Trials, epochs: int) -> Finding:
@@ -71,7 +75,6 @@ def find(study: Study, trials: Trials, epochs: int) -> Finding:
     record = study.settings.known(run) if run else None
     configs = study.repeats_of(settings) if settings else []
     repeats = {config.hash(): study.settings.known(config) for config in configs}
-    runs = [read_run(found) for found in repeats.values() if found]
     return Finding(
         study,
         epochs,
@@ -80,7 +83,6 @@ def find(study: Study, trials: Trials, epochs: int) -> Finding:
         best,
         run,
         record or {},
-        numbers_of(runs, ACCURACY),
-        sum(each.diverged for each in runs),
         list(repeats),
+        [read_run(found) for found in repeats.values() if found],
     )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.plan.interval import Interval, difference
+from bench.plan.inference import Paired, words_of
+from bench.plan.interval import Interval
 from bench.record.folder import flatten
 from bench.study.report.align import align
 from bench.study.report.cells import columns
 from bench.study.report.comparison import DELAY, shared
 from bench.study.report.figure import drawn
 from bench.study.report.page import Story, environments, write_page
+from bench.study.report.quality import pairs_of
 from bench.study.tune.finding import Finding
+from bench.study.tune.study import Study
 from bench.study.tune.trials import is_feasible
 
 if TYPE_CHECKING:
@@ -23,9 +26,11 @@ if TYPE_CHECKING:
 
 SEARCHED = ("lr", "optimizer")
 """Groups whose choices a study finds, whatever it began with."""
-
-
-# --------------------------------------------------------------------------------------------------------- the schedule
+OVER: dict[str, Callable[[Study], tuple[int, str]]] = {
+    "locked": lambda study: (0, study.tuning.conditions),
+    "unrestricted": lambda study: (study.run.staleness, "none"),
+}
+"""The staleness and the conditions of the studies that one is compared with."""
 
 
 # ----------------------------------------------------------------------------------------------------------- the tables
@@ -33,38 +38,44 @@ def studies_table(findings: Sequence[Finding]) -> DataFrame:
     """The table of studies: each one's budget, its best trial, and its accuracy over fresh seeds against the others.
 
     ``over_locked`` is the difference from the study of the same conditions at staleness 0, ``over_unrestricted`` from
-    that of the same staleness without conditions; Welch's interval.
+    that of the same staleness without conditions, both in pairs of the same fresh seed; what is said of them is one of
+    :func:`~bench.plan.inference.words_of` the table.
     """
     import pandas
 
-    return pandas.DataFrame([_row(finding, findings) for finding in findings])
+    asked = [(finding, name) for finding in findings for name in OVER]
+    pairs = [_over(name, finding, findings) for finding, name in asked]
+    words = words_of(pairs, findings[0].study.settings.report.margin)
+    compared: dict[str, dict[str, Any]] = {finding.study.tuning.study: {} for finding in findings}
+    for (finding, name), pair, word in zip(asked, pairs, words, strict=True):
+        row = columns(f"over_{name}", pair.difference if pair else None) | {f"over_{name}_said": word or ""}
+        compared[finding.study.tuning.study] |= row
+    return pandas.DataFrame([_row(finding, compared[finding.study.tuning.study]) for finding in findings])
 
 
-def _row(finding: Finding, findings: Sequence[Finding]) -> dict[str, Any]:
+def _row(finding: Finding, compared: dict[str, Any]) -> dict[str, Any]:
     run, conditions = finding.study.run, finding.study.tuning.conditions
     row: dict[str, Any] = {"study": finding.study.tuning.study, "K": run.stages, "S": run.replicas}
     row |= {"staleness": run.staleness, "conditions": conditions}
-    row |= {**columns("accuracy", finding.accuracy), "n": len(finding.accuracies), **finding.budget}
-    for name, staleness, others in (("locked", 0, conditions), ("unrestricted", run.staleness, "none")):
-        row |= columns(f"over_{name}", _over(finding, findings, staleness, others))
-    best = finding.best
+    accuracy, best = finding.accuracy, finding.best
+    row |= {**columns("accuracy", accuracy), "n": accuracy.n if accuracy else 0, **finding.budget, **compared}
     row |= {"verdict": finding.rates.get("verdict"), "best_trial": best.number if best else None, "run": _hash(finding)}
     row |= {"accuracy_of_trial": best.values[0] if best else None}
     return row | flatten(best.user_attrs["settings"] if best else {}) | {"repeats": " ".join(finding.repeats)}
 
 
-def _over(finding: Finding, findings: Sequence[Finding], staleness: int, conditions: str) -> Interval | None:
-    """The difference from the study with this staleness and these conditions; None if it is the same, or not there."""
+def _over(name: str, finding: Finding, findings: Sequence[Finding]) -> Paired | None:
+    """The difference from the study that a column names; None if it is the same, or not there."""
+    asked = OVER[name](finding.study)
     for other in findings:
-        same = (other.study.run.staleness, other.study.tuning.conditions) == (staleness, conditions)
-        comparable = other is not finding and same and _rest(other) == _rest(finding)
-        if comparable and finding.accuracies and other.accuracies:
-            return difference(finding.accuracies, other.accuracies)
+        same = (other.study.run.staleness, other.study.tuning.conditions) == asked
+        if other is not finding and same and _rest(other) == _rest(finding):
+            return pairs_of(finding.repeated, other.repeated)
     return None
 
 
 def _rest(finding: Finding) -> str:
-    """What two studies that are compared have in common, the budget above all."""
+    """What two studies that are compared have in common: the budget, and the seed that fresh ones count from."""
     budget = (finding.study.trials, finding.study.tuning.repeats)
     return shared(flatten(finding.study.run.canonical()), *DELAY, *SEARCHED) + repr(budget)
 
@@ -104,7 +115,8 @@ def print_findings(findings: Sequence[Finding]) -> str:
     for row in studies_table(findings).to_dict("records"):
         cells = [str(row["study"]), str(row["trials"]), str(row["pruned"]), str(row["epochs_trained"])]
         cells += [str(row.get("lr.name") or "-"), str(row["verdict"] or "-")]
-        lines.append([*cells, *(in_percent(row, name) for name in ("accuracy", "over_locked", "over_unrestricted"))])
+        cells.append(in_percent(row, "accuracy"))
+        lines.append([*cells, *(f"{in_percent(row, f'over_{n}')} {row[f'over_{n}_said']}".strip() for n in OVER)])
     lost = [f"{each.study.tuning.study}: {_lost(each)}" for each in findings if each.diverged]
     table = "\n".join([*align(lines), *(["", *lost] if lost else [])])
     print(table)

@@ -38,7 +38,8 @@ def _header(finding: Finding, named: str | None) -> list[str]:
     grid = [f"stages={run.stages}", f"replicas={run.replicas}", f"staleness={run.staleness}"]
     command = " ".join(typed([*grid, f"lr=tuned/{study.tuning.study}"], named))
     ended = ", ".join(f"{budget[state]} {state}" for state in ("complete", "pruned", "failed"))
-    fresh = f"; test accuracy over {len(finding.accuracies)} fresh seeds {percent(finding.accuracy)}"
+    accuracy = finding.accuracy
+    fresh = f"; test accuracy over {accuracy.n} fresh seeds {percent(accuracy)}" if accuracy else ""
     trial = f"number {finding.best.number}, run {run.hash()}, {study.judged_by} accuracy {finding.best.values[0]:.1%}"
     conditions = finding.rates.get("conditions", [])
     why = "; ".join(f"{item['name']}: {'yes' if item['holds'] else 'no'}, {item['why']}" for item in conditions)
@@ -46,6 +47,6 @@ def _header(finding: Finding, named: str | None) -> list[str]:
         f"# python -m bench {command}",
         "# Written by python -m bench tune; also the optimizer's values and the correction are the trial's.",
         f"# study: {study.tuning.study}, {budget['trials']} trials ({ended}) of {finding.epochs} epochs",
-        f"# trial: {trial}{fresh if finding.accuracies else ''}",
+        f"# trial: {trial}{fresh}",
         f"# verdict: {finding.rates.get('verdict', 'unknown')} ({why})",
     ]
