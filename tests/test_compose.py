@@ -40,14 +40,20 @@ def test_a_key_that_is_given_twice_has_the_place_of_the_last() -> None:
 
 def test_an_experiment_brings_its_sweep() -> None:
     points = sweep(["+experiment=grid"])
-    assert [(p.config.stages, p.config.replicas, p.config.staleness) for p in points] == GRID
-    assert points[3].overrides == ("stages=2", "replicas=1", "staleness=1")
+    assert [(p.config.stages, p.config.replicas, p.config.staleness) for p in points[: len(GRID)]] == GRID
+    assert points[3].overrides == ("stages=2", "replicas=1", "staleness=1", "seed=0")
+    assert len(points) == 5 * len(GRID)
     assert {point.config.epochs for point in points} == {5}
 
 
 def test_the_command_line_overrides_an_experiment() -> None:
     """Its sweep comes first, so that it changes slowest."""
-    assert _grid("+experiment=grid", "stages=3", "staleness=4,1") == [(3, 1, 4), (3, 2, 4), (3, 1, 1), (3, 2, 1)]
+    assert _grid("+experiment=grid", "seed=7", "stages=3", "staleness=4,1") == [
+        (3, 1, 4),
+        (3, 2, 4),
+        (3, 1, 1),
+        (3, 2, 1),
+    ]
     assert sweep(["+experiment=grid", "stages=1", "epochs=7"])[0].config.epochs == 7
 
 
@@ -199,7 +205,7 @@ def test_a_sweep_needs_its_flag(override: str, message: str) -> None:
 
 
 def test_an_experiment_with_nothing_left_to_sweep_is_one_run() -> None:
-    config = compose(["+experiment=grid", "stages=2", "replicas=1", "staleness=1"])
+    config = compose(["+experiment=grid", "stages=2", "replicas=1", "staleness=1", "seed=0"])
     assert (config.stages, config.replicas, config.staleness) == (2, 1, 1)
 
 
