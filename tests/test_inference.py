@@ -94,6 +94,18 @@ def test_a_table_of_the_same_method_has_a_mark_in_one_of_twenty_at_most() -> Non
     assert 0.005 < share < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1500)
 
 
+@pytest.mark.parametrize("images", [20, 360, 10_000])
+def test_an_interval_of_a_difference_holds_it(images: int) -> None:
+    """In 95% of rounds; in more of them where images are so few that an interval is no wider than one."""
+    random, rounds, held = np.random.default_rng(0), 2000, 0
+    for _ in range(rounds):
+        able = 0.9 + random.normal(0, 0.01, 5) + np.array([[0.0], [-0.03]])
+        baseline, own = (random.binomial(images, able) / images).tolist()
+        found = paired(own, baseline, images).difference
+        held += found.low <= -0.03 <= found.high
+    assert held / rounds > 0.95 - 3 * math.sqrt(0.05 * 0.95 / rounds)
+
+
 def test_a_difference_is_found_as_often_as_is_said() -> None:
     """The difference of two normal values of deviation 0.004 spreads by 0.004 times the root of 2."""
     effect = detectable(0.004 * math.sqrt(2), 5)
