@@ -14,7 +14,7 @@ RUN := $(VENV)/bin/python
 .PHONY: demo test test-all check results benchmark gpu-check clean
 
 demo: $(VENV)/installed
-	$(RUN) -m bench -m +experiment=grid seed=0
+	$(RUN) -m bench -m +experiment=grid seed=0 records=null
 
 test: $(VENV)/installed
 	$(RUN) -m pytest

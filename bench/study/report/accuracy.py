@@ -14,7 +14,7 @@ from bench.record.metrics import ACCURACY, shown_in
 from bench.study.report.cells import DIGITS, NOTHING, axes, columns, numbers, shown_names, significant, varied
 from bench.study.report.pairing import alike, backpropagation, grouped
 from bench.study.report.quality import accuracy_of, images_of, pairs_of
-from bench.study.report.result import Epoch, Run, curves_of, order, varying
+from bench.study.report.result import Epoch, Run, curves_of, doubts_of, one_each, order, varying
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,7 +26,7 @@ def accuracy_table(runs: Sequence[Run], margin: float, target: float | None = No
     Intervals are of 95%: ``accuracy`` over the seeds (:func:`~bench.plan.share.mean_share`), ``test_set`` over test
     sets of that size (:func:`~bench.plan.share.sampling`), ``difference`` in pairs of the same seed. What is said of a
     row is one of :func:`~bench.plan.inference.words_of` the table. A diverged run is one
-    of the n, and has no accuracy, nor a pair.
+    of the n, and has no accuracy, nor a pair. One that several machines have made counts once.
 
     The updates and the seconds to a target are medians over the runs (:func:`~bench.plan.median.median_of`) of the
     first epochs' ends at which it was reached by the images that curves are of; a run that missed it, or diverged,
@@ -38,7 +38,7 @@ def accuracy_table(runs: Sequence[Run], margin: float, target: float | None = No
     """
     import pandas
 
-    groups = grouped(sorted(runs, key=order), lambda run: run.group)
+    groups = grouped(sorted(one_each(runs), key=order), lambda run: run.group)
     keys = varying(runs)
     workloads = alike(groups, lambda run: run.workload)
     baselines = [backpropagation(group[0], workloads[group[0].workload]) for group in groups]
@@ -73,6 +73,7 @@ def _row(
     # Where runs were asked for different numbers of epochs, that is a column already.
     row.setdefault("epochs", len(group[0].epochs))
     row |= {"updates": group[0].epochs[-1].updates if group[0].epochs else 0}
+    row |= {"in_doubt": doubts_of(group)}
     return row | {"runs": shown_names(group), "backpropagation_runs": shown_names(compared)}
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-ENVIRONMENT = ("host", "cpu", "cores", "oversubscribed", "gpu", "git_commit", "git_dirty", "torch")
+ENVIRONMENT = ("host", "cpu", "cores", "oversubscribed", "gpu", "git_commit", "git_dirty", "engine_version", "torch")
 
 
 def runs_table(runs: Sequence[Run]) -> DataFrame:

@@ -12,7 +12,7 @@ from bench.record.runs_dir import Records
 from bench.study.report.figure import drawn
 from bench.study.report.page import Story, environments, write_page
 from bench.study.report.pictures import draw_all
-from bench.study.report.result import ON_TEST, Run
+from bench.study.report.result import ON_TEST, Run, doubts_of
 from bench.system.file import finite
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def story_of(found: Records[Run], missing: Sequence[str]) -> Story:
 def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
     """What the runs ran on, with what, and when."""
     facts = environments([run.environment for run in runs])
-    facts["uncommitted changes"] = sorted({str(run.environment.get("git_dirty")) for run in runs})
+    facts |= {"in doubt": [doubts]} if (doubts := doubts_of(runs)) else {}
     facts["data"] = sorted({f"{run.data['name']} ({run.data['digest']})" for run in runs})
     if diverged := sum(run.diverged for run in runs):
         facts["diverged"] = [f"{diverged} of {len(runs)} runs: without an accuracy, and in no mean of accuracies"]

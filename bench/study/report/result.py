@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any, Literal
 from bench.config import canonical, grid_label
 from bench.record.folder import flatten
 from bench.record.metrics import METRICS, SECONDS, judged_by, on_the_way
+from bench.record.version import is_current
 from bench.rule.method.contract import facts_of, name_of
 from bench.study.report.comparison import LENGTH, NEUTRAL, REPEAT, WAYS, shared
 
@@ -90,6 +92,13 @@ class Run:
         return self.status == "diverged"
 
     @property
+    def doubt(self) -> str:
+        """Why nobody can make the run again from a commit, or why it would come out otherwise; empty if nothing."""
+        if not is_current({"environment": self.environment}):
+            return "another version of the engine"
+        return "uncommitted code" if self.environment.get("git_dirty") else ""
+
+    @property
     def oversubscribed(self) -> bool:
         """Whether there were more agents than cores (or GPUs)."""
         return bool(self.environment.get("oversubscribed"))
@@ -125,6 +134,20 @@ def read_run(record: dict[str, Any]) -> Run:
         started=record["started"],
         finished=record["finished"],
     )
+
+
+def one_each(runs: Sequence[Run]) -> list[Run]:
+    """The runs, each once: of one that several machines have made the first, for what a machine does not decide."""
+    found: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: (run.started, *run.host.values())):
+        found.setdefault(run.name, run)
+    return list(found.values())
+
+
+def doubts_of(runs: Sequence[Run]) -> str:
+    """How many of the runs are in doubt, and why, for people; empty if none is."""
+    counts = Counter(run.doubt for run in runs if run.doubt)
+    return ", ".join(f"{count} of {len(runs)} of {doubt}" for doubt, count in sorted(counts.items()))
 
 
 def numbers_of(runs: Sequence[Run], metric: str) -> list[float]:

@@ -9,7 +9,7 @@ from bench.record.metrics import SPEED, shown_in
 from bench.study.report.align import MARK, NOTHING, align
 from bench.study.report.cells import short
 from bench.study.report.pairing import SINGLE, Speeds
-from bench.study.report.result import AXES, ON_TEST, TITLES, Run, setting, varying
+from bench.study.report.result import AXES, ON_TEST, TITLES, Run, doubts_of, setting, varying
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,6 +35,8 @@ def summary(runs: Sequence[Run]) -> str:
         notes.append(f"{diverged} of {len(runs)} runs diverged: without an accuracy, and in no mean of accuracies")
     if tested := [run for run in runs if run.curves == "test"]:
         notes.append(f"{len(tested)} of {len(runs)} runs {ON_TEST}")
+    if doubts := doubts_of(runs):
+        notes.append(f"in doubt: {doubts}")
     return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 

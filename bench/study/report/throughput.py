@@ -13,7 +13,7 @@ from bench.plan.interval import mean
 from bench.record.metrics import SPEED, shown_in
 from bench.study.report.cells import DIGITS, NOTHING, axes, columns, numbers, shown_names, significant, varied
 from bench.study.report.pairing import LOCKED, SINGLE, Speeds
-from bench.study.report.result import Run, order, varying
+from bench.study.report.result import Run, doubts_of, order, varying
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -48,4 +48,4 @@ def _throughput_row(group: Sequence[Run], speeds: Speeds, keys: Sequence[str], m
                 against = speeds.over(baseline, group)
                 row |= columns(f"over_{baseline}", against.ratio, DIGITS) | {f"over_{baseline}_n": len(against.others)}
                 names[f"{baseline}_runs"] = shown_names(against.others)
-    return row | {"runs": shown_names(group), **names}
+    return row | {"in_doubt": doubts_of(group), "runs": shown_names(group), **names}

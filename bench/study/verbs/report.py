@@ -24,7 +24,7 @@ from bench.study.launcher.check import make_folder
 from bench.study.report.accuracy import accuracy_table
 from bench.study.report.overview import runs_table
 from bench.study.report.publish import story_of, write_report
-from bench.study.report.result import Run, read_run
+from bench.study.report.result import Run, doubts_of, read_run
 from bench.study.report.terminal import SHOWN, shown
 from bench.study.report.throughput import throughput_table
 from bench.study.sweep.compose import points
@@ -65,6 +65,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"{shown(name, tables[name])}\n")
     diverged = sum(run.diverged for run in found.runs)
     told = f"{len(found.runs)} runs" + (f", {diverged} of them diverged" if diverged else "")
+    told += f", in doubt {doubts}" if (doubts := doubts_of(found.runs)) else ""
     print(f"{told}: {folder}/report.html, runs.csv, accuracy.csv, throughput.csv and pictures")
     return 0
 
