@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.__main__ import main
-from bench.record.environment import environment
-from bench.rule.convergence import verdict
-from bench.study.sweep.compose import compose, single, sweep
+from bench.study.sweep.compose import sweep
 from bench.study.tune.study import TUNE, study_of
-from tests.commands import ROOT, read_json
+from tests.commands import ROOT
 
 PUBLISHED = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
 PIPELINES = [ROOT / "dvc.yaml", ROOT / "results/cifar10/dvc.yaml"]
@@ -69,20 +65,6 @@ def test_the_studies_depend_on_what_they_use() -> None:
     assert {f"conf/lr/tuned/{name}.yaml" for name in names} < outs
 
 
-def test_a_tuned_schedule_is_the_run_that_its_head_names() -> None:
-    """The run is found by its hash, therefore."""
-    files = sorted((ROOT / "conf/lr/tuned").glob("digits-*.yaml"))
-    assert len(files) == 6
-    for file in files:
-        head = file.read_text().splitlines()
-        overrides = head[1].partition("-m bench ")[2].split()
-        named = head[4].partition(", run ")[2].partition(",")[0]
-        fixed = ["+experiment=tuning", "tuning.conditions=bound", *(word for word in overrides if "lr=" not in word)]
-        run = single([*fixed, overrides[-1]], TUNE).config
-        assert run.hash() == named
-        assert (verdict(run.lr).word == "convergent") or file.stem.endswith("-none")
-
-
 @pytest.mark.parametrize("experiment", PUBLISHED)
 def test_what_is_published_has_five_seeds_of_every_point(experiment: str) -> None:
     """One seed says nothing of how far seeds are apart, and three say little."""
@@ -93,20 +75,3 @@ def test_what_is_published_has_five_seeds_of_every_point(experiment: str) -> Non
     for point in sweep([f"+experiment={experiment}"]):
         seeds.setdefault(json.dumps(point.config.canonical() | {"seed": None}), set()).add(point.config.seed)
     assert min(map(len, seeds.values())) >= 5
-
-
-@pytest.mark.usefixtures("without_pictures")
-def test_a_small_table_is_reproduced(tmp_path: Path) -> None:
-    """Accuracies to the last digit on the same kind of machine with the same torch, else to two points."""
-    with (ROOT / "results/grid/runs.csv").open() as file:
-        committed = {row["run"]: row for row in csv.DictReader(file)}
-    for words in (["stages=1", "replicas=1", "staleness=0"], ["stages=2", "replicas=1", "staleness=2"]):
-        overrides = ["+experiment=grid", "seed=0", *words]
-        assert main([*overrides, "records=null", "tracking=none", f"runs_dir={tmp_path}"]) == 0
-        row = committed[compose(overrides).hash()]
-        record = read_json(tmp_path / row["run"] / "record.json")
-        here = environment(False)
-        same = all(str(here[key]) == row[key] for key in ("cpu", "torch"))
-        tolerance = 0.0 if same else 0.02
-        assert record["metrics"]["accuracy/test"] == pytest.approx(float(row["accuracy/test"]), rel=0, abs=tolerance)
-        assert record["data"]["digest"] == read_json(ROOT / "results/digits.json")["digest"]
