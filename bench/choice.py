@@ -54,6 +54,10 @@ class Choice:
         """Say in one sentence what it does not go with in the rest of the run; None if it goes with all of it."""
         return None
 
+    def outside(self, run: Any) -> str | None:  # noqa: ARG002
+        """Say in one sentence why no theorem of convergence speaks of a run with it; None if it is no reason."""
+        return None
+
     def try_out(self, run: Any) -> None:
         """Call once what it says, so that a user's own fails before anything is written.
 

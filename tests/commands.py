@@ -39,7 +39,7 @@ TINY = (
     "partition=counted",
     "tracking=none",
 )
-"""A run that takes a fraction of a second once its ranks have started, inside the conditions of convergence."""
+"""A run that takes a fraction of a second once its ranks have started; its schedule is convergent."""
 TORCHRUN = {
     "RANK": "0",
     "WORLD_SIZE": "1",

@@ -75,7 +75,8 @@ def test_a_study_from_its_trials_to_a_run_with_what_it_found(
     best = trials[trials["state"] == "complete"].sort_values(["accuracy", "trial"], ascending=[False, True]).iloc[0]
     assert (study["trials"], study["epochs"], study["n"]) == (5, 2, 2)
     assert (study["best_trial"], study["run"]) == (best["trial"], best["run"])
-    assert study["verdict"] == "convergent"
+    assert study["shape"] == "convergent"
+    assert study["margin"] > 0
     assert {path.name for path in (tmp_path / "results").iterdir()} == {
         "report.html",
         "small.png",
@@ -88,7 +89,7 @@ def test_a_study_from_its_trials_to_a_run_with_what_it_found(
     assert head[1] == "# python -m bench stages=2 replicas=1 staleness=2 lr=tuned/small"
     assert head[3].startswith("# study: small, 5 trials (")
     assert head[4].startswith(f"# trial: number {best['trial']}, run {best['run']}, test accuracy ")
-    assert head[5].startswith("# verdict: convergent (never increases: yes, ")
+    assert head[5].startswith("# shape: convergent; covered: ")
     run = [word for word in SMALL if not word.startswith(("lr", "tuning"))]
     found = compose([*run, "engine=reference", "lr=tuned/small"], RUN.beside(None))
     assert found.hash() == best["run"]

@@ -131,11 +131,16 @@ class ConditionModel(_Model):
 
 
 class Rates(_Model):
-    verdict: Text
-    conditions: list[ConditionModel]
+    shape: Text | None = None
+    covered: bool | None = None
+    outside: list[Text] = []
+    margin: NonNegative | None = None
+    verdict: Text | None = None
+    """One word for all, of older records, with its conditions."""
+    conditions: list[ConditionModel] = []
 
 
-UNKNOWN = Rates(verdict="unknown", conditions=[])
+UNKNOWN = Rates()
 
 
 class Record(_Model):

@@ -31,6 +31,9 @@ class Averaging(Choice):
         """Whether so many replicas mix their weights."""
         return self.among(replicas) is not None
 
+    def outside(self, run: Any) -> str | None:
+        return "leaves every replica weights of its own" if self.mixes(run.replicas) else None
+
     def try_out(self, run: Any) -> None:
         import numpy as np
 

@@ -15,6 +15,9 @@ class Correction(Choice):
     foresees: ClassVar[bool] = False
     """Whether a forward uses the weights that momentum alone would lead to by the time of its update."""
 
+    changed: ClassVar[str] = "delayed gradients, or their rates"
+    """What of delayed training it changes, so that no theorem speaks of it."""
+
     @classmethod
     def search(cls, number: Number) -> dict[str, Any]:  # noqa: ARG003
         """Return the values of its keys that a study's trial tries."""
@@ -33,6 +36,10 @@ class Correction(Choice):
     def shrinkage(self) -> float:
         """Return the factor on a gradient that comes back through a stage boundary."""
         return 1.0
+
+    def outside(self, run: Any) -> str | None:
+        """Say what it changes, where there is staleness and so something to correct."""
+        return f"changes {self.changed}" if run.staleness and run.stages > 1 else None
 
     def try_out(self, run: Any) -> None:  # noqa: ARG002
         said = [self.discount(1, 0, 2), self.shrinkage()]

@@ -20,6 +20,7 @@ class RateDiscount(Correction):
 
     name: ClassVar[str] = "lr_discount"
     place: ClassVar[int] = 3
+    changed: ClassVar[str] = "the rates of stale stages, which climb while the discount falls"
     until: Share
     """Share of the run in which the power falls."""
 

@@ -16,6 +16,7 @@ class Shrink(Correction):
 
     name: ClassVar[str] = "shrink"
     place: ClassVar[int] = 2
+    changed: ClassVar[str] = "the gradients of all stages but the last, each by another factor"
     beta: Share
     """The factor on a gradient at a boundary."""
 

@@ -17,6 +17,7 @@ class WeightPrediction(Correction):
     name: ClassVar[str] = "weight_prediction"
     place: ClassVar[int] = 4
     foresees: ClassVar[bool] = True
+    changed: ClassVar[str] = "the weights that delayed gradients are taken at"
 
     def refuses(self, run: RunKeys) -> str | None:
         if not run.optimizer.has_velocity:

@@ -46,7 +46,7 @@ class LearningRate(Choice):
 
     group: ClassVar[str] = "lr"
     example: ClassVar[Mapping[str, Any]] = {}
-    """Values of its own keys with which the conditions of convergence hold, if they hold with any."""
+    """Values of its own keys with which its shape is convergent, if it is with any."""
     gamma0: Positive
     """The step size that it starts from, after the warm-up."""
     warmup_steps: Cardinal
@@ -79,6 +79,10 @@ class LearningRate(Choice):
     def search(cls, number: Number, length: Length) -> dict[str, Any]:  # noqa: ARG003
         """Return the values of its own keys that a study's trial tries."""
         return {}
+
+    def outside(self, run: Any) -> str | None:  # noqa: ARG002
+        rise = self.climbs()
+        return f"climbs over {rise:g} of the run" if rise else None
 
     # --------------------------------------------------------------------------------------- what follows from that
     def try_out(self, run: Any) -> None:  # noqa: ARG002

@@ -47,6 +47,9 @@ class Optimizer(Choice):
         ``delay`` updates old; None where that is not known."""
         return None
 
+    def outside(self, run: Any) -> str | None:  # noqa: ARG002
+        return "is not plain SGD"
+
     def search(self, number: Number) -> dict[str, Any]:  # noqa: ARG002
         """Return the values of those of its keys that a study's trial tries."""
         return {}

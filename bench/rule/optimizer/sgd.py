@@ -40,6 +40,9 @@ class SGD(Optimizer):
     def largest_step(self, delay: int) -> float:
         return largest_step(self.momentum, delay, self.nesterov)
 
+    def outside(self, run: Any) -> str | None:  # noqa: ARG002
+        return f"has momentum={self.momentum:g}" if self.momentum else None
+
     def search(self, number: Number) -> dict[str, Any]:
         return {"momentum": number("momentum"), "weight_decay": number("weight_decay", log=True)}
 

@@ -1,14 +1,13 @@
-"""How a run stands to the conditions of convergence: its schedule's verdict, and its rates against the caps.
+"""What is known of a run before it trains: its shape, whether a theorem covers it, and its margin.
 
-The caps need the smoothness of the loss, which takes Hessian-vector products. It is estimated once a workload, and kept
-in the folder of runs.
+The margin needs the smoothness of the loss, which takes Hessian-vector products. It is estimated once a workload, and
+kept in the folder of runs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +16,8 @@ from typing import Any
 from bench.choice import telling
 from bench.config import RunConfig
 from bench.keys import ConfigError
-from bench.plan.clock import Clock
 from bench.plan.interval import Interval, mean
-from bench.rule.convergence import Limit, Verdict, cap, verdict
+from bench.rule.convergence import Shape, Verdict, bound_of, limits_of, outside_of, shape_of
 from bench.rule.lr.contract import updates
 from bench.system.file import write_json_atomic
 
@@ -32,37 +30,31 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class Assessment:
-    """How a run stands to the conditions of convergence."""
+    """What is known of a run before it trains."""
 
     verdict: Verdict
     smoothness: Interval
     """The smoothness L over several batches, at the initial weights."""
-    limits: tuple[Limit, ...]
-    """The limit on each stage's rate."""
     updates: int
     """Updates of the whole run."""
     updates_per_epoch: int
 
     def record(self) -> dict[str, Any]:
         """What a record holds of it."""
-        return {
-            "verdict": self.verdict.word,
-            "conditions": [vars(condition) for condition in self.verdict.conditions],
-            "smoothness": self.smoothness._asdict(),
-            "limits": [vars(limit) for limit in self.limits],
-        }
+        return self.verdict.record() | {"smoothness": self.smoothness._asdict()}
 
-    def metrics(self) -> dict[str, float]:
-        """The largest rate of any stage, and the least cap."""
-        return {"lr/max": max(limit.rate for limit in self.limits), "lr/cap": min(limit.cap for limit in self.limits)}
+    def metrics(self) -> dict[str, float | None]:
+        """The largest margin of a stage."""
+        return {"lr/margin": self.verdict.margin}
 
 
 def warning(found: Verdict, config: RunConfig) -> str | None:
-    """The line that warns of a run outside the conditions; None for one within them."""
-    if found.word == "convergent":
+    """The line that warns of a run outside what is proven, or over its margin; None for another."""
+    if found.is_proven:
         return None
-    reasons = "; ".join(f"{condition.name}? no, {condition.why}" for condition in found.failed)
-    return f"lr={config.lr.name}: verdict {found.word} ({reasons})"
+    covered = f"not covered ({'; '.join(found.outside)})" if found.outside else "covered"
+    margin = "not known" if found.margin is None else f"{found.margin:.2g} at the initial weights"
+    return f"lr={config.lr.name}: {found.shape.word}, {covered}, margin {margin}"
 
 
 def assess(config: RunConfig, prepared: Path | None, runs_dir: str) -> Assessment:
@@ -73,7 +65,7 @@ def assess(config: RunConfig, prepared: Path | None, runs_dir: str) -> Assessmen
         runs_dir: where the estimate of the smoothness is kept.
 
     Raises:
-        ConfigError: it is outside the conditions, and ``lr.require_convergent`` is set; or a user's own model or
+        ConfigError: ``lr.require_convergent`` is set, and the run is not as that asks; or a user's own model or
             learning rate fails.
     """
     from bench.task.batches import batches_per_epoch
@@ -81,26 +73,24 @@ def assess(config: RunConfig, prepared: Path | None, runs_dir: str) -> Assessmen
     images = len(config.data.load(prepared).fitted)
     per_epoch = batches_per_epoch(images, config.batch_size, config.replicas)
     steps = updates(config.epochs, config.max_steps, per_epoch)
+    found = smoothness(config, prepared, runs_dir)
     with telling(type(config.lr)):
         top = config.lr.peak(steps, per_epoch)
+        bound = bound_of([config.lr.rate(step, steps, per_epoch) for step in range(steps)], found.mean)
+    limits = limits_of(config, top, found.mean)
+    judged = Verdict(shape_of(config.lr), outside_of(config), bound, limits)
+    check_convergent(config, judged.shape, judged.outside, judged)
+    return Assessment(judged, found, steps, per_epoch)
+
+
+def smoothness(config: RunConfig, prepared: Path | None, runs_dir: str) -> Interval:
+    """The smoothness of the loss over several batches at the initial weights, in a process that has torch.
+
+    Raises:
+        ConfigError: the model cannot be trained.
+    """
     with telling(type(config.model)):
-        found = mean(_smoothness(config, prepared, runs_dir))
-    limits = tuple(Limit(top * part, most) for part, most in _shares_and_caps(config, found))
-    judged = verdict(config.lr, limits)
-    check_convergent(judged, config)
-    return Assessment(judged, found, limits, steps, per_epoch)
-
-
-def largest_rate(config: RunConfig, prepared: Path | None, runs_dir: str) -> float:
-    """The largest rate with which every stage stays within its cap, in a process that has torch."""
-    return min(most / part for part, most in _shares_and_caps(config, mean(_smoothness(config, prepared, runs_dir))))
-
-
-def _shares_and_caps(config: RunConfig, smoothness: Interval) -> list[tuple[float, float]]:
-    """Each stage's share of the learning rate, and the cap on its rate."""
-    clock = Clock(config.stages, config.staleness, 0)
-    delays = [clock.lag(stage) for stage in range(config.stages)]
-    return [(config.lr.share(delay), cap(_upper(smoothness), delay)) for delay in delays]
+        return mean(_smoothness(config, prepared, runs_dir))
 
 
 def assess_all(configs: Sequence[RunConfig], prepared: Sequence[Path | None], runs_dir: str) -> list[Assessment]:
@@ -108,19 +98,26 @@ def assess_all(configs: Sequence[RunConfig], prepared: Sequence[Path | None], ru
     return [assess(*pair, runs_dir) for pair in zip(configs, prepared, strict=True)]
 
 
-def check_convergent(found: Verdict, config: RunConfig) -> None:
-    """Hold a verdict against what the run asks for.
+def check_convergent(config: RunConfig, shape: Shape, outside: Sequence[str], judged: Verdict | None = None) -> None:
+    """Hold what is known of a run against what it asks for.
+
+    Args:
+        judged: all that is known; None as long as nobody has estimated the smoothness.
 
     Raises:
-        ConfigError: it is outside the conditions, and ``lr.require_convergent`` is set.
+        ConfigError: ``lr.require_convergent`` is set, and the run is not convergent, not covered, or over its margin.
     """
-    if config.lr.require_convergent and (refusal := warning(found, config)):
-        raise ConfigError(f"{refusal}; lr.require_convergent=true allows the verdict convergent alone")
-
-
-def _upper(smoothness: Interval) -> float:
-    """The smoothness that the caps have to hold for: its upper end over the batches, or a single batch's own."""
-    return smoothness.mean if math.isnan(smoothness.high) else smoothness.high
+    if not config.lr.require_convergent:
+        return
+    reasons = [] if shape.word == "convergent" else [f"lr={config.lr.name} has the shape {shape.word} ({shape.why})"]
+    reasons += [f"no theorem covers it: {reason}" for reason in outside]
+    if judged is not None and (judged.margin is None or judged.margin > 1):
+        reasons.append(f"the margin is {judged.margin_in_words()}")
+    if reasons:
+        raise ConfigError(
+            f"lr.require_convergent=true: {'; '.join(reasons)}; allowed is a run of the shape convergent that a "
+            "theorem covers, with a margin of at most 1 (python -m bench rates)"
+        )
 
 
 def _smoothness(config: RunConfig, prepared: Path | None, runs_dir: str) -> list[float]:

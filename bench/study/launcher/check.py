@@ -13,7 +13,7 @@ from bench.config import RunConfig
 from bench.engine.seat import torchrun_seat
 from bench.keys import ConfigError
 from bench.origin import is_own
-from bench.rule.convergence import verdict
+from bench.rule.convergence import outside_of, shape_of
 from bench.study.launcher.assessment import check_convergent
 from bench.study.launcher.devices import check_devices
 from bench.study.launcher.size import outline
@@ -41,7 +41,7 @@ def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
     files = []
     for config in configs:
         _try_out(config)
-        check_convergent(verdict(config.lr), config)
+        check_convergent(config, shape_of(config.lr), outside_of(config))
         check_devices(config)
         data = repr(config.data)
         if data not in known:

@@ -87,7 +87,9 @@ def _result_tags(record: dict[str, Any]) -> list[Any]:
     from mlflow.entities import RunTag
 
     found = {f"environment.{key}": _text(value) for key, value in record["environment"].items()}
-    found |= {"status": record["status"], "lr/verdict": _text(record.get("rates", {}).get("verdict"))}
+    rates = record.get("rates", {})
+    found |= {f"lr/{key}": _text(rates[key]) for key in ("shape", "covered", "verdict") if key in rates}
+    found["status"] = record["status"]
     return [RunTag(key, value) for key, value in found.items()]
 
 

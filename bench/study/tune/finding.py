@@ -49,8 +49,9 @@ class Finding:
 
     @property
     def rates(self) -> dict[str, Any]:
-        """How the best trial stands to the conditions of convergence."""
-        return dict(self.record.get("rates", {}))
+        """What was known of the best trial before it trained: its shape, whether it is covered, and its margin."""
+        known = self.record.get("rates", {})
+        return {key: known.get(key) for key in ("shape", "covered", "margin")}
 
     @property
     def accuracy(self) -> Interval | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ def _row(finding: Finding, compared: dict[str, Any]) -> dict[str, Any]:
     row |= {"staleness": run.staleness, "conditions": conditions}
     accuracy, best = finding.accuracy, finding.best
     row |= {**columns("accuracy", accuracy), "n": accuracy.n if accuracy else 0, **finding.budget, **compared}
-    row |= {"verdict": finding.rates.get("verdict"), "best_trial": best.number if best else None, "run": _hash(finding)}
+    row |= finding.rates | {"best_trial": best.number if best else None, "run": _hash(finding)}
     row |= {"accuracy_of_trial": best.values[0] if best else None}
     return row | flatten(best.user_attrs["settings"] if best else {}) | {"repeats": " ".join(finding.repeats)}
 
@@ -110,17 +111,28 @@ def _epochs(finding: Finding, trial: FrozenTrial) -> int:
 
 def print_findings(findings: Sequence[Finding]) -> str:
     """Print the studies as a table; return it."""
-    head = ["study", "trials", "pruned", "epochs trained", "best family", "verdict", "test accuracy %", "less locked"]
-    lines = [[*head, "less unrestricted"]]
+    head = ["study", "trials", "pruned", "epochs trained", "best family", "shape", "covered", "margin"]
+    lines = [[*head, "test accuracy %", "less locked", "less unrestricted"]]
     for row in studies_table(findings).to_dict("records"):
         cells = [str(row["study"]), str(row["trials"]), str(row["pruned"]), str(row["epochs_trained"])]
-        cells += [str(row.get("lr.name") or "-"), str(row["verdict"] or "-")]
+        cells += [str(row.get("lr.name") or "-"), *known_of(row)]
         cells.append(in_percent(row, "accuracy"))
         lines.append([*cells, *(f"{in_percent(row, f'over_{n}')} {row[f'over_{n}_said']}".strip() for n in OVER)])
     lost = [f"{each.study.tuning.study}: {_lost(each)}" for each in findings if each.diverged]
     table = "\n".join([*align(lines), *(["", *lost] if lost else [])])
     print(table)
     return table
+
+
+def known_of(row: Mapping[Any, Any]) -> list[str]:
+    """What was known of the best trial before it trained, as text: its shape, whether it is covered, its margin."""
+    margin = row["margin"]
+    covered = {True: "yes", False: "no"}.get(row["covered"], "-")
+    return [
+        str(row["shape"] or "-"),
+        covered,
+        f"{margin:.2g}" if isinstance(margin, float) and math.isfinite(margin) else "-",
+    ]
 
 
 def in_percent(row: dict[Any, Any], name: str) -> str:

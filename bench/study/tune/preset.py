@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.study.sweep.library import USERS, typed
 from bench.study.tune.finding import Finding
-from bench.study.tune.findings import percent
+from bench.study.tune.findings import known_of, percent
 from bench.system.file import write_atomic
 
 TUNED = "lr/tuned"
@@ -41,12 +41,11 @@ def _header(finding: Finding, named: str | None) -> list[str]:
     accuracy = finding.accuracy
     fresh = f"; test accuracy over {accuracy.n} fresh seeds {percent(accuracy)}" if accuracy else ""
     trial = f"number {finding.best.number}, run {run.hash()}, {study.judged_by} accuracy {finding.best.values[0]:.1%}"
-    conditions = finding.rates.get("conditions", [])
-    why = "; ".join(f"{item['name']}: {'yes' if item['holds'] else 'no'}, {item['why']}" for item in conditions)
+    shape, covered, margin = known_of(finding.rates)
     return [
         f"# python -m bench {command}",
         "# Written by python -m bench tune; also the optimizer's values and the correction are the trial's.",
         f"# study: {study.tuning.study}, {budget['trials']} trials ({ended}) of {finding.epochs} epochs",
         f"# trial: {trial}{fresh}",
-        f"# verdict: {finding.rates.get('verdict', 'unknown')} ({why})",
+        f"# shape: {shape}; covered: {covered}; margin: {margin}",
     ]

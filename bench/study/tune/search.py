@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from bench.record.metrics import on_the_way
 from bench.record.runs_dir import Sweep
 from bench.record.tail import Tail
 from bench.study.launcher.agents import Pruned
-from bench.study.launcher.assessment import Assessment, assess, largest_rate
+from bench.study.launcher.assessment import Assessment, assess
 from bench.study.launcher.contract import Ending
 from bench.study.launcher.task import Task
 from bench.study.sweep.runner import Runner
@@ -77,8 +76,8 @@ class Search:
             ConfigError: one of them is not there, or not as it should be.
         """
         self.study.settings.begin(self._tracker, Sweep(self._overrides, (), self.study.tuning.study))
-        top, found = Call(_facts, self.study.run, self._prepared, self.study.settings.runs_dir).result()
-        self.space = space_of(self.study, top, found.updates, found.updates_per_epoch)
+        found: Assessment = Call(assess, self.study.run, self._prepared, self.study.settings.runs_dir).result()
+        self.space = space_of(self.study, found.smoothness.mean, found.updates, found.updates_per_epoch)
         self.trials.open(self.space)
 
     def run_trials(self) -> None:
@@ -116,8 +115,7 @@ class Search:
         try:
             task = self._task(config, claim.position, self.study.trials, "trial")
             if tuning.conditions == "constraint":
-                excess = max(limit.rate / limit.cap for limit in task.assessment.limits) - 1
-                self.trials.constrain(claim, "cap", excess)
+                self.trials.constrain(claim, "margin", self.space.margin(config) - 1)
             for _, failure in self._run([task], judge if tuning.prunes else None):
                 self._end(claim, config, failure)
                 return
@@ -194,11 +192,3 @@ class Search:
         except KeyboardInterrupt:
             self.runner.tell(self._tracker.interrupt)
             raise
-
-
-def _facts(config: RunConfig, prepared: Path | None, runs_dir: str) -> tuple[float, Assessment]:
-    """The cap on gamma0, and how the run stands to the conditions; to be called in a process that has torch."""
-    found = assess(config, prepared, runs_dir)
-    top = largest_rate(config, prepared, runs_dir)
-    assert math.isfinite(top)
-    return top, found

@@ -1,18 +1,20 @@
 """What a study searches: from what a trial suggests to the run that tries it.
 
-Unless the conditions are ``none``, only families whose verdict is ``convergent`` are suggested, with powers that keep
-it (:mod:`bench.study.tune.tuning`); with ``bound`` gamma0 ends at the cap, so that every trial meets all conditions
-by construction.
+Unless the conditions are ``none``, only families of the shape ``convergent`` are suggested, with powers that keep it
+(:mod:`bench.study.tune.tuning`); with ``bound`` gamma0 ends where the update with the trial's momentum stops being
+stable at the initial weights, so that no trial's margin is above 1, by construction.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from bench.config import parse
+from bench.config import RunConfig, parse
 from bench.keys import ConfigError
+from bench.rule.convergence import limits_of
 from bench.rule.correction.contract import Correction
 from bench.rule.correction.none import NoCorrection
 from bench.rule.lr.contract import LearningRate, Length
@@ -35,8 +37,8 @@ class Space:
     study: Study
     corrections: tuple[str, ...]
     """The corrections that trials choose from."""
-    ceiling: float
-    """The largest gamma0 that may be suggested."""
+    curvature: float
+    """The largest curvature of the loss at the initial weights."""
     updates: int
     """Updates of a run."""
     updates_per_epoch: int
@@ -73,42 +75,81 @@ class Space:
 
         def number(name: str, log: bool = False) -> float:
             low, high = self.study.range(name)
-            high = min(high, self.ceiling) if name == "gamma0" else high
+            if name == "gamma0" and self.study.tuning.conditions == "bound":
+                high = max(low, min(high, self.ceiling(optimizer)))
             return float(low if low == high else trial.suggest_float(name, low, high, log=log))
 
         family = self.study.kinds(LearningRate)[_choose(trial, "family", self.study.families)]
-        own = self.study.run.lr
+        own, run = self.study.run.lr, self.study.run
+        optimizer = run.optimizer.values() | run.optimizer.search(number)
         lr: dict[str, Any] = {
             **self.study.start(family),
             "gamma0": number("gamma0", log=True),
             **family.search(number, self.length),
         }
         lr |= {"warmup_steps": round(number("warmup") * self.updates), "staleness_power": own.staleness_power}
-        run = self.study.run
         kind = self.study.kinds(Correction)[_choose(trial, "correction", self.corrections)]
         correction = self.study.start(kind) | kind.search(number)
-        optimizer = run.optimizer.values() | run.optimizer.search(number)
         return {"lr": lr | {"require_convergent": False}, "optimizer": optimizer, "correction": correction}
 
+    def ceiling(self, optimizer: Mapping[str, Any]) -> float:
+        """The largest gamma0 with which every stage's update is stable, by an optimizer with these values.
 
-def space_of(study: Study, ceiling: float, updates: int, updates_per_epoch: int) -> Space:
+        NaN where that is not known. A trial's correction is left out: those that make gradients or rates smaller leave
+        a stable update stable; of weight prediction it is not derived.
+        """
+        run = self.study.run
+        plain = replace(run, correction=NoCorrection()).resolved()
+        limits = limits_of(parse({**plain, "optimizer": optimizer}), 1.0, self.curvature)
+        steps = [limit.stable / limit.rate for limit in limits if limit.stable is not None]
+        return min(steps) if len(steps) == len(limits) else math.nan
+
+    def margin(self, run: RunConfig) -> float:
+        """The largest margin of a stage in a trial's run, which lies as far above 1 as gamma0 above its ceiling."""
+        return run.lr.peak(self.updates, self.updates_per_epoch) / self.ceiling(run.optimizer.values())
+
+
+def space_of(study: Study, curvature: float, updates: int, updates_per_epoch: int) -> Space:
     """The search space of a study.
 
     Args:
-        ceiling: the largest rate within the caps of all stages; it bounds gamma0 where the conditions are ``bound``.
+        curvature: the largest one of the loss at the initial weights.
 
     Raises:
-        ConfigError: a range or a correction does not go with the run.
+        ConfigError: a range or a correction does not go with the run, or the conditions do not.
     """
-    tuning = study.tuning
-    low, _ = tuning.gamma0
-    if tuning.conditions == "bound" and low > ceiling:
+    space = Space(study, _corrections(study), curvature, updates, updates_per_epoch)
+    if study.tuning.conditions in ("bound", "constraint"):
+        _check_limits(space)
+    return space
+
+
+def _check_limits(space: Space) -> None:
+    """Check that the limit of stability is known, and that every momentum leaves a gamma0 below it.
+
+    Raises:
+        ConfigError: it is not known, or one does not.
+    """
+    tuning, run = space.study.tuning, space.study.run
+    # It falls as momentum grows, where there is staleness, and grows with it where there is none.
+    lowest = min(space.ceiling(_with(space.study, end)) for end in (0, 1))
+    if math.isnan(lowest):
         raise ConfigError(
-            f"tuning.gamma0={tuning.gamma0}: the cap of this run is {ceiling:.4g}; allowed is to start below it, "
-            "or another of tuning.conditions"
+            f"tuning.conditions={tuning.conditions}: up to which rate a run is stable is not known for "
+            f"optimizer={run.optimizer.name} weights={run.weights} averaging={run.averaging.name}; allowed are shape "
+            "and none"
         )
-    top = ceiling if tuning.conditions == "bound" else math.inf
-    return Space(study, _corrections(study), top, updates, updates_per_epoch)
+    if tuning.conditions == "bound" and tuning.gamma0[0] > lowest:
+        raise ConfigError(
+            f"tuning.gamma0={tuning.gamma0}: with some momentum of tuning.momentum={tuning.momentum} this run is "
+            f"stable only up to {lowest:.4g}; allowed is to start below it, or another of tuning.conditions"
+        )
+
+
+def _with(study: Study, end: int) -> dict[str, Any]:
+    """The optimizer's values at one end, 0 or 1, of every range that it searches."""
+    optimizer = study.run.optimizer
+    return optimizer.values() | optimizer.search(lambda name, log=False: study.range(name)[end])  # noqa: ARG005
 
 
 def _corrections(study: Study) -> tuple[str, ...]:
@@ -126,7 +167,7 @@ def _goes(study: Study, kind: type[Correction], asked: bool) -> bool:
         return study.range(name)[0]
 
     # With values as a trial may have them: a run's own momentum, say, is not the trials'.
-    optimizer = study.run.optimizer.values() | study.run.optimizer.search(least)
+    optimizer = _with(study, 0)
     plain = replace(study.run, correction=NoCorrection()).resolved()
     correction = study.start(kind) | kind.search(least)
     try:

@@ -12,7 +12,7 @@ from bench.choice import Choice, Chosen, choices, choose, named
 from bench.config import RunConfig, parse
 from bench.keys import STRICT, ConfigError, Count, parse_as
 from bench.origin import is_own
-from bench.rule.convergence import verdict
+from bench.rule.convergence import shape_of
 from bench.rule.correction.contract import Correction
 from bench.rule.lr.contract import LearningRate
 from bench.study.sweep.compose import Point
@@ -105,7 +105,7 @@ class Study:
         return kind(**{**keys, **kind.example, **changes})
 
     def _converges(self, kind: type[LearningRate]) -> bool:
-        return verdict(self.example(kind)).word == "convergent"
+        return shape_of(self.example(kind)).word == "convergent"
 
     def _users(self) -> Iterator[Choice]:
         yield from (each for each in (*self.run.choices, *self.named) if not is_own(type(each)))
@@ -183,9 +183,8 @@ def _check_powers(study: Study) -> None:
     """
     powers = [kind for kind in study.kinds(LearningRate).values() if "p" in kind.example]
     for p, kind in itertools.product(study.tuning.p, powers):
-        found = verdict(study.example(kind, p=p))
+        found = shape_of(study.example(kind, p=p))
         if found.word != "convergent":
-            failed = "; ".join(f"{condition.name}? no, {condition.why}" for condition in found.failed)
-            said = f"a {kind.name} schedule with p={p:g} has the verdict {found.word} ({failed})"
+            said = f"a {kind.name} schedule with p={p:g} has the shape {found.word} ({found.why})"
             allowed = "allowed is above 0.5 and at most 1, or tuning.conditions=none"
             raise ConfigError(f"tuning.p={study.tuning.p}: {said}; {allowed}")

@@ -68,8 +68,8 @@ class Tuning:
     database: Annotated[str, Field(min_length=1), AfterValidator(_database)]
     """The path of an SQLite file, or any URL that Optuna takes."""
     conditions: Literal["bound", "constraint", "shape", "none"]
-    """What schedules meet of the conditions of convergence: all, with gamma0 up to the cap (``bound``) or the cap as a
-    constraint; those on the shape, at any rate; or none."""
+    """Which schedules are tried: those of the shape convergent, with gamma0 up to where the update with the trial's
+    momentum is stable (``bound``), with that as a constraint, or at any rate (``shape``); or any (``none``)."""
     objectives: list[Literal["accuracy", "time"]]
     """What is searched for: the accuracy in the end, or that and the seconds until ``target``, by the images for
     validation."""

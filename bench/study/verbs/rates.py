@@ -1,8 +1,8 @@
-"""Show a learning rate before it is trained with: its shape, its verdict, and how large it may be.
+"""Show a learning rate before it is trained with: its shape, whether a theorem covers it, and its margin.
 
 Examples::
 
-    python -m bench rates lr=polynomial lr.p=0.75            a schedule's verdict, caps and shape, without training
+    python -m bench rates lr=polynomial lr.p=0.75            a schedule's shape and margin, without training
     python -m bench rates -m lr=constant,cosine stages=2,4   those of several, one after the other
 """
 
@@ -12,8 +12,6 @@ import argparse
 from collections.abc import Sequence
 
 from bench.config import RunConfig
-from bench.plan.clock import Clock
-from bench.rule.correction.none import NoCorrection
 from bench.study.launcher.assessment import Assessment, assess
 from bench.study.launcher.check import check, make_folder
 from bench.study.report.align import align
@@ -26,10 +24,10 @@ MULTIRUN = True
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print the verdicts of one run, or of a sweep's.
+    """Print what is known of one run, or of a sweep's.
 
     Raises:
-        ConfigError: a configuration is wrong, or outside the conditions that it asks for itself.
+        ConfigError: a configuration is wrong, or not as ``lr.require_convergent`` asks for.
     """
     for point in points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir)):
         prepared, runs_dir = check(point.config), point.settings.runs_dir
@@ -41,48 +39,34 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def describe(config: RunConfig, found: Assessment) -> str:
-    """The schedule as a picture, its conditions one by one, and the caps of the stages."""
-    steps, per_epoch = found.updates, found.updates_per_epoch
+    """The schedule as a picture, what is known of its run in three lines, and the limits of the stages."""
+    steps, per_epoch, curvature = found.updates, found.updates_per_epoch, found.smoothness
     rates = [config.lr.rate(step, steps, per_epoch) for step in range(steps)]
-    conditions = [[c.name, "yes" if c.holds else "no", c.why] for c in found.verdict.conditions]
-    delays = [Clock(config.stages, config.staleness, 0).lag(stage) for stage in range(config.stages)]
     limits = [
-        [
-            str(stage),
-            str(delay),
-            f"{limit.rate:.4g}",
-            f"{limit.cap:.4g}",
-            "yes" if limit.rate <= limit.cap else "no",
-            *_margin(config, limit.rate, delay, found.smoothness.mean),
-        ]
-        for stage, (delay, limit) in enumerate(zip(delays, found.limits, strict=True))
+        [str(stage), str(limit.delay), f"{limit.rate:.4g}", _number(limit.stable, 4), _number(limit.margin, 3)]
+        for stage, limit in enumerate(found.verdict.limits)
     ]
-    curvature = found.smoothness
     lines = [
-        f"lr={config.lr.name}: {found.verdict.word}",
+        f"lr={config.lr.name}",
         "",
         *plot(rates),
         f"{steps} updates, {per_epoch} an epoch; rates from {rates[0]:.4g} over {max(rates):.4g} to {rates[-1]:.4g}",
         "",
-        *align([["condition", "holds", "why"], *conditions]),
+        *found.verdict.lines(),
         "",
         f"L, the largest curvature of the loss at the initial weights: {curvature.mean:.4g} ({curvature.low:.4g} to "
-        f"{curvature.high:.4g}, 95% interval of {curvature.n} batches). The caps are for its upper end, and for SGD "
-        "without momentum. On a quadratic of curvature L the optimizer's step with gradients so old is stable up to "
-        "another rate, over which the margin is above 1; '-' where that is not known: for other optimizers than SGD, "
-        "with corrections, and with weights that are not stashed.",
+        f"{curvature.high:.4g}, 95% interval of {curvature.n} batches). On a quadratic of curvature L the optimizer's "
+        "update with gradients so old is stable up to a rate, over which the margin is above 1; '-' where that is not "
+        "known. Training changes the curvature.",
         "",
-        *align([["stage", "staleness", "largest rate", "cap", "within", "stable up to", "margin"], *limits]),
+        *align([["stage", "staleness", "largest rate", "stable up to", "margin"], *limits]),
         "",
     ]
     return "\n".join(lines)
 
 
-def _margin(config: RunConfig, rate: float, delay: int, curvature: float) -> list[str]:
-    """The largest stable rate of a stage on a quadratic, and the stage's largest rate over it, as text."""
-    plain = config.weights == "stashed" and config.correction == NoCorrection()
-    step = config.optimizer.largest_step(delay) if plain or not delay else None
-    return ["-", "-"] if step is None else [f"{step / curvature:.4g}", f"{rate * curvature / step:.3g}"]
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}g}"
 
 
 def plot(values: Sequence[float], width: int = WIDTH, height: int = HEIGHT) -> list[str]:
