@@ -13,7 +13,7 @@ from bench.record.folder import flatten
 from bench.study.compare.contenders import CONTENDERS, PIPELINES, WORKLOAD
 from bench.study.report.accuracy import accuracy_table
 from bench.study.report.comparison import LENGTH, REPEAT, WAYS, is_of, shared
-from bench.study.report.group import panels_of
+from bench.study.report.group import groups_of, workloads_of
 from bench.study.report.pairing import Speeds
 from bench.study.report.result import Run, read_run
 from bench.study.report.terminal import summary
@@ -95,7 +95,7 @@ def test_every_key_is_a_way_to_train_or_the_work(key: str) -> None:
         (row,) = (row for row in throughput_table(runs).to_dict("records") if row["runs"] == other.name)
         assert (row["over_single"] == 1.5) == (key in AS_FAST), changes
         assert ("1.50" in summary(runs)) == (key in AS_FAST), changes
-        assert len(panels_of(runs, lambda one: one.workload)) == (1 if key in LEARNED_ALIKE else 2)
+        assert len(workloads_of(runs, lambda one: one.workload)) == (1 if key in LEARNED_ALIKE else 2)
 
 
 @pytest.mark.parametrize("key", OTHER)
@@ -109,8 +109,8 @@ def test_what_differs_is_told_apart(key: str) -> None:
         assert rows[0] != rows[1], changes
         first, second = (line.partition("100 |")[0] for line in summary(runs).splitlines()[2:4])
         assert first != second, changes
-        panels = panels_of(runs, lambda one: one.workload)
-        assert len({title + group.label for title, groups in panels for group in groups}) == 2, changes
+        panels = workloads_of(runs, lambda one: one.workload)
+        assert len({title + group.label for title, members in panels for group in groups_of(members)}) == 2, changes
 
 
 def test_the_seed_is_the_repeat() -> None:
@@ -141,7 +141,7 @@ def test_corrected_runs_have_baselines() -> None:
     assert math.isnan(single["difference"])
     assert [row["difference"] for row in corrected] == pytest.approx([-0.1] * 3)
     assert [row["over_single"] for row in throughput_table(runs).to_dict("records")][1:] == [2.0] * 3
-    assert len(panels_of(runs, lambda one: one.workload)) == 1
+    assert len(workloads_of(runs, lambda one: one.workload)) == 1
 
 
 def test_of_several_baselines_the_most_alike_is_taken() -> None:

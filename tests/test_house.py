@@ -38,7 +38,18 @@ FLOORS = ["verbs", "tune", "compare", "predict", "sweep", "launcher", "tracking"
 """The folders of ``study``, likewise."""
 SOURCES = sorted((ROOT / "bench").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-STUDY_ALONE = {"hydra", "omegaconf", "mlflow", "optuna", "pandas", "matplotlib", "sqlalchemy", "tabulate", "jinja2"}
+STUDY_ALONE = {
+    "hydra",
+    "omegaconf",
+    "mlflow",
+    "optuna",
+    "pandas",
+    "matplotlib",
+    "sqlalchemy",
+    "tabulate",
+    "jinja2",
+    "plotly",
+}
 WITHOUT_TORCH = ("plan", "config", "choice", "origin", "keys")
 HEAVY = {*STUDY_ALONE, "sklearn", "torchvision", "PIL"}
 TORCHRUN_SAYS = {*TORCHRUN}

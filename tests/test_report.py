@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from bench.choice import found_beside
 from bench.record.folder import RunFolder
 from bench.record.runs_dir import read_records
 from bench.study.report.accuracy import accuracy_table
-from bench.study.report.group import groups_of, panels_of
+from bench.study.report.group import groups_of, workloads_of
 from bench.study.report.overview import runs_table
 from bench.study.report.picture.contract import Picture
 from bench.study.report.picture.pareto import pareto_front
 from bench.study.report.pictures import draw_all
 from bench.study.report.result import Run, read_run
+from bench.study.report.script import SCRIPT
 from bench.study.report.throughput import throughput_table
 from tests.records import MACHINE, MARGIN, keep_records, record_of
 from tests.tiny import config
@@ -244,19 +246,19 @@ def test_methods_are_drawn_beside_one_another(tmp_path: Path) -> None:
     """DDP with half the batch had a picture of its own, and one without a line to explain warned of it."""
     halves = record(180.0, [0.1], method="ddp", replicas=2, batch_size=32)
     found = runs(record(100.0, [0.1], batch_size=64), halves)
-    panels = panels_of(found, lambda run: run.network)
-    assert [(title, [group.label for group in groups]) for title, groups in panels] == [
+    panels = workloads_of(found, lambda run: run.network)
+    assert [(title, [group.label for group in groups_of(members)]) for title, members in panels] == [
         ("resnet on synthetic", ["K1 S2 ddp 32", "K1 S1 c0 64"])
     ]
-    assert [title for title, _ in panels_of(found, lambda run: run.workload)] == ["batch_size=32", "batch_size=64"]
-    assert all(path.stat().st_size for path in draw_all(found, tmp_path))
+    assert [title for title, _ in workloads_of(found, lambda run: run.workload)] == ["batch_size=32", "batch_size=64"]
+    assert all((tmp_path / f"{chart.name}.png").stat().st_size for chart in draw_all(found, tmp_path))
 
 
 def test_a_label_says_what_else_differs() -> None:
     """It says nothing of keys that have no bearing on a run."""
     found = runs(*(record(1.0, [0.1], stages=2, staleness=c, weights=w) for c, w in ((2, "latest"), (2, "stashed"))))
     found += runs(record(1.0, [0.1], stages=2))
-    assert [group.label for group in groups_of(found)] == ["K2 S1 c2 latest", "K2 S1 c2 stashed", "K2 S1 c0"]
+    assert [group.label for group in groups_of(found)] == ["K2 S1 c0", "K2 S1 c2 latest", "K2 S1 c2 stashed"]
 
 
 def test_hosts_are_not_mixed_unless_asked() -> None:
@@ -351,7 +353,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_report_leaves_its_files(reported: Path) -> None:
     pictures = {f"{name}.png" for name in found_beside(Picture)}
     assert pictures >= {"pareto.png", "locking.png", "curves.png", "staleness.png"}
-    tables = {"runs.csv", "accuracy.csv", "throughput.csv", "metrics.json", "report.html"}
+    tables = {"runs.csv", "accuracy.csv", "throughput.csv", "metrics.json", "report.html", SCRIPT}
     assert {path.name for path in reported.iterdir()} == pictures | tables
     assert all((reported / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
 
@@ -369,9 +371,10 @@ def test_broken_files_are_named_and_not_counted(reported: Path) -> None:
 def test_the_page_is_whole_and_safe(reported: Path) -> None:
     page = (reported / "report.html").read_text()
     assert "failed: rank 0: &lt;b&gt;out of memory&lt;/b&gt;" in page
-    assert page.count("data:image/png;base64,") == len(found_beside(Picture))
+    assert page.count('<figure class="plot"') == len(found_beside(Picture))
     assert not [word for word in ("http:", "https:", "<link", "src='") if word in page]
-    assert all(f'id="{item["config_hash"]}"' in page for item in RECORDS)
+    assert re.findall("src=[^>]*", page) == [f'src="{SCRIPT}"']
+    assert all(f'data-run="{item["config_hash"]}"' in page for item in RECORDS)
     assert f'href="#{NAME[2, 2, 1]}"' in page
 
 

@@ -131,7 +131,7 @@ def test_a_full_disk_anywhere_is_a_line(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 # ------------------------------------------------------------------------------------------------------------- pictures
-def _fail(*_: object) -> None:
+def _fail(*_: object, **__: object) -> None:
     raise KeyError("a new kind of time")
 
 
@@ -166,12 +166,12 @@ def test_no_trace_and_no_picture_costs_a_result(
 
 def test_no_picture_and_no_page_costs_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(tmp_path, *ORACLE).code == 0
-    monkeypatch.setattr("bench.study.report.picture.pareto.Pareto.draw", _fail)
+    monkeypatch.setattr("bench.study.report.picture.pareto.Pareto.panels", _fail)
     answer = said(tmp_path, "report", "runs_dir=runs")
     assert answer.code == 0
     assert "not drawn: results/pareto.png: KeyError: 'a new kind of time'" in answer.err.splitlines()
     assert (tmp_path / "results" / "curves.png").exists()
-    assert "pareto.png" not in (tmp_path / "results" / "report.html").read_text()
+    assert 'id="pareto"' not in (tmp_path / "results" / "report.html").read_text()
     monkeypatch.setattr("bench.study.report.publish.write_page", _fail)
     answer = said(tmp_path, "report", "runs_dir=runs")
     assert (answer.code, "| decoupled |" in answer.out) == (0, True)

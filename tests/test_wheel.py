@@ -56,7 +56,9 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_wheel_is_one_package_with_everything_in_it(wheel: Path) -> None:
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
-    code = [path.relative_to(ROOT) for kind in ("py", "html") for path in (ROOT / "bench").rglob(f"*.{kind}")]
+    code = [
+        path.relative_to(ROOT) for kind in ("py", "html", "css", "js") for path in (ROOT / "bench").rglob(f"*.{kind}")
+    ]
     choices = [Path("bench", path.relative_to(ROOT)) for path in (ROOT / "conf").rglob("*.yaml")]
     assert len(choices) > 40
     assert sorted(names) == sorted(map(str, [*code, *choices]))

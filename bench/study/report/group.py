@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.plan.interval import Interval, mean
 from bench.record.metrics import ACCURACY
+from bench.study.report.pairing import grouped
 from bench.study.report.quality import accuracy_of
-from bench.study.report.result import Run, numbers_of, order, setting, varying
+from bench.study.report.result import Run, numbers_of, one_each, order, setting, varying
 
 WORKLOADS_DRAWN = 6
 
@@ -38,26 +39,32 @@ class Group:
         return mean(numbers) if numbers else None
 
 
-def panels_of(runs: Sequence[Run], work: Callable[[Run], str]) -> list[tuple[str, list[Group]]]:
-    """The panels of a picture: their titles, and the groups that are drawn in each."""
+def workloads_of(runs: Sequence[Run], work: Callable[[Run], str]) -> list[tuple[str, list[Run]]]:
+    """The workloads of a picture: their titles, and the runs that are drawn of each."""
     found: dict[str, list[Run]] = {}
     for run in sorted(runs, key=order):
         found.setdefault(work(run), []).append(run)
     shown = list(found.values())[:WORKLOADS_DRAWN]
     titles = _titles([members[0] for members in shown], len(found))
-    return list(zip(titles, map(groups_of, shown), strict=True))
+    return list(zip(titles, shown, strict=True))
 
 
 def groups_of(runs: Sequence[Run]) -> list[Group]:
-    """Gather the runs of one workload by group."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.group, []).append(run)
-    firsts = [members[0] for members in groups.values()]
+    """Gather the runs of one workload by group; one that several machines have made counts once."""
+    groups = grouped(sorted(one_each(runs), key=order), lambda run: run.group)
+    firsts = [members[0] for members in groups]
     # A label tells the microbatches; cuts are mostly the work of the numbers of stages.
     rests = [_rests(firsts, left_out) for left_out in (("microbatches", "partition"), ("microbatches",))]
     labels = {first.label + rest for first, rest in zip(firsts, rests[0], strict=True)}
-    return list(map(Group, groups.values(), rests[len(labels) < len(firsts)]))
+    return list(map(Group, groups, rests[len(labels) < len(firsts)]))
+
+
+def groups_by_machine(runs: Sequence[Run]) -> list[Group]:
+    """The same of each machine by itself, for what a machine decides; where there are several, a label names it."""
+    machines = grouped(runs, lambda run: " ".join(run.host.values()))
+    told = [f" on {' '.join(members[0].host.values())}" if len(machines) > 1 else "" for members in machines]
+    groups = [(name, group) for name, members in zip(told, machines, strict=True) for group in groups_of(members)]
+    return [replace(group, rest=group.rest + name) for name, group in groups]
 
 
 def _rests(runs: Sequence[Run], left_out: Sequence[str]) -> list[str]:

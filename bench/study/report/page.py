@@ -1,4 +1,7 @@
-"""``report.html``: one page that needs nothing else, with tables that sort by a click on a column's head."""
+"""A page: tables to sort and filter, and pictures whose marks lead to the runs that they were made of.
+
+It needs no network: plotly's script lies beside it or above it, or in it.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.study.report.chart import Chart
+from bench.study.report.plot import plots_of
+from bench.study.report.script import above, plotly_script, put_script
+from bench.study.report.sheet import sheets_of
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-NAMES = ("runs", "single_runs", "locked_runs", "backpropagation_runs")
-"""Columns of run names; in the page each row has them folded away."""
 LEGEND = {
     "accuracy": "Mean final test accuracy with its 95% interval over seeds, and over test sets of that size "
     "(test_set), both Wilson's; and the difference from back-propagation (staleness 0) of as many replicas in pairs of "
@@ -30,6 +36,10 @@ LEGEND = {
     "seeds with its 95% interval (Wilson's), less that of back-propagation's study (over_locked) and of the one of any "
     "schedule (over_unrestricted), each of the same budget, in pairs of the same seed. What is said of these is as in "
     "a table of accuracies, with Holm's correction over this table.",
+    "experiments": "One row a report, each with its pictures and all of its runs.",
+    "headlines": "One row a group of runs that differ in their seed alone, on one machine: mean test accuracy and its "
+    "difference from back-propagation in pairs of the same seed, images per second and their ratios to one agent's and "
+    "to back-propagation's of the same K and S, with 95% intervals.",
     "trials": "One row a trial. A pruned one has the accuracy that it was ended with.",
 }
 
@@ -49,14 +59,31 @@ class Story:
     """Points that were asked for and have no record."""
 
 
-def write_page(path: Path, story: Story, tables: Mapping[str, DataFrame], pictures: Mapping[Path, str]) -> None:
-    """Write the page: the tables, the last of them below the pictures, which are put into it with their captions."""
+def write_page(
+    path: Path,
+    story: Story,
+    tables: Mapping[str, DataFrame],
+    charts: Sequence[Chart] = (),
+    pictures: Mapping[Path, str] | None = None,
+    inline: bool = False,
+) -> None:
+    """Write a page: the tables, the last of them below the pictures.
+
+    Args:
+        charts: pictures that plotly draws.
+        pictures: captions of PNG files, which are put into the page, by path.
+        inline: put plotly's script into the page, which is then one file that needs no other.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     here = FileSystemLoader(Path(__file__).parent)
     page = Environment(loader=here, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    coded = [(caption, base64.b64encode(picture.read_bytes()).decode()) for picture, caption in pictures.items()]
-    known = {"story": story, "tables": [*tables.items()], "pictures": coded, "names": NAMES, "legend": LEGEND}
+    coded = [(caption, base64.b64encode(file.read_bytes()).decode()) for file, caption in (pictures or {}).items()]
+    known: dict[str, Any] = {"story": story, "sheets": sheets_of(tables), "pictures": coded, "legend": LEGEND}
+    known |= {"charts": [(chart, plots_of(chart)) for chart in charts], "above": above(path.parent)}
+    known |= {"script": "", "address": ""}
+    if charts:
+        known |= {"script": plotly_script()} if inline else {"address": put_script(path.parent)}
     path.write_text(page.get_template("page.html").render(known), encoding="utf-8")
 
 

@@ -13,16 +13,22 @@ from bench.study.report.figure import drawn
 from bench.study.report.page import Story, environments, write_page
 from bench.study.report.pictures import draw_all
 from bench.study.report.result import ON_TEST, Run, doubts_of
+from bench.study.report.sheet import REPORT
 from bench.system.file import finite
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def write_report(folder: Path, runs: Sequence[Run], tables: Mapping[str, DataFrame], story: Story) -> None:
+def write_report(
+    folder: Path, runs: Sequence[Run], tables: Mapping[str, DataFrame], story: Story, inline: bool = False
+) -> None:
     """Write the tables ``accuracy``, ``throughput`` and ``runs`` of runs, ``metrics.json``, pictures and the page.
 
     The same runs, tables and story give the same bytes.
+
+    Args:
+        inline: put plotly's script into the page, and not beside it.
 
     Raises:
         ConfigError: ``folder``, which ``--results`` names, cannot be written.
@@ -31,9 +37,9 @@ def write_report(folder: Path, runs: Sequence[Run], tables: Mapping[str, DataFra
         for name, table in tables.items():
             table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
         (folder / "metrics.json").write_text(json.dumps(finite(_metrics(runs, tables)), indent=2) + "\n")
-        pictures = draw_all(runs, folder)
-        page = folder / "report.html"
-        drawn(page, lambda: write_page(page, story, tables, pictures))
+        charts = draw_all(runs, folder)
+        page = folder / REPORT
+        drawn(page, lambda: write_page(page, story, tables, charts, inline=inline))
     except OSError as error:
         raise ConfigError(f"--results={str(folder)!r}: cannot be written ({error.strerror})") from None
 

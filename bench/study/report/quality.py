@@ -11,9 +11,9 @@ from bench.record.metrics import ACCURACY
 from bench.study.report.result import Run, numbers_of
 
 
-def images_of(runs: Sequence[Run]) -> int:
-    """The number of images that the runs' accuracies are shares of."""
-    return min(int(run.data["test_images"]) for run in runs)
+def images_of(runs: Sequence[Run], split: str = "test") -> int:
+    """The number of images that the runs' accuracies by a split of the data are shares of."""
+    return min(int(run.data[f"{split}_images"]) for run in runs)
 
 
 def accuracy_of(runs: Sequence[Run]) -> Interval | None:

@@ -90,8 +90,13 @@ brief metrics."""
 
 def shown(name: str, table: DataFrame) -> str:
     """A table of accuracies or throughputs in the terminal, the columns that are looked at first."""
-    axes = list(table.columns[: list(table.columns).index(SHOWN[name][0])])
-    metrics = [metric.headings[name] for metric in shown_in(name) if metric.brief]
-    part = table[[column for column in dict.fromkeys([*axes, *SHOWN[name], *metrics]) if column in table.columns]]
+    part = table[looked_at(name, table)]
     rows = ([short(cell) for cell in row] for row in part.itertuples(index=False))
     return "\n".join([name, *align([list(part.columns), *rows])])
+
+
+def looked_at(name: str, table: DataFrame) -> list[str]:
+    """The columns, of those that a table of accuracies or throughputs has, that are looked at first."""
+    axes = list(table.columns[: list(table.columns).index(SHOWN[name][0])])
+    metrics = [metric.headings[name] for metric in shown_in(name) if metric.brief]
+    return [column for column in dict.fromkeys([*axes, *SHOWN[name], *metrics]) if column in table.columns]

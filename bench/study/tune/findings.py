@@ -17,6 +17,7 @@ from bench.study.report.comparison import DELAY, shared
 from bench.study.report.figure import drawn
 from bench.study.report.page import Story, environments, write_page
 from bench.study.report.quality import pairs_of
+from bench.study.report.sheet import REPORT
 from bench.study.tune.finding import Finding
 from bench.study.tune.study import Study
 from bench.study.tune.trials import is_feasible
@@ -168,8 +169,8 @@ def write_findings(findings: Sequence[Finding], folder: Path) -> list[Path]:
     records = [finding.record for finding in findings if finding.record]
     facts = environments([record["environment"] for record in records])
     story = Story(f"staleness-bench: {len(findings)} studies", facts, [], {}, [])
-    page = folder / "report.html"
-    drawn(page, lambda: write_page(page, story, tables, pictures))
+    page = folder / REPORT
+    drawn(page, lambda: write_page(page, story, tables, pictures=pictures))
     return list(pictures)
 
 

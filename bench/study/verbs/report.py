@@ -7,6 +7,7 @@ Examples::
 
     python -m bench report runs_dir=runs                     tables and pictures of all runs, as results/report.html
     python -m bench report -m +experiment=grid               the runs of one sweep
+    python -m bench report --index results                   an overview of all reports in results, as index.html
     python -m bench report report.target=0.9                 and how long each took to an accuracy of 90%
 """
 
@@ -22,6 +23,7 @@ from bench.keys import ConfigError
 from bench.record.runs_dir import Records
 from bench.study.launcher.check import make_folder
 from bench.study.report.accuracy import accuracy_table
+from bench.study.report.index import write_index
 from bench.study.report.overview import runs_table
 from bench.study.report.publish import story_of, write_report
 from bench.study.report.result import Run, doubts_of, read_run
@@ -37,6 +39,10 @@ MULTIRUN = True
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", metavar="FOLDER", help="where it is written (beside the records, or results)")
     parser.add_argument("--mix-hosts", action="store_true", help="compare throughputs of different machines")
+    parser.add_argument(
+        "--index", metavar="FOLDER", help="only an overview, index.html, of the reports in the folders of this one"
+    )
+    parser.add_argument("--inline", action="store_true", help="a page that is one file, with plotly's 5 MB in it")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -45,6 +51,9 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: an override is wrong, there is nothing to report, or ``--results`` cannot be written.
     """
+    if arguments.index:
+        print(write_index(Path(arguments.index)))
+        return 0
     asked_for = points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
     settings = asked_for[0].settings
     reporting = settings.report
@@ -60,7 +69,7 @@ def main(arguments: argparse.Namespace) -> int:
         "runs": runs_table(found.runs),
     }
     folder = make_folder("--results", arguments.results or str(Path(settings.records or "results/records").parent))
-    write_report(folder, found.runs, tables, story_of(found, _missing(asked, found)))
+    write_report(folder, found.runs, tables, story_of(found, _missing(asked, found)), arguments.inline)
     for name in SHOWN:
         print(f"{shown(name, tables[name])}\n")
     diverged = sum(run.diverged for run in found.runs)

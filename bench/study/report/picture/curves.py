@@ -1,39 +1,55 @@
-"""How accuracy grows, over seconds and over epochs."""
+"""How accuracy grows, over updates, epochs and seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from bench.plan.interval import mean
-from bench.study.report.group import Group
-from bench.study.report.picture.contract import GROUPS_DRAWN, PALETTE, UNTIMED, Picture
-from bench.study.report.result import curves_of
+from bench.plan.interval import Interval, mean
+from bench.plan.share import mean_share
+from bench.study.report.chart import Axis, Datum, Panel, Series, colour_of, dash_of, exactly
+from bench.study.report.group import Group, groups_by_machine, groups_of
+from bench.study.report.picture.contract import GROUPS_DRAWN, UNTIMED, Picture, not_drawn
+from bench.study.report.quality import images_of
+from bench.study.report.result import Epoch, Run, curves_of
+
+OVER = {
+    "updates": Axis("updates", "whole"),
+    "epochs": Axis("epochs", "whole"),
+    "seconds": Axis(f"seconds of training (thin: {UNTIMED})"),
+}
 
 
 class Curves(Picture):
     name: ClassVar[str] = "curves"
     place: ClassVar[int] = 3
-    caption: ClassVar[str] = "Accuracy over training time and over epochs."
-    panels: ClassVar[int] = 2
+    caption: ClassVar[str] = "Accuracy over updates, epochs and seconds of training, with its 95% interval over seeds."
 
-    def draw(self, axes: Sequence[Any], groups: Sequence[Group]) -> None:
-        for axis, name in zip(axes, ("seconds", "number"), strict=True):
-            for index, group in enumerate(groups[:GROUPS_DRAWN]):
-                whole_runs = [run for run in group.runs if not run.diverged] or group.runs
-                steps = list(zip(*[run.epochs for run in whole_runs], strict=False))
-                whole = [step for step in steps if all(epoch.accuracy is not None for epoch in step)]
-                places = [mean([float(getattr(epoch, name)) for epoch in step]).mean for step in whole]
-                values = [[epoch.accuracy or 0.0 for epoch in step] for step in whole]
-                colour = PALETTE[index % len(PALETTE)]
-                style = ("-", "--", ":")[index // len(PALETTE) % 3]
-                width = 1.5 if name == "number" or group.first.timed else 0.7
-                axis.plot(places, [sum(v) / len(v) for v in values], style, color=colour, label=group.label, lw=width)
-                axis.fill_between(
-                    places, list(map(min, values)), list(map(max, values)), color=colour, alpha=0.15, linewidth=0
-                )
-            axis.set_xlabel({"seconds": f"seconds of training (thin: {UNTIMED})", "number": "epochs"}[name])
-        runs = [run for group in groups for run in group.runs]
-        axes[0].set_ylabel(f"{curves_of(runs)} accuracy (band: least to most over seeds)")
-        hidden = len(groups) - GROUPS_DRAWN
-        axes[1].legend(fontsize=8, frameon=False, title=f"{hidden} more not drawn" if hidden > 0 else None)
+    def panels(self, runs: Sequence[Run]) -> list[Panel]:
+        return [_panel(over, runs) for over in OVER]
+
+
+def _panel(over: str, runs: Sequence[Run]) -> Panel:
+    groups = groups_by_machine(runs) if over == "seconds" else groups_of(runs)
+    series = [_curve(index, group, over) for index, group in enumerate(groups[:GROUPS_DRAWN])]
+    y = Axis(f"{curves_of(runs)} accuracy", "share")
+    return Panel(OVER[over], y, series, f"over {over}", note=not_drawn(groups))
+
+
+def _curve(index: int, group: Group, over: str) -> Series:
+    """The curve of the runs that have not diverged, as long as the shortest; of all of them if none is left."""
+    runs = [run for run in group.runs if not run.diverged] or group.runs
+    steps = zip(*[run.epochs for run in runs], strict=False)
+    whole = [step for step in steps if all(epoch.accuracy is not None for epoch in step)]
+    names = tuple(run.name for run in runs)
+    images = images_of(runs, runs[0].curves)
+    shares = [mean_share([epoch.accuracy or 0.0 for epoch in step], images) for step in whole]
+    marks = [Datum(_place(step, over), share, names) for step, share in zip(whole, shares, strict=True)]
+    thin = over == "seconds" and not group.first.timed
+    return Series(group.label, "curve", colour_of(index), marks, dash_of(index), faint=thin)
+
+
+def _place(step: Sequence[Epoch], over: str) -> Interval:
+    """How far the runs are: their mean, as seconds are each run's own."""
+    found = {"updates": step[0].updates, "epochs": step[0].number}
+    return exactly(float(found.get(over, mean([epoch.seconds for epoch in step]).mean)))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from bench.plan.sections import SECTIONS
-from bench.study.report.group import Group
+from bench.study.report.chart import Axis, Datum, Panel, Series, exactly
+from bench.study.report.group import Group, groups_by_machine
 from bench.study.report.picture.contract import Picture
 from bench.study.report.result import Run
 
@@ -23,32 +24,35 @@ PARTS = {
 class Locking(Picture):
     name: ClassVar[str] = "locking"
     place: ClassVar[int] = 2
-    caption: ClassVar[str] = "Where every agent's wall time goes."
-    pad: ClassVar[float] = 38
+    caption: ClassVar[str] = "Where every agent's wall time goes, by stage: the mean over seeds."
 
     def work(self, run: Run) -> str:
         return run.network
 
-    def draw(self, axes: Sequence[Any], groups: Sequence[Group]) -> None:
-        (axis,) = axes
-        bars = [(group, agent) for group in groups for agent in range(len(group.first.agents))][:BARS_DRAWN]
-        bottoms = [0.0] * len(bars)
+    def panels(self, runs: Sequence[Run]) -> list[Panel]:
+        bars = [(group, agent) for group in groups_by_machine(runs) for agent in range(len(group.first.agents))]
+        drawn, hidden = bars[:BARS_DRAWN], len(bars) - BARS_DRAWN
         parts: dict[tuple[str, str], list[str]] = {}
         for section in SECTIONS:
             own = (section.title, section.share_colour or section.colour)
             parts.setdefault(PARTS.get(section.counts, own), []).append(section.name)
-        for (part, colour), kinds in parts.items():
-            heights = [_share(group, agent, kinds) for group, agent in bars]
-            axis.bar(range(len(bars)), heights, bottom=bottoms, color=colour, label=part, width=0.8, edgecolor="white")
-            bottoms = [bottom + height for bottom, height in zip(bottoms, heights, strict=True)]
-        labels = []
-        for group, agent in bars:
-            stage, replica, _ = group.first.agents[agent]
-            labels.append(f"{group.label}\nstage {stage}" + (f", replica {replica}" if replica else ""))
-        axis.set_xticks(range(len(bars)), labels, rotation=90, fontsize=7)
-        axis.set_ylabel("share of the wall time")
-        axis.set_ylim(0, 1.02)
-        axis.legend(ncols=3, fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0))
+        series = [_part(*part, kinds, drawn) for part, kinds in parts.items()]
+        note = f"{hidden} more agents not drawn" if hidden > 0 else ""
+        rows = [_row(*bar) for bar in drawn]
+        return [Panel(Axis("share of the wall time", "share"), Axis(""), series, rows=rows, note=note)]
+
+
+def _row(group: Group, agent: int) -> str:
+    stage, replica, _ = group.first.agents[agent]
+    return f"{group.label}, stage {stage}" + (f", replica {replica}" if replica else "")
+
+
+def _part(name: str, colour: str, kinds: Sequence[str], bars: Sequence[tuple[Group, int]]) -> Series:
+    marks = [
+        Datum(exactly(_share(group, agent, kinds)), exactly(row), tuple(run.name for run in group.runs))
+        for row, (group, agent) in enumerate(bars)
+    ]
+    return Series(name, "bars", colour, marks)
 
 
 def _share(group: Group, agent: int, kinds: Sequence[str]) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from bench.record.metrics import ACCURACY, SPEED
-from bench.study.report.group import Group
-from bench.study.report.picture.contract import GROUPS_DRAWN, PALETTE, UNTIMED, Picture, bar_of
+from bench.study.report.chart import GREY, Axis, Datum, Panel, Series, colour_of, exactly
+from bench.study.report.group import groups_by_machine
+from bench.study.report.picture.contract import UNTIMED, Picture
+from bench.study.report.result import Run
 
 
 class Pareto(Picture):
@@ -15,29 +17,20 @@ class Pareto(Picture):
     place: ClassVar[int] = 1
     caption: ClassVar[str] = "Accuracy against throughput. The line joins the runs that no other one beats in both."
 
-    def draw(self, axes: Sequence[Any], groups: Sequence[Group]) -> None:
-        (axis,) = axes
-        comparable = []
-        for index, group in enumerate(groups):
+    def panels(self, runs: Sequence[Run]) -> list[Panel]:
+        series, comparable = [], []
+        for index, group in enumerate(groups_by_machine(runs)):
             speed, accuracy = group.mean(SPEED), group.mean(ACCURACY)
             if speed is None or accuracy is None:
                 continue
-            look = {"color": PALETTE[index % len(PALETTE)], "fmt": "o", "capsize": 2, "markersize": 7}
-            hollow = {} if group.first.timed else {"markerfacecolor": "white"}
-            axis.errorbar(speed.mean, accuracy.mean, xerr=bar_of(speed), yerr=bar_of(accuracy), **look, **hollow)
-            if len(groups) <= GROUPS_DRAWN:
-                place = (speed.mean, accuracy.mean)
-                axis.annotate(group.label, place, (6, 5), textcoords="offset points", fontsize=8)
+            mark = Datum(speed, accuracy, tuple(run.name for run in group.runs))
+            series.append(Series(group.label, "points", colour_of(index), [mark], faint=not group.first.timed))
             if group.first.timed:
                 comparable.append((speed.mean, accuracy.mean))
-        front = pareto_front(comparable)
-        axis.step(
-            *(zip(*front, strict=True) if front else ((), ())), where="post", color="#8C8C8C", linewidth=1, zorder=0
-        )
-        axis.set_xlabel(f"images/s (hollow: {UNTIMED})")
-        axis.set_ylabel("test accuracy")
-        axis.margins(0.15)
-        axis.set_xlim(left=max(0.0, axis.get_xlim()[0]))
+        front = [Datum(exactly(speed), exactly(accuracy), ()) for speed, accuracy in pareto_front(comparable)]
+        front_line = [Series("front", "front", GREY, front)] if front else []
+        axes = Axis(f"images/s (hollow: {UNTIMED})"), Axis("test accuracy", "share")
+        return [Panel(*axes, [*front_line, *series])]
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -1,0 +1,131 @@
+"""The page of a collection of reports: what each has found, and all of it in one picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.keys import ConfigError
+from bench.plan.interval import Interval
+from bench.study.report.chart import Axis, Chart, Datum, Panel, Series, colour_of, exactly
+from bench.study.report.page import Story, write_page
+from bench.study.report.sheet import DOUBT, EXPERIMENT, REPORT
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+TABLES = ("accuracy", "throughput", "runs")
+"""The tables of a report of runs; any other report is listed without what it has found."""
+KEYS = ("K", "S", "staleness", "method")
+QUALITY = ("n", "accuracy", "accuracy_low", "accuracy_high")
+LOSS = ("difference", "difference_low", "difference_high")
+SPEED = ("images_per_second", "over_single", "over_single_low", "over_single_high")
+GAIN = ("over_locked", "over_locked_low", "over_locked_high")
+CAPTION = (
+    "What was gained and lost: images per second over one agent's, against the difference in accuracy from "
+    "back-propagation in pairs of the same seed. Where speeds cannot be compared there is no mark."
+)
+
+
+def write_index(folder: Path) -> Path:
+    """Write ``index.html``, of the reports whose folders lie in ``folder``: of their tables, and of nothing else.
+
+    Raises:
+        ConfigError: there is no report, or the page cannot be written.
+    """
+    import pandas
+
+    pages = sorted(page.parent for page in folder.glob(f"*/{REPORT}"))
+    if not pages:
+        raise ConfigError(f"--index={str(folder)!r}: has no folder with a {REPORT}; allowed is one that has some")
+    reports = {page.name: _tables(page) for page in pages}
+    headlines = [line for name, tables in reports.items() for line in _headlines(name, tables)]
+    experiments = [_experiment(name, tables) for name, tables in reports.items()]
+    tables = {"experiments": pandas.DataFrame(experiments)}
+    tables |= {"headlines": pandas.DataFrame(headlines)} if headlines else {}
+    panel = _panel(headlines)
+    charts = [Chart("gains", CAPTION, [("", [panel])])] if panel.series else []
+    path = folder / "index.html"
+    try:
+        write_page(path, Story(f"staleness-bench: {len(pages)} reports", {}, [], {}, []), tables, charts)
+    except OSError as error:
+        raise ConfigError(f"--index={str(folder)!r}: cannot be written ({error.strerror})") from None
+    return path
+
+
+def _tables(folder: Path) -> dict[str, DataFrame]:
+    """The tables of a report, by name; empty where it is none of runs."""
+    import pandas
+
+    paths = {name: folder / f"{name}.csv" for name in TABLES}
+    if not all(path.exists() for path in paths.values()):
+        return {}
+    return {name: pandas.read_csv(path, keep_default_na=False, na_values=[""]) for name, path in paths.items()}
+
+
+def _experiment(name: str, tables: Mapping[str, DataFrame]) -> dict[str, Any]:
+    """The row of a report: how much it has, of what, when and where."""
+    row: dict[str, Any] = {EXPERIMENT: name}
+    if not tables:
+        return row | dict.fromkeys(
+            ("groups", "runs made", "diverged", "in doubt", "data", "host", "torch", "from", "to"), ""
+        )
+    runs = tables["runs"]
+    row |= {"groups": str(len(tables["accuracy"])), "runs made": str(len(runs))}
+    row |= {"diverged": str(sum(runs["status"] == "diverged"))}
+    doubts = tables["accuracy"][DOUBT].count() if DOUBT in tables["accuracy"] else 0
+    row |= {"in doubt": f"{doubts} of {len(tables['accuracy'])} groups" if doubts else ""}
+    row |= {key: ", ".join(sorted({str(value) for value in runs[key]})) for key in ("data", "host", "torch")}
+    return row | {"from": str(min(runs["started"]))[:10], "to": str(max(runs["finished"]))[:10]}
+
+
+def _headlines(name: str, tables: Mapping[str, DataFrame]) -> Iterator[dict[str, Any]]:
+    """Yield what was found of each group of runs on each machine: accuracy, what it cost, and what it gained."""
+    if not tables:
+        return
+    accuracy = tables["accuracy"]
+    rest = [column for column in accuracy.columns[: list(accuracy.columns).index("n")] if column not in KEYS]
+    by_run = {run: row for row in accuracy.to_dict("records") for run in str(row["runs"]).split()}
+    for speed in tables["throughput"].to_dict("records"):
+        quality = by_run[str(speed["runs"]).split()[0]]
+        line: dict[str, Any] = {EXPERIMENT: name, **{key: quality[key] for key in KEYS}}
+        line["settings"] = " ".join(f"{key}={_plain(quality[key])}" for key in rest if not _is_missing(quality[key]))
+        line |= {column: quality.get(column, math.nan) for column in (*QUALITY, *LOSS)} | {
+            "said": quality.get("said", "")
+        }
+        line |= {column: speed.get(column, math.nan) for column in (*SPEED, *GAIN)}
+        yield line | {"host": speed.get("host", ""), "runs": speed["runs"]}
+
+
+def _panel(lines: Sequence[Mapping[str, Any]]) -> Panel:
+    """A series for each experiment, and a mark for each of its groups that has both a gain and a loss."""
+    series: dict[str, list[Datum]] = {}
+    for line in lines:
+        if not _is_missing(line["over_single"]) and not _is_missing(line[LOSS[0]]):
+            series.setdefault(line[EXPERIMENT], []).append(_mark(line))
+    named = enumerate(sorted(series.items()))
+    found = [Series(name, "points", colour_of(number), marks) for number, (name, marks) in named]
+    return Panel(Axis("images/s over one agent's"), Axis("difference in accuracy", "share"), found)
+
+
+def _mark(line: Mapping[str, Any]) -> Datum:
+    gain, loss = _interval(line, "over_single"), _interval(line, LOSS[0])
+    words = f"K{line['K']} S{line['S']} {line['method']} c{line['staleness']} {line['settings']}".strip()
+    runs, page = tuple(str(line["runs"]).split()), f"{line[EXPERIMENT]}/{REPORT}"
+    return Datum(gain, loss, runs, f"{line[EXPERIMENT]}: {words}", page)
+
+
+def _interval(line: Mapping[str, Any], column: str) -> Interval:
+    centre, low, high = (float(line[name]) for name in (column, f"{column}_low", f"{column}_high"))
+    return exactly(centre) if math.isnan(low) else Interval(centre, low, high, int(line["n"]))
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _plain(value: Any) -> str:
+    """A value of a CSV file as it stood there: a column with gaps is read as one of fractions."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
