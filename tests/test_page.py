@@ -167,6 +167,8 @@ def test_machines_are_told_apart_where_speed_is_concerned(runs: list[Run]) -> No
     """The accuracy of a run that two have made is drawn once."""
     other = [replace(run, environment={**run.environment, "host": "b"}, started="2027") for run in runs]
     points = [trace["name"] for trace in plots([*runs, *other], "pareto")[0]["data"] if "hovertemplate" in trace]
+    fronts = [trace["x"] for trace in plots([*runs, *other], "pareto")[0]["data"] if trace["name"] == "front"]
+    assert fronts == [[101.0, 141.0, 181.0]] * 2
     assert points[::4] == ["K1 S1 c0 on a 2 x a CPU", "K1 S1 c0 on b 2 x a CPU"]
     apart = [sum("hovertemplate" in trace for trace in panel["data"]) for panel in plots([*runs, *other], "curves")]
     assert apart == [4, 4, 8]

@@ -43,6 +43,7 @@ class Series:
     colour: str
     marks: Sequence[Datum]
     dash: Dash = "solid"
+    """How its line is drawn, and which shape its marks have."""
     faint: bool = False
     """Whether marks are hollow, or a line is thin."""
 
@@ -100,7 +101,7 @@ def colour_of(index: int) -> str:
 
 
 def dash_of(index: int) -> Dash:
-    """The dashes that tell a line from others of its colour."""
+    """The dashes, or the marks' shape, that tell a series from others of its colour."""
     return DASHES[index // len(PALETTE) % len(DASHES)]
 
 

@@ -16,6 +16,7 @@ from bench.study.report.chart import Axis, Chart, Datum, Panel, Series
 ROW_PIXELS = 22
 """What a row of bars takes."""
 HEIGHT = 420
+SYMBOLS = {"solid": "circle", "dash": "square", "dot": "diamond"}
 WHOLE_TICKS = 10
 """As far reaches an axis of whole numbers that has a tick at each."""
 DIGITS = 6
@@ -67,7 +68,7 @@ def _traces(series: Series, panel: Panel) -> list[dict[str, Any]]:
     line = {"color": series.colour, "dash": series.dash, "width": 1 if series.faint else 2}
     if series.look == "curve":
         return [*_band(series, trace), trace | {"mode": "lines", "line": line}]
-    hollow = {"symbol": "circle-open" if series.faint else "circle", "line": {"width": 2, "color": series.colour}}
+    hollow = {"symbol": SYMBOLS[series.dash] + "-open" * series.faint, "line": {"width": 2, "color": series.colour}}
     look = {"mode": "lines+markers" if series.look == "line" else "markers", "line": line}
     look |= {"marker": {"color": series.colour, "size": 10, **hollow}}
     errors = {"error_x": [mark.x for mark in series.marks], "error_y": [mark.y for mark in series.marks]}

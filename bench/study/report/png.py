@@ -16,15 +16,16 @@ BESIDE_INCHES = 6.0
 ROW_OF_PANELS_INCHES = 4.6
 ROW_INCHES = 0.24
 """What a row of bars takes."""
+LEGEND_INCHES = 0.175
+"""What a row of a legend takes."""
+MARKERS = {"solid": "o", "dash": "s", "dot": "D"}
 STYLES = {"solid": "-", "dash": "--", "dot": ":"}
-LABELLED = 16
-"""As many points have their labels beside them."""
 
 
 def write_png(chart: Chart, path: Path) -> None:
     """Draw a chart, a row of panels for each workload, into a file."""
     rows = [panels for _, panels in chart.workloads]
-    heights = [max(ROW_OF_PANELS_INCHES, ROW_INCHES * len(panels[0].rows) + 1.2) for panels in rows]
+    heights = [max(ROW_OF_PANELS_INCHES, _inches(panels[-1])) for panels in rows]
     width = PANEL_INCHES * len(rows[0]) + BESIDE_INCHES
     figure = new_figure(width, sum(heights), dpi=100, layout="constrained")
     grid = figure.subplots(len(rows), len(rows[0]), squeeze=False, height_ratios=heights)
@@ -37,6 +38,11 @@ def write_png(chart: Chart, path: Path) -> None:
     figure.savefig(path, metadata={"Software": None})
 
 
+def _inches(panel: Panel) -> float:
+    """How high a panel has to be for its rows of bars, and for its legend."""
+    return max(ROW_INCHES * len(panel.rows) + 1.2, LEGEND_INCHES * len(panel.series) + 0.8)
+
+
 def _panel(axis: Any, panel: Panel) -> None:
     drawn = {"curve": _curve, "line": _points, "points": _points, "front": _front}
     axis.margins(0.1)
@@ -45,11 +51,6 @@ def _panel(axis: Any, panel: Panel) -> None:
     for series in panel.series:
         if series.look in drawn:
             drawn[series.look](axis, series)
-    points = [series for series in panel.series if series.look == "points"]
-    for series in points if len(points) <= LABELLED else []:
-        for mark in series.marks:
-            place = (mark.x.mean, mark.y.mean)
-            axis.annotate(series.label, place, (6, 5), textcoords="offset points", fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(color="#E6E6E6", linewidth=0.8)
     axis.set_axisbelow(True)
@@ -81,7 +82,13 @@ def _points(axis: Any, series: Series) -> None:
     errors = {"xerr": _errors([mark.x for mark in series.marks]), "yerr": _errors([mark.y for mark in series.marks])}
     style = STYLES[series.dash] if series.look == "line" else "none"
     hollow = {"markerfacecolor": "white"} if series.faint else {}
-    look = {"color": series.colour, "label": series.label, "linestyle": style, "marker": "o", "markersize": 6}
+    look = {
+        "color": series.colour,
+        "label": series.label,
+        "linestyle": style,
+        "marker": MARKERS[series.dash],
+        "markersize": 6,
+    }
     axis.errorbar(x, y, **errors, **look, **hollow, capsize=2)
 
 
@@ -101,10 +108,9 @@ def _bars(axis: Any, panel: Panel) -> None:
 
 
 def _legend(axis: Any, panel: Panel) -> None:
-    """Say beside a row of panels what its series are; points say it themselves."""
+    """Say beside a row of panels what its series are."""
     handles, labels = axis.get_legend_handles_labels()
-    told = [series.look == "points" for series in panel.series]
-    if handles and not (any(told) and sum(told) <= LABELLED):
+    if handles:
         place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
         axis.legend(handles, labels, fontsize=8, frameon=False, title=panel.note or None, **place)
 

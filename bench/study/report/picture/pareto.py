@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from bench.record.metrics import ACCURACY, SPEED
-from bench.study.report.chart import GREY, Axis, Datum, Panel, Series, colour_of, exactly
+from bench.study.report.chart import GREY, Axis, Datum, Panel, Series, colour_of, dash_of, exactly
 from bench.study.report.group import groups_by_machine
 from bench.study.report.picture.contract import UNTIMED, Picture
 from bench.study.report.result import Run
@@ -18,19 +18,27 @@ class Pareto(Picture):
     caption: ClassVar[str] = "Accuracy against throughput. The line joins the runs that no other one beats in both."
 
     def panels(self, runs: Sequence[Run]) -> list[Panel]:
-        series, comparable = [], []
+        series: list[Series] = []
+        comparable: dict[str, list[tuple[float, float]]] = {}
         for index, group in enumerate(groups_by_machine(runs)):
             speed, accuracy = group.mean(SPEED), group.mean(ACCURACY)
             if speed is None or accuracy is None:
                 continue
             mark = Datum(speed, accuracy, tuple(run.name for run in group.runs))
-            series.append(Series(group.label, "points", colour_of(index), [mark], faint=not group.first.timed))
+            series.append(
+                Series(group.label, "points", colour_of(index), [mark], dash_of(index), faint=not group.first.timed)
+            )
             if group.first.timed:
-                comparable.append((speed.mean, accuracy.mean))
-        front = [Datum(exactly(speed), exactly(accuracy), ()) for speed, accuracy in pareto_front(comparable)]
-        front_line = [Series("front", "front", GREY, front)] if front else []
+                machine = " ".join(group.first.host.values())
+                comparable.setdefault(machine, []).append((speed.mean, accuracy.mean))
         axes = Axis(f"images/s (hollow: {UNTIMED})"), Axis("test accuracy", "share")
-        return [Panel(*axes, [*front_line, *series])]
+        return [Panel(*axes, [*map(_front, comparable.values()), *series])]
+
+
+def _front(points: Sequence[tuple[float, float]]) -> Series:
+    """The front of a machine's own speeds."""
+    marks = [Datum(exactly(speed), exactly(accuracy), ()) for speed, accuracy in pareto_front(points)]
+    return Series("front", "front", GREY, marks)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
