@@ -256,7 +256,10 @@ def test_a_broken_interpolation_is_told_with_its_key(words: list[str], message: 
             "test_size, train_size",
         ),
         (["optimizer=adamw", "optimizer.momentum=0"], "optimizer.momentum: there is no such key; allowed are betas, "),
-        (["lr=onecycle", "lr.t0=3"], "lr.t0: there is no such key; allowed are gamma0, name, require_convergent, rise"),
+        (
+            ["lr=onecycle", "lr.t0=3"],
+            "lr.t0: there is no such key; allowed are gamma0, margin_every, name, require_convergent, rise",
+        ),
         (["averaging=gossip", "averaging.grap=ring"], "averaging.grap: there is no such key; did you mean averaging.g"),
         (["correction=shrink", "correction.bta=1"], "correction.bta: there is no such key; did you mean correction.be"),
         (["tracking=none", "tracking.uri=x"], "tracking.uri: there is no such key; allowed are name"),

@@ -164,11 +164,13 @@ def test_mlflow_shows_what_the_record_holds(
     folder.clear()
     folder.append({"event": "epoch", "time": time, "epoch": 0, "step": 22, **names})
     metrics = {**_record(point)["metrics"], **names, "throughput/images_per_second": 540.0, "accuracy/test": accuracy}
-    metrics |= {"lr/cap": None, "lr/max": 0.1}
-    folder.write_record(_record(point, metrics=metrics, epochs=[{"epoch": 0, "step": 22, **names}]))
+    metrics |= {"lr/cap": None, "lr/max": 0.1, "lr/margin": 9.0}
+    epoch = {"epoch": 0, "step": 22, **names, "lr/margin": 0.7, "lr/curvature": 40.0}
+    folder.write_record(_record(point, metrics=metrics, epochs=[epoch]))
     begun(uri, point).deliver(folder)
     shown = run_of(uri, point).data.metrics
     assert shown.pop("epoch/images_per_second") == speed
+    assert (shown.pop("epoch/margin"), shown.pop("lr/curvature")) == (0.7, 40.0)
     expected = {key: math.nan if value is None else value for key, value in metrics.items() if key != "lr/cap"}
     assert shown == pytest.approx(expected, abs=0, rel=0, nan_ok=True)
 

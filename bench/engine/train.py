@@ -13,12 +13,14 @@ from torch import Tensor
 
 from bench.config import RunConfig
 from bench.engine.assembly import build_worker
+from bench.engine.measure.curvature import CurvatureOnTheWay
 from bench.engine.meter import Meter
 from bench.engine.summary import AgentReport, EpochReport
 from bench.engine.worker import Evaluation, Stretch
 from bench.engine.world import World
 from bench.plan.clock import Clock
 from bench.record.metrics import SECONDS, SPEED, Ended, quality_of, taken
+from bench.rule.convergence import limits_of, margin_of
 from bench.rule.lr.contract import updates
 from bench.system.heap import give_back_freed_memory, keep_freed_memory
 from bench.system.resident import forget_peak, resident
@@ -67,6 +69,8 @@ class _Run:
         clock = Clock(config.stages, config.staleness, 0)
         self._lags = [clock.lag(stage) for stage in range(config.stages)]
         self._outcome = Outcome("done", partition)
+        asked = config.lr.margin_every > 0 and world.rank == 0
+        self._curvature = CurvatureOnTheWay(config, dataset, world.device) if asked else None
         # Rank 0 has passed a batch through the whole network: what that took is not its part's.
         give_back_freed_memory()
         forget_peak(world.device)
@@ -114,7 +118,21 @@ class _Run:
             SPEED: count * self._images_per_step / wall,
             "lr": rates[-1],
             "consensus/distance": math.sqrt(squares / self._config.replicas),
+            **self._stability(epoch, rates[-1]),
         }
+
+    def _stability(self, epoch: int, rate: float) -> dict[str, float]:
+        """The curvature of the loss at replica 0's weights, and the margin of the rates by it, where an epoch's end
+        is to have them; nothing at other ranks."""
+        every = self._config.lr.margin_every
+        if not every or (epoch + 1) % every:
+            return {}
+        state = self._world.collect(self._method.state())
+        if self._curvature is None:
+            return {}
+        curvature = self._curvature.at(state)
+        margin = margin_of(limits_of(self._config, rate, curvature))
+        return {"lr/curvature": curvature} | ({} if margin is None else {"lr/margin": margin})
 
     def _quality(self, split: Split, judged: Evaluation) -> dict[str, float]:
         """What the network is worth by a split of the data: NaN if the run has diverged."""

@@ -192,7 +192,7 @@ METRICS = [
     Metric(SECONDS, lambda run: run.wall, "seconds", 1, "down", holds=Positive, required=True),
     Metric("consensus/distance", _last("consensus/distance"), "", 4, "down"),
     Metric("consensus/spectral_gap", lambda run: None if run.mixing is None else spectral_gap(run.mixing), "", 4, "up"),
-    Metric("lr/margin", None, "", 4, ""),
+    Metric("lr/margin", None, "", 4, "", epoch_name="epoch/margin"),
 ]
 
 

@@ -87,8 +87,7 @@ class Verdict:
     @property
     def margin(self) -> float | None:
         """The largest margin of a stage; None where that of some stage is not known."""
-        margins = [limit.margin for limit in self.limits]
-        return None if None in margins else max(margin for margin in margins if margin is not None)
+        return margin_of(self.limits)
 
     @property
     def is_proven(self) -> bool:
@@ -126,6 +125,12 @@ class Verdict:
         stage = [limit.margin for limit in self.limits].index(self.margin)
         rate, stable = self.limits[stage].rate, self.limits[stage].stable
         return f"{self.margin:.3g}, the rate {rate:.4g} of stage {stage} over its limit {stable:.4g}"
+
+
+def margin_of(limits: Sequence[Limit]) -> float | None:
+    """The largest margin of a stage; None where that of some stage is not known."""
+    margins = [limit.margin for limit in limits if limit.margin is not None]
+    return max(margins) if len(margins) == len(limits) else None
 
 
 def shape_of(schedule: LearningRate) -> Shape:
@@ -169,7 +174,7 @@ def limits_of(run: WholeRun, rate: float, curvature: float) -> tuple[Limit, ...]
     delays = [clock.lag(stage) for stage in range(run.stages)]
     steps = [_largest_step(run, delay) for delay in delays]
     return tuple(
-        Limit(delay, rate * run.lr.share(delay), None if step is None else step / curvature)
+        Limit(delay, rate * run.lr.share(delay), _over(step, curvature))
         for delay, step in zip(delays, steps, strict=True)
     )
 
@@ -181,6 +186,12 @@ def _largest_step(run: WholeRun, delay: int) -> float | None:
         return None
     with telling(type(run.optimizer)):
         return run.optimizer.largest_step(delay)
+
+
+def _over(step: float | None, curvature: float) -> float | None:
+    if step is None:
+        return None
+    return step / curvature if curvature else math.inf
 
 
 def _is_stale(run: WholeRun) -> bool:

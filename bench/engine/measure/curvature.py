@@ -1,15 +1,17 @@
-"""How sharply a gradient can change: L of the convergence conditions, estimated at the weights that a run starts at."""
+"""How sharply a gradient can change: the largest curvature of the loss, where a run starts and along its way."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, grad, replace_all_batch_norm_modules_, vjp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -26,6 +28,9 @@ TOLERANCE = 1e-3
 VECTORS = 10
 """Lanczos vectors, each as large as the network's weights."""
 
+IMAGES = 32
+"""The most images of an estimate, which has to be cheap beside the training."""
+
 
 def curvatures(config: RunConfig, dataset: Dataset, batches: int) -> list[float]:
     """Find the largest absolute eigenvalue of the Hessian of the loss of each of so many batches, at the initial
@@ -37,9 +42,7 @@ def curvatures(config: RunConfig, dataset: Dataset, batches: int) -> list[float]
     torch.set_num_threads(1)
     numerics = Numerics.of(config, torch.device("cpu"))
     torch.manual_seed(config.seed)
-    network = numerics.place(copy.deepcopy(build(config.model, dataset.image_shape, dataset.classes)))
-    # With its running statistics a batch norm writes into what is differentiated; training does not read them.
-    replace_all_batch_norm_modules_(network)
+    network = _without_statistics(config, dataset, numerics)
     data = batches_of(config, dataset, 0, numerics)
     weights = {name: parameter.detach() for name, parameter in network.named_parameters()}
 
@@ -48,6 +51,46 @@ def curvatures(config: RunConfig, dataset: Dataset, batches: int) -> list[float]
         return curvature(lambda own: numerics.loss(functional_call(network, own, (x,)), targets), weights)
 
     return [of_batch(batch) for batch in range(min(batches, data.batches))]
+
+
+class CurvatureOnTheWay:
+    """The curvature of the loss of a few training images, the same whenever it is asked for; it draws no random
+    number of the training's."""
+
+    def __init__(self, config: RunConfig, dataset: Dataset, device: torch.device) -> None:
+        # Second derivatives of convolutions are a quarter faster in the plain layout.
+        config = replace(config, channels_last=False)
+        self._numerics = Numerics.of(config, device)
+        with torch.random.fork_rng(devices=[]):
+            self._network = _without_statistics(config, dataset, self._numerics)
+        data = batches_of(config, dataset, 0, self._numerics)
+        self._images, self._targets = data.inputs(0, 0)[:IMAGES], data.targets(0, 0)[:IMAGES]
+
+    def at(self, state: Mapping[str, Tensor]) -> float:
+        """Find the largest absolute eigenvalue of its Hessian; NaN where it is not finite.
+
+        Args:
+            state: the weights, by the names of the uncut network; other tensors among them are left out.
+        """
+        numerics, names = self._numerics, [name for name, _ in self._network.named_parameters()]
+        weights = {name: state[name].to(numerics.device, numerics.dtype).contiguous() for name in names}
+
+        def loss(own: Weights) -> Tensor:
+            return numerics.loss(functional_call(self._network, own, (self._images,)), self._targets)
+
+        with torch.random.fork_rng(devices=[]):
+            try:
+                return curvature(loss, weights)
+            except ValueError:
+                return math.nan
+
+
+def _without_statistics(config: RunConfig, dataset: Dataset, numerics: Numerics) -> nn.Module:
+    """The network, placed. With its running statistics a batch norm writes into what is differentiated; training does
+    not read them."""
+    network = numerics.place(copy.deepcopy(build(config.model, dataset.image_shape, dataset.classes)))
+    replace_all_batch_norm_modules_(network)
+    return network
 
 
 def curvature(loss: Callable[[Weights], Tensor], weights: Weights) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from bench.choice import Choice, Number
@@ -54,7 +54,9 @@ class LearningRate(Choice):
     staleness_power: NonNegative
     """A stage whose gradients are tau updates old takes the rate divided by (1 + tau) to this power."""
     require_convergent: bool
-    """Refuse to train outside the conditions under which delayed gradients are proven to converge."""
+    """Refuse a run whose shape is not convergent, that no theorem covers, or whose margin is above 1."""
+    margin_every: Cardinal = field(default=0, kw_only=True)
+    """Flush points from one estimate of the curvature and the margin to the next, off the clock; 0: none."""
 
     # ------------------------------------------------------------------------------------------- what a choice says
     def part(self, step: int, steps: int, steps_per_epoch: int) -> float:

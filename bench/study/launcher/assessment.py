@@ -24,8 +24,6 @@ from bench.system.file import write_json_atomic
 FOLDER = "smoothness"
 """The folder, in that of the runs, where estimates of the smoothness are kept."""
 BATCHES = 3
-BATCH_SIZE = 32
-"""The most images of a batch for the estimate, which has to be cheap beside the training."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +120,9 @@ def check_convergent(config: RunConfig, shape: Shape, outside: Sequence[str], ju
 
 def _smoothness(config: RunConfig, prepared: Path | None, runs_dir: str) -> list[float]:
     """The smoothness on a few batches at the initial weights of seed 0, kept in the folder of runs."""
-    from bench.engine.measure.curvature import curvatures
+    from bench.engine.measure.curvature import IMAGES, curvatures
 
-    size, dataset = min(config.batch_size, BATCH_SIZE), config.data.load(prepared)
+    size, dataset = min(config.batch_size, IMAGES), config.data.load(prepared)
     # Second derivatives of convolutions are a quarter faster in the plain layout.
     asked = replace(config, seed=0, batch_size=size, replicas=1, precision="float32", channels_last=False)
     keys = {name: asked.resolved()[name] for name in ("model", "data", "batch_size")} | {"digest": dataset.digest}
