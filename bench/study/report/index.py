@@ -33,13 +33,11 @@ def write_index(folder: Path) -> Path:
     """Write ``index.html``, of the reports whose folders lie in ``folder``: of their tables, and of nothing else.
 
     Raises:
-        ConfigError: there is no report, or the page cannot be written.
+        ConfigError: the page cannot be written.
     """
     import pandas
 
     pages = sorted(page.parent for page in folder.glob(f"*/{REPORT}"))
-    if not pages:
-        raise ConfigError(f"--index={str(folder)!r}: has no folder with a {REPORT}; allowed is one that has some")
     reports = {page.name: _tables(page) for page in pages}
     headlines = [line for name, tables in reports.items() for line in _headlines(name, tables)]
     experiments = [_experiment(name, tables) for name, tables in reports.items()]
@@ -51,7 +49,7 @@ def write_index(folder: Path) -> Path:
     try:
         write_page(path, Story(f"staleness-bench: {len(pages)} reports", {}, [], {}, []), tables, charts)
     except OSError as error:
-        raise ConfigError(f"--index={str(folder)!r}: cannot be written ({error.strerror})") from None
+        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
     return path
 
 

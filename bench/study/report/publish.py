@@ -9,23 +9,40 @@ from typing import TYPE_CHECKING, Any
 
 from bench.keys import ConfigError
 from bench.record.runs_dir import Records
+from bench.study.report.accuracy import accuracy_table
 from bench.study.report.figure import drawn
+from bench.study.report.overview import runs_table
 from bench.study.report.page import Story, environments, write_page
 from bench.study.report.pictures import draw_all
 from bench.study.report.result import ON_TEST, Run, doubts_of
 from bench.study.report.sheet import REPORT
+from bench.study.report.throughput import throughput_table
 from bench.system.file import finite
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+def tables_of(
+    runs: Sequence[Run], margin: float, target: float | None, mix_hosts: bool = False
+) -> dict[str, DataFrame]:
+    """The tables of runs, by name. Arguments are those of the tables of accuracy and throughput."""
+    return {
+        "accuracy": accuracy_table(runs, margin, target),
+        "throughput": throughput_table(runs, mix_hosts),
+        "runs": runs_table(runs),
+    }
+
+
 def write_report(
     folder: Path, runs: Sequence[Run], tables: Mapping[str, DataFrame], story: Story, inline: bool = False
-) -> None:
+) -> dict[str, str]:
     """Write the tables ``accuracy``, ``throughput`` and ``runs`` of runs, ``metrics.json``, pictures and the page.
 
     The same runs, tables and story give the same bytes.
+
+    Returns:
+        The captions of the pictures, by their files' names.
 
     Args:
         inline: put plotly's script into the page, and not beside it.
@@ -40,19 +57,31 @@ def write_report(
         charts = draw_all(runs, folder)
         page = folder / REPORT
         drawn(page, lambda: write_page(page, story, tables, charts, inline=inline))
+        return {f"{chart.name}.png": chart.caption for chart in charts}
     except OSError as error:
         raise ConfigError(f"--results={str(folder)!r}: cannot be written ({error.strerror})") from None
 
 
-def story_of(found: Records[Run], missing: Sequence[str]) -> Story:
+def story_of(found: Records[Run], asked: Mapping[str, str] | None) -> Story:
     """What a page tells of the records that were found beside their tables.
 
     Args:
-        missing: points that were asked for and have no record.
+        asked: the overrides of each point that was asked for, by hash; None for whatever there is.
     """
-    return Story(
-        f"staleness-bench: {len(found.runs)} runs", _facts(found.runs), found.problems, found.failures, missing
-    )
+    there = {run.name for run in found.runs}
+    missing = [f"{name}: {words}" for name, words in (asked or {}).items() if name not in there]
+    title = f"staleness-bench: {len(found.runs)} runs"
+    return Story(title, _facts(found.runs), found.problems, found.failures, missing)
+
+
+def told_of(runs: Sequence[Run]) -> str:
+    """How many runs there are, and where, with what and when they were made, in a line."""
+    facts = _facts(runs)
+    machines = sorted({" ".join(run.host.values()) for run in runs})
+    commits = ", ".join(commit[:9] for commit in facts["commit"])
+    told = [f"{len(runs)} runs on {'; '.join(machines)}", f"torch {', '.join(facts['torch'])}", f"commit {commits}"]
+    days = sorted({facts["from"][0][:10], facts["to"][0][:10]})
+    return ", ".join([*told, " to ".join(days), *(f"in doubt: {each}" for each in facts.get("in doubt", []))])
 
 
 def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:

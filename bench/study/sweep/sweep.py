@@ -128,7 +128,7 @@ def _over_repeats(runs: Sequence[Run], asked: Reporting) -> str:
 
 
 def _warn(tasks: Sequence[Task]) -> None:
-    """Warn of runs outside what is proven, once for all that stand alike."""
+    """Warn of runs whose rates are over their limit, once for all that stand alike."""
     for words in dict.fromkeys(warning(task.assessment.verdict, task.config) for task in tasks):
         if words:
-            print(f"outside what is proven: {words}", file=sys.stderr)
+            print(f"{words} (python -m bench rates tells more)", file=sys.stderr)

@@ -64,6 +64,16 @@ class Finding:
         return sum(run.diverged for run in self.repeated)
 
 
+def recalled(study: Study) -> Finding:
+    """What a study has found, of the files that it is kept in alone.
+
+    Raises:
+        ConfigError: the file of studies has nothing of it.
+    """
+    trials = Trials(study)
+    return find(study, trials, trials.recall())
+
+
 def find(study: Study, trials: Trials, epochs: int) -> Finding:
     """Gather what a study that is over has found.
 

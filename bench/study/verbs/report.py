@@ -7,7 +7,6 @@ Examples::
 
     python -m bench report runs_dir=runs                     tables and pictures of all runs, as results/report.html
     python -m bench report -m +experiment=grid               the runs of one sweep
-    python -m bench report --index results                   an overview of all reports in results, as index.html
     python -m bench report report.target=0.9                 and how long each took to an accuracy of 90%
 """
 
@@ -20,15 +19,10 @@ from dataclasses import fields
 from pathlib import Path
 
 from bench.keys import ConfigError
-from bench.record.runs_dir import Records
 from bench.study.launcher.check import make_folder
-from bench.study.report.accuracy import accuracy_table
-from bench.study.report.index import write_index
-from bench.study.report.overview import runs_table
-from bench.study.report.publish import story_of, write_report
-from bench.study.report.result import Run, doubts_of, read_run
+from bench.study.report.publish import story_of, tables_of, write_report
+from bench.study.report.result import doubts_of, read_run
 from bench.study.report.terminal import SHOWN, shown
-from bench.study.report.throughput import throughput_table
 from bench.study.sweep.compose import points
 from bench.study.sweep.library import RUN
 from bench.study.sweep.settings import Settings
@@ -39,9 +33,6 @@ MULTIRUN = True
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", metavar="FOLDER", help="where it is written (beside the records, or results)")
     parser.add_argument("--mix-hosts", action="store_true", help="compare throughputs of different machines")
-    parser.add_argument(
-        "--index", metavar="FOLDER", help="only an overview, index.html, of the reports in the folders of this one"
-    )
     parser.add_argument("--inline", action="store_true", help="a page that is one file, with plotly's 5 MB in it")
 
 
@@ -51,9 +42,6 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: an override is wrong, there is nothing to report, or ``--results`` cannot be written.
     """
-    if arguments.index:
-        print(write_index(Path(arguments.index)))
-        return 0
     asked_for = points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
     settings = asked_for[0].settings
     reporting = settings.report
@@ -63,13 +51,9 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"passed over: {problem}", file=sys.stderr)
     if not found.runs:
         raise ConfigError(_nothing(settings, asked is not None))
-    tables = {
-        "accuracy": accuracy_table(found.runs, reporting.margin, reporting.target),
-        "throughput": throughput_table(found.runs, arguments.mix_hosts),
-        "runs": runs_table(found.runs),
-    }
+    tables = tables_of(found.runs, reporting.margin, reporting.target, arguments.mix_hosts)
     folder = make_folder("--results", arguments.results or str(Path(settings.records or "results/records").parent))
-    write_report(folder, found.runs, tables, story_of(found, _missing(asked, found)), arguments.inline)
+    write_report(folder, found.runs, tables, story_of(found, asked), arguments.inline)
     for name in SHOWN:
         print(f"{shown(name, tables[name])}\n")
     diverged = sum(run.diverged for run in found.runs)
@@ -91,8 +75,3 @@ def _nothing(settings: Settings, chosen: bool) -> str:
         return f"{place}: holds no record of these points"
     below = sorted({str(path.parent.parent) for path in Path(settings.runs_dir).glob("*/*/record.json")})
     return f"{place}: holds no records" + (f"; there are some in {', '.join(below[:5])}" if below else "")
-
-
-def _missing(asked: dict[str, str] | None, found: Records[Run]) -> list[str]:
-    there = {run.name for run in found.runs}
-    return [f"{name}: {words}" for name, words in (asked or {}).items() if name not in there]

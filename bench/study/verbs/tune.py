@@ -27,12 +27,11 @@ from bench.study.launcher.check import check_all, made, make_folder
 from bench.study.predict.estimate import duration, estimate
 from bench.study.sweep.compose import points
 from bench.study.sweep.library import USERS, typed
-from bench.study.tune.finding import Finding, find
+from bench.study.tune.finding import Finding, find, recalled
 from bench.study.tune.findings import print_findings, write_findings
 from bench.study.tune.preset import TUNED, write_schedule
 from bench.study.tune.search import Search
 from bench.study.tune.study import TUNE, Study, study_of
-from bench.study.tune.trials import Trials
 from bench.study.tune.tuning import Tuning
 from bench.system.call import Call, warm_up
 
@@ -88,10 +87,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _report(studies: Sequence[Study], arguments: argparse.Namespace) -> int:
     """Write and print, for ``--report``, what the studies have found that the file of studies has."""
-    findings = []
-    for study in studies:
-        trials = Trials(study)
-        findings.append(find(study, trials, trials.recall()))
+    findings = [recalled(study) for study in studies]
     results = make_folder("--results", _folder(studies[0], arguments))
     for finding in findings:
         write_schedule(finding, arguments.config_dir)
