@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,14 @@ import torch
 from bench.config import RunConfig
 from bench.engine.measure.curvature import CurvatureOnTheWay, curvatures
 from bench.rule.stability import largest_step
+from bench.study.report.picture.margin import Margins
+from bench.study.report.pictures import draw_all
+from bench.study.report.result import Run, read_run
 from bench.task.build import build
 from tests import tiny
 from tests.both import both, oracle
 from tests.pool import Pool
+from tests.records import record_of
 
 TOLD = ("lr/curvature", "lr/margin")
 
@@ -77,3 +82,42 @@ def test_it_is_the_curvature_of_the_first_images() -> None:
     torch.set_rng_state(before)
     CurvatureOnTheWay(config, dataset, torch.device("cpu")).at(state)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# --------------------------------------------------------------------------------------------------------- the picture
+def told(margins: list[float | None], seed: int) -> Run:
+    """A run with the rates 0.2 and 0.1 and these margins at its two flush points."""
+    record = record_of(tiny.config(stages=2, seed=seed), accuracies=[0.5, 0.9])
+    for epoch, rate, margin in zip(record["epochs"], (0.2, 0.1), margins, strict=True):
+        epoch.update({"lr": rate}, **({} if margin is None else {"lr/margin": margin}))
+    return read_run(record)
+
+
+def test_the_picture_has_the_rate_the_limit_and_the_margin() -> None:
+    """Each is the mean over the seeds, at the flush points that have it; limits are 0.4 and 0.2, and 0.1 and 0.05."""
+    runs = [told([0.5, 0.5], 0), told([2.0, 2.0], 1)]
+    rates, margins = Margins().panels(runs)
+    rate, limit = rates.series
+    assert [(mark.x.mean, mark.y.mean) for mark in rate.marks] == [(10, 0.2), (20, 0.1)]
+    assert [mark.y.mean for mark in limit.marks] == pytest.approx([0.25, 0.125])
+    margin, edge = margins.series
+    assert [mark.y.mean for mark in margin.marks] == [1.25, 1.25]
+    assert [(mark.x.mean, mark.y.mean) for mark in edge.marks] == [(10, 1), (20, 1)]
+    assert all(mark.runs == tuple(run.name for run in runs) for series in rates.series for mark in series.marks)
+
+
+def test_a_flush_point_without_a_margin_is_no_mark() -> None:
+    rates, margins = Margins().panels([told([None, 0.5], 0), told([0.5, 0.5], 1)])
+    assert [len(series.marks) for series in rates.series] == [1, 1]
+    assert [mark.x.mean for mark in margins.series[0].marks] == [20]
+
+
+def test_the_picture_is_of_runs_that_tell_their_margin(tmp_path: Path) -> None:
+    """Where there are none, there is no picture."""
+    silent, loud = told([None, None], 0), told([0.5, 0.25], 1)
+    assert "margin" not in [chart.name for chart in draw_all([silent], tmp_path)]
+    assert not (tmp_path / "margin.png").exists()
+    (chart,) = [chart for chart in draw_all([silent, loud], tmp_path) if chart.name == "margin"]
+    assert (tmp_path / "margin.png").read_bytes().startswith(b"\x89PNG")
+    ((_, panels),) = chart.workloads
+    assert {mark.runs for series in panels[0].series for mark in series.marks} == {(loud.name,)}

@@ -16,15 +16,16 @@ from bench.study.report.result import Run
 
 
 def draw_all(runs: Sequence[Run], folder: Path) -> list[Chart]:
-    """Draw every picture into ``folder`` as a PNG file of its name.
+    """Draw every picture that some run has numbers for into ``folder``, as a PNG file of its name.
 
     Returns:
         Those that could be drawn.
     """
     charts: list[Chart] = []
     for kind in found_beside(Picture).values():
-        path = folder / f"{kind.name}.png"
-        drawn(path, partial(_draw, kind(), runs, path, charts))
+        path, picture = folder / f"{kind.name}.png", kind()
+        if shown := list(filter(picture.shows, runs)):
+            drawn(path, partial(_draw, picture, shown, path, charts))
     return charts
 
 

@@ -35,6 +35,10 @@ class Epoch:
     accuracy: float | None
     """The share of the images for validation (where there are none, for testing) that are told right; None if the run
     has diverged."""
+    rate: float = 0.0
+    """The learning rate of its last update, of a stage without staleness; records of the first version have none."""
+    margin: float | None = None
+    """The largest margin of a stage by then; None where it was not asked for, or is not known."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,8 @@ def order(run: Run) -> tuple[Any, ...]:
 
 
 def _epoch(epoch: Mapping[str, Any]) -> Epoch:
-    return Epoch(epoch["epoch"] + 1, epoch["step"], float(epoch[SECONDS]), _float(on_the_way(epoch)))
+    rate, margin = float(epoch.get("lr") or 0.0), _float(epoch.get("lr/margin"))
+    return Epoch(epoch["epoch"] + 1, epoch["step"], float(epoch[SECONDS]), _float(on_the_way(epoch)), rate, margin)
 
 
 def _agent(agent: Mapping[str, Any]) -> tuple[int, int, dict[str, float]]:

@@ -26,6 +26,10 @@ class Picture:
         """What the runs of a panel have in common, as a text."""
         return run.workload
 
+    def shows(self, run: Run) -> bool:  # noqa: ARG002
+        """Whether a run has what is drawn; a picture of no run is left out."""
+        return True
+
     def panels(self, runs: Sequence[Run]) -> list[Panel]:
         """What is drawn of the runs of a workload: as many panels for each."""
         raise NotImplementedError
