@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bench.study.report.result import Run, read_run
+from bench.study.report.sheet import FIRST
 from bench.study.sweep.compose import single
 from bench.study.tune.finding import Finding
 from bench.study.tune.findings import print_findings, studies_table
@@ -49,6 +50,10 @@ def test_studies_are_compared_in_pairs_of_the_same_fresh_seed() -> None:
     assert rows["c2-bound"]["over_unrestricted"] == 0
     assert rows["c2-bound"]["over_unrestricted_said"] == "no worse"
     assert (rows["c2-bound"]["over_locked_said"], rows["c2-none"]["over_unrestricted_said"]) == ("", "")
+
+
+def test_columns_that_a_page_shows_first_are_there() -> None:
+    assert {*FIRST["studies"].split()} <= {*studies_table([finding(2, "bound", PLAIN)]).columns}
 
 
 def test_the_margin_and_the_budget_are_those_of_the_studies() -> None:

@@ -71,7 +71,7 @@ def test_a_sweep_does_not_heed_what_is_left_over(
     assert sorted(record["config"]["seed"] for record in records) == [0, 1]
     for record in records:
         assert record["environment"]["cores"] >= 1
-        assert record["rates"]["verdict"]
+        assert record["rates"]["shape"]
         assert Path(tmp_path, record["config_hash"], "lock").exists()
     assert capsys.readouterr().out.count("| done") == 2
 

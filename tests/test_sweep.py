@@ -136,7 +136,7 @@ def test_repeats_end_in_means_with_intervals(tmp_path: Path, capsys: pytest.Capt
     assert main([*words, "seed=0,1"]) == 0
     said = capsys.readouterr().out
     assert main(["report", *words, "seed=0,1", "--results", str(tmp_path / "results")]) == 0
-    tables = capsys.readouterr().out.partition("4 runs: ")[0].strip().split("\n\n")
+    tables = capsys.readouterr().out.partition("4 runs")[0].strip().split("\n\n")
     assert [table.split("\n")[0] for table in tables] == ["accuracy", "throughput"]
     assert [table for table in tables if table not in said] == []
 

@@ -72,11 +72,11 @@ def assess(config: RunConfig, prepared: Path | None, runs_dir: str) -> Assessmen
     images = len(config.data.load(prepared).fitted)
     per_epoch = batches_per_epoch(images, config.batch_size, config.replicas)
     steps = updates(config.epochs, config.max_steps, per_epoch)
-    found = smoothness(config, prepared, runs_dir)
     with telling(type(config.lr)):
         top = config.lr.peak(steps, per_epoch)
-        bound = bound_of([config.lr.rate(step, steps, per_epoch) for step in range(steps)], found.mean)
-    limits = limits_of(config, top, found.mean)
+        rates = [config.lr.rate(step, steps, per_epoch) for step in range(steps)]
+    found = smoothness(config, prepared, runs_dir)
+    bound, limits = bound_of(rates, found.mean), limits_of(config, top, found.mean)
     judged = Verdict(shape_of(config.lr), outside_of(config), bound, limits)
     check_convergent(config, judged.shape, judged.outside, judged)
     return Assessment(judged, found, steps, per_epoch)

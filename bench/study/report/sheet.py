@@ -24,7 +24,7 @@ EXPERIMENT = "experiment"
 DOUBT = "in_doubt"
 FIRST = {
     "studies": "study staleness conditions accuracy over_locked over_locked_said over_unrestricted "
-    "over_unrestricted_said verdict run",
+    "over_unrestricted_said shape covered margin run",
     "headlines": "experiment K S staleness method settings n accuracy difference said "
     "images_per_second over_single over_locked",
     "trials": "study trial state run accuracy epochs feasible lr.name lr.gamma0",
