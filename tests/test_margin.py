@@ -94,14 +94,17 @@ def told(margins: list[float | None], seed: int) -> Run:
 
 
 def test_the_picture_has_the_rate_the_limit_and_the_margin() -> None:
-    """Each is the mean over the seeds, at the flush points that have it; limits are 0.4 and 0.2, and 0.1 and 0.05."""
+    """Each is the geometric mean over the seeds, so that the margin stays the rate over the limit, and no interval
+    reaches 0; limits are 0.4 and 0.2, and 0.1 and 0.05."""
     runs = [told([0.5, 0.5], 0), told([2.0, 2.0], 1)]
     rates, margins = Margins().panels(runs)
     rate, limit = rates.series
-    assert [(mark.x.mean, mark.y.mean) for mark in rate.marks] == [(10, 0.2), (20, 0.1)]
-    assert [mark.y.mean for mark in limit.marks] == pytest.approx([0.25, 0.125])
+    assert [mark.x.mean for mark in rate.marks] == [10, 20]
+    assert [mark.y.mean for mark in rate.marks] == pytest.approx([0.2, 0.1])
+    assert [mark.y.mean for mark in limit.marks] == pytest.approx([0.2, 0.1])
     margin, edge = margins.series
-    assert [mark.y.mean for mark in margin.marks] == [1.25, 1.25]
+    assert [mark.y.mean for mark in margin.marks] == pytest.approx([1.0, 1.0])
+    assert all(0 < mark.y.low < mark.y.mean < mark.y.high for mark in (*limit.marks, *margin.marks))
     assert [(mark.x.mean, mark.y.mean) for mark in edge.marks] == [(10, 1), (20, 1)]
     assert all(mark.runs == tuple(run.name for run in runs) for series in rates.series for mark in series.marks)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from bench.plan.interval import mean
+from bench.plan.interval import ratio
 from bench.study.report.chart import GREY, Axis, Dash, Datum, Panel, Series, colour_of, exactly
 from bench.study.report.group import Group, groups_of
 from bench.study.report.picture.contract import GROUPS_DRAWN, Picture, not_drawn
@@ -19,7 +19,8 @@ class Margins(Picture):
     place: ClassVar[int] = 5
     caption: ClassVar[str] = (
         "The learning rate, the largest one with which every stage's update is stable by the curvature of the loss at "
-        "that flush point (dashed), and the margin, the first over the second, with 95% intervals over seeds."
+        "that flush point (dashed), and the margin, the first over the second: geometric means over seeds, with 95% "
+        "intervals."
     )
 
     def shows(self, run: Run) -> bool:
@@ -47,7 +48,10 @@ def _series(index: int, group: Group, take: Callable[[Epoch], float], dash: Dash
     steps = [
         step for step in zip(*[run.epochs for run in group.runs], strict=False) if all(each.margin for each in step)
     ]
-    marks = [Datum(exactly(float(step[0].updates)), mean([take(epoch) for epoch in step]), names) for step in steps]
+    marks = [
+        Datum(exactly(float(step[0].updates)), ratio([take(epoch) for epoch in step], [1.0] * len(step)), names)
+        for step in steps
+    ]
     label = f"{group.label}, limit" if dash == "dash" else group.label
     return Series(label, "curve", colour_of(index), marks, dash)
 
