@@ -46,16 +46,6 @@ class Assessment:
         return {"lr/margin": self.verdict.margin}
 
 
-def warning(found: Verdict, config: RunConfig) -> str | None:
-    """The line that warns of a run whose rate is over its limit where it starts; None for another.
-
-    That no theorem covers a run, as few that anyone trains, is in its record, and is no reason to warn.
-    """
-    if found.margin is None or found.margin <= 1:
-        return None
-    return f"lr={config.lr.name}: {found.margin:.2g} times the rate that is stable at the initial weights"
-
-
 def assess(config: RunConfig, prepared: Path | None, runs_dir: str) -> Assessment:
     """Judge a run, in a process that has torch.
 

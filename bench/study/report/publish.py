@@ -62,15 +62,16 @@ def write_report(
         raise ConfigError(f"--results={str(folder)!r}: cannot be written ({error.strerror})") from None
 
 
-def story_of(found: Records[Run], asked: Mapping[str, str] | None) -> Story:
+def story_of(found: Records[Run], asked: Mapping[str, str] | None, name: str = "staleness-bench") -> Story:
     """What a page tells of the records that were found beside their tables.
 
     Args:
         asked: the overrides of each point that was asked for, by hash; None for whatever there is.
+        name: what the page is of.
     """
     there = {run.name for run in found.runs}
     missing = [f"{name}: {words}" for name, words in (asked or {}).items() if name not in there]
-    title = f"staleness-bench: {len(found.runs)} runs"
+    title = f"{name}: {len(found.runs)} runs"
     return Story(title, _facts(found.runs), found.problems, found.failures, missing)
 
 

@@ -65,6 +65,8 @@ SHOWN = {
         "accuracy",
         "accuracy_low",
         "accuracy_high",
+        "test_set_low",
+        "test_set_high",
         "difference",
         "difference_low",
         "difference_high",

@@ -13,7 +13,7 @@ from bench.engine.seat import torchrun_seat, under_torchrun
 from bench.keys import ConfigError
 from bench.record.runs_dir import Sweep
 from bench.study.launcher.agents import imports, launch
-from bench.study.launcher.assessment import assess_all, warning
+from bench.study.launcher.assessment import assess_all
 from bench.study.launcher.check import check_all, check_seat, made
 from bench.study.launcher.task import Task
 from bench.study.report.accuracy import accuracy_table
@@ -87,7 +87,6 @@ class _Running:
             self._runner.remember(self._sweep, self._settings.runs_dir)
         with self._interruptible():
             todo = [task for task in self._tasks if self._runner.is_due(task)]
-            _warn(todo)
             while todo:
                 ended, todo = self._runner.round(todo, self._settings.launcher)
                 for task, failure in ended:
@@ -125,10 +124,3 @@ def _over_repeats(runs: Sequence[Run], asked: Reporting) -> str:
     """The tables of means, differences and ratios with their intervals, as ``python -m bench report`` prints them."""
     tables = {"accuracy": accuracy_table(runs, asked.margin, asked.target), "throughput": throughput_table(runs)}
     return "\n".join(f"\n{shown(name, table)}" for name, table in tables.items())
-
-
-def _warn(tasks: Sequence[Task]) -> None:
-    """Warn of runs whose rates are over their limit, once for all that stand alike."""
-    for words in dict.fromkeys(warning(task.assessment.verdict, task.config) for task in tasks):
-        if words:
-            print(f"{words} (python -m bench rates tells more)", file=sys.stderr)

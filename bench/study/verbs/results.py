@@ -77,9 +77,11 @@ def _sweep(name: str, asked: Sequence[Point], primary: Primary) -> Chapter:
     found = settings.read(read_run, wanted)
     folder = Path(str(settings.records)).parent
     tables = tables_of(found.runs, settings.report.margin, settings.report.target)
-    pictures = write_report(folder, found.runs, tables, story_of(found, wanted))
+    pictures = write_report(folder, found.runs, tables, story_of(found, wanted, name))
     files = ["records.jsonl", "report.html", *(f"{table}.csv" for table in tables)]
     about = [*_about(name, primary), f"{told_of(found.runs)}: {_links(folder, files)}."]
+    if missing := len(wanted) - len(found.runs):
+        about.append(f"**{missing} of its {len(wanted)} points are still to be made.**")
     told = {table: frame for table, frame in tables.items() if table != "runs"}
     return Chapter(name, about, told, {_address(folder / file): caption for file, caption in pictures.items()})
 
