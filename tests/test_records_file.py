@@ -12,6 +12,8 @@ from bench.__main__ import main
 from bench.record.records_file import RecordsFile
 from bench.study.report.result import read_run
 from bench.study.sweep.compose import points
+from bench.study.sweep.library import RUN, Primary
+from bench.study.tune.study import TUNE
 from tests import tiny
 from tests.records import record_of
 
@@ -128,8 +130,8 @@ def test_a_folder_is_no_file_of_records(tmp_path: Path, capsys: pytest.CaptureFi
 def test_an_experiments_file_is_of_its_points_alone() -> None:
     """Whoever tries the experiment with another optimizer does not change what is published."""
 
-    def kept(*words: str, multirun: bool = True) -> str | None:
-        return points(["+experiment=grid", *words], multirun)[0].settings.records
+    def kept(*words: str, multirun: bool = True, experiment: str = "grid", primary: Primary = RUN) -> str | None:
+        return points([f"+experiment={experiment}", *words], multirun, primary)[0].settings.records
 
     own = "results/grid/records.jsonl"
     assert kept() == own
@@ -140,3 +142,6 @@ def test_an_experiments_file_is_of_its_points_alone() -> None:
     assert kept("stages=1,4") is None
     assert kept("records=mine.jsonl", "optimizer=adamw") == "mine.jsonl"
     assert kept("records=null") is None
+    # A study's database lies in runs_dir, and is another value there: once, the published studies were kept nowhere.
+    assert kept("runs_dir=elsewhere", experiment="tuning", primary=TUNE) == "results/tuning/records.jsonl"
+    assert kept("trials=3", experiment="tuning", primary=TUNE) is None

@@ -71,6 +71,7 @@ SHOWN = {
         "difference_low",
         "difference_high",
         "said",
+        "detectable",
         "reached",
         "updates_to_target",
     ),

@@ -68,7 +68,10 @@ def _keeps(found: Sequence[Point], overrides: Sequence[str], primary: Primary) -
     experiment = [override.input_line for override in given if override.key_or_group == "experiment"]
     if len(experiment) == len(given) or any(override.key_or_group == "records" for override in given):
         return True
-    own = {point.name for point in sweep(experiment, searched(overrides, primary)[1])}
+    # How runs are kept and followed is in other values too: where a study's database lies follows from runs_dir.
+    kept = {each.name for each in fields(Settings)}
+    settings = [override.input_line for override in given if override.key_or_group.partition(".")[0] in kept]
+    own = {point.name for point in sweep([*experiment, *settings], searched(overrides, primary)[1])}
     return own >= {point.name for point in found}
 
 
