@@ -18,7 +18,7 @@ from tests.commands import ROOT
 
 PUBLISHED = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
 PIPELINES = [ROOT / "dvc.yaml", ROOT / "results/cifar10/dvc.yaml"]
-AWAITED = {"cifar10", "tuning"}
+AWAITED = {"cifar10"}
 """Experiments whose records are being made."""
 GROUPS = ("model", "optimizer", "lr", "averaging", "correction")
 
