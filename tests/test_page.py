@@ -98,7 +98,7 @@ def test_what_all_rows_share_is_told_once(runs: list[Run]) -> None:
     (sheet,) = sheets_of({"accuracy": accuracy_table(runs, 0.005)})
     seen = [column.name for column in sheet.columns if not column.rare]
     assert sheet.common == {"S": "1", "method": "decoupled", "n": "3", "diverged": "0"}
-    assert seen == ["K", "staleness", "accuracy", "difference", "said"]
+    assert seen == ["K", "staleness", "accuracy", "test_set_low", "difference", "said", "detectable"]
 
 
 def test_runs_are_links_where_the_page_has_their_rows(runs: list[Run]) -> None:
