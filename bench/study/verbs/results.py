@@ -22,6 +22,7 @@ from bench.study.report.index import write_index
 from bench.study.report.markdown import Chapter, filled, table_of
 from bench.study.report.publish import story_of, tables_of, told_of, write_report
 from bench.study.report.result import read_run
+from bench.study.report.script import put_script
 from bench.study.sweep.compose import Point, points
 from bench.study.sweep.library import Primary
 from bench.study.tune.finding import recalled
@@ -44,9 +45,12 @@ def main(arguments: argparse.Namespace) -> int:
     """
     if arguments.overrides:
         raise ConfigError(f"{arguments.overrides[0]}: results takes no overrides; experiments say all of themselves")
-    sections = list(_experiments(TUNE.beside(arguments.config_dir)))
-    if not sections:
+    primary = TUNE.beside(arguments.config_dir)
+    kept = dict(_kept(primary))
+    if not kept:
         raise ConfigError("results: no experiment has a file of records; allowed is where one has run")
+    put_script(RESULTS)
+    sections = [_chapter(name, asked, primary) for name, asked in kept.items()]
     write_index(RESULTS)
     page = "\n\n".join([HEAD, *(section.text() for section in [*sections, *benchmark_sections(RESULTS)])])
     write_atomic(RESULTS / "README.md", f"{page}\n".encode())
@@ -58,18 +62,21 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _experiments(primary: Primary) -> Iterator[Chapter]:
-    """Make the report of each experiment that has records; yield what the page tells of it."""
+def _kept(primary: Primary) -> Iterator[tuple[str, list[Point]]]:
+    """Each experiment that has records, with its points."""
     for name in primary.choices("experiment"):
         asked = points([f"+experiment={name}"], True, primary)
         kept = asked[0].settings.records_file
-        if kept is None or not kept.path.exists():
-            continue
-        study = study_of(asked[0], primary)
-        if study.trials_file and study.trials_file.path.exists():
-            yield _studies(name, [study_of(point, primary) for point in asked], primary)
-        else:
-            yield _sweep(name, asked, primary)
+        if kept is not None and kept.path.exists():
+            yield name, asked
+
+
+def _chapter(name: str, asked: Sequence[Point], primary: Primary) -> Chapter:
+    """Make the report of an experiment; return what the page tells of it."""
+    study = study_of(asked[0], primary)
+    if study.trials_file and study.trials_file.path.exists():
+        return _studies(name, [study_of(point, primary) for point in asked], primary)
+    return _sweep(name, asked, primary)
 
 
 def _sweep(name: str, asked: Sequence[Point], primary: Primary) -> Chapter:
