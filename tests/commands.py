@@ -174,11 +174,11 @@ def await_that(condition: Callable[[], object], what: Callable[[], str]) -> None
 
 
 def await_event(running: Command, pattern: str) -> Path:
-    """Wait for a run whose ``events.jsonl`` matches, and return its folder: its ranks train once it has one."""
+    """Wait for a run whose ``events.jsonl`` matches until its ranks train, and return its folder."""
 
     def found() -> list[Path]:
         assert running.process.poll() is None, running.stderr
-        return [path for path in running.folder.glob(pattern) if path.read_text()]
+        return [path for path in running.folder.glob(pattern) if '"started"' in path.read_text()]
 
     await_that(found, lambda: f"no {pattern}; {running.stderr}")
     return found()[0].parent

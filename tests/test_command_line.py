@@ -201,7 +201,7 @@ OWN_OPTIONS = {
 
 
 @pytest.mark.usefixtures("elsewhere")
-@pytest.mark.parametrize("verb", ["benchmark", "data", "download", "gpu", "network", "predict", "sync"])
+@pytest.mark.parametrize("verb", ["benchmark", "data", "download", "gpu", "network", "sync"])
 def test_a_verb_of_one_configuration_takes_no_sweep(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     said = _refused([verb, "-m", "seed=0,1"], capsys)
     assert said.startswith(f"--multirun: {verb} takes one configuration; allowed is ")

@@ -22,7 +22,7 @@ from bench.study.tracking.contract import TrackingError
 from bench.study.tracking.webserver import SETTINGS
 from bench.study.verbs import ui
 from tests.commands import await_that
-from tests.test_tracking import begun, client_of, run_of, runs_in, write_run
+from tests.test_tracking import NOWHERE, begun, client_of, run_of, runs_in, write_run
 from tests.tiny import config
 
 pytestmark = pytest.mark.timeout(600)
@@ -86,7 +86,7 @@ def test_what_a_server_misses_is_delivered_later_once(
     runs_dir = tmp_path / "runs"
     Sweep(("seed=0,1,2",), tuple(point.hash() for point in POINTS)).write(runs_dir)
     opened = begun(server.uri, *POINTS)
-    opened.start(POINTS[0])
+    opened.start(POINTS[0], NOWHERE)
     folders = [write_run(runs_dir, POINTS[0])]
     assert opened.deliver(folders[0])
     run = run_of(server.uri, POINTS[0])
@@ -95,10 +95,14 @@ def test_what_a_server_misses_is_delivered_later_once(
     artifacts = {artifact.path for artifact in client_of(server.uri).list_artifacts(run.info.run_id)}
     assert {"record.json", "model.pt", "timeline.png"} <= artifacts
 
-    opened.start(POINTS[1])
+    opened.start(POINTS[1], NOWHERE)
     server.stop()
     folders += [write_run(runs_dir, point) for point in POINTS[1:]]
-    for call in (lambda: opened.deliver(folders[1]), lambda: opened.start(POINTS[2]), lambda: opened.end("", 0)):
+    for call in (
+        lambda: opened.deliver(folders[1]),
+        lambda: opened.start(POINTS[2], NOWHERE),
+        lambda: opened.end("", 0),
+    ):
         with pytest.raises(TrackingError, match=rf"tracking\.uri='{server.uri}'"):
             call()
     assert sum(pauses) < 30

@@ -108,7 +108,7 @@ class Recorder(Tracker):
     def __init__(self) -> None:
         self.calls: list[tuple[float, str]] = []
 
-    def start(self, config: RunConfig) -> None:
+    def start(self, config: RunConfig, folder: RunFolder) -> None:  # noqa: ARG002
         self.calls.append((time.time(), f"start {config.seed}"))
 
     def deliver(self, folder: RunFolder) -> bool:
@@ -117,13 +117,13 @@ class Recorder(Tracker):
         return True
 
 
-def test_nothing_is_mirrored_while_a_run_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_is_told_before_and_after_a_run_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
     monkeypatch.setattr(NoTracking, "tracker", lambda _: recorder)
     assert main([*TINY, "-m", "engine=reference", "seed=0,1", f"runs_dir={tmp_path}"]) == 0
     for path in tmp_path.glob("*/events.jsonl"):
-        first, *_, last = RunFolder(path.parent).events()
-        recorder.calls += [(first["time"], "  started"), (last["time"], "  finished")]
+        times = {event["event"]: event["time"] for event in RunFolder(path.parent).events()}
+        recorder.calls += [(times[name], f"  {name}") for name in ("started", "finished")]
     words = [word for _, word in sorted(recorder.calls)]
     assert words == [line for n in (0, 1) for line in (f"start {n}", "  started", "  finished", f"deliver {n}")]
 

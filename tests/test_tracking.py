@@ -41,6 +41,8 @@ from tests.records import record_of
 from tests.tiny import config
 
 EXPERIMENT = "staleness-bench"
+NOWHERE = RunFolder(Path("nowhere", "at", "all"))
+"""The folder of a run that has said nothing yet."""
 DEAD = f"{2**22 + 1}@{machine()}"
 """The name of a process whose id is above the largest one that Linux gives."""
 SEEDS = itertools.count()
@@ -112,7 +114,7 @@ def run_of(uri: str, point: RunConfig) -> Any:
 def test_a_started_run_is_running_with_its_parameters(uri: str) -> None:
     point = config(stages=2, staleness=2, model={"name": "mlp", "hidden": 8, "layers": 3})
     opened = begun(uri, point)
-    opened.start(point)
+    opened.start(point, NOWHERE)
     run = run_of(uri, point)
     assert run.info.status == "RUNNING"
     assert run.info.run_name == "K2 S1 c2 seed0"
@@ -129,7 +131,7 @@ def test_a_started_run_is_running_with_its_parameters(uri: str) -> None:
 
 def test_a_delivered_run_has_the_history_of_its_metrics(uri: str, point: RunConfig, folder: RunFolder) -> None:
     opened = begun(uri, point)
-    opened.start(point)
+    opened.start(point, NOWHERE)
     assert opened.deliver(folder)
     run = run_of(uri, point)
     history = client_of(uri).get_metric_history(run.info.run_id, "accuracy/test")
@@ -234,7 +236,7 @@ def test_a_run_that_was_made_again_is_another(uri: str, point: RunConfig, folder
     begun(uri, point).deliver(folder)
     folder.write_record(_record(point, status="diverged"))
     opened = begun(uri, point)
-    opened.start(point)
+    opened.start(point, NOWHERE)
     assert opened.deliver(folder)
     runs = runs_in(uri, f"tags.config_hash = '{point.hash()}'")
     assert [(run.info.status, run.data.tags["status"]) for run in runs] == [
@@ -246,8 +248,8 @@ def test_a_run_that_was_made_again_is_another(uri: str, point: RunConfig, folder
 def test_a_sweep_is_a_parent_with_its_points(uri: str, tmp_path: Path) -> None:
     points = [config(seed=next(SEEDS)) for _ in range(3)]
     opened = begun(uri, *points)
-    opened.start(points[0])
-    opened.start(points[1])
+    opened.start(points[0], NOWHERE)
+    opened.start(points[1], NOWHERE)
     assert opened.deliver(write_run(tmp_path, points[0]))
     opened.fail(points[1], "rank 1: out of memory", "failed")
     assert opened.deliver(write_run(tmp_path, points[2], status="diverged"))
@@ -266,7 +268,7 @@ def test_a_sweep_is_a_parent_with_its_points(uri: str, tmp_path: Path) -> None:
     assert [run.info.status for run in children] == ["FINISHED", "FAILED", "FINISHED"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     again = begun(uri, *reversed(points))
-    again.start(points[1])
+    again.start(points[1], NOWHERE)
     assert again.deliver(write_run(tmp_path, points[1]))
     again.end("", failed=0)
     (parent,) = runs_in(uri, f"tags.sweep = '{name}'")
@@ -280,7 +282,7 @@ def test_the_parent_is_ended_by_whoever_opened_it(uri: str, tmp_path: Path) -> N
     """Two sweeps are at it at once; this process is alive, so to the other one its parent is not free."""
     points = [config(seed=next(SEEDS)) for _ in range(2)]
     first = begun(uri, *points)
-    first.start(points[0])
+    first.start(points[0], NOWHERE)
     name = Sweep((), tuple(point.hash() for point in points)).name
     (parent,) = runs_in(uri, f"tags.sweep = '{name}'")
     client_of(uri).set_tag(parent.info.run_id, "process", f"{os.getppid()}@{machine()}")
@@ -304,11 +306,22 @@ def test_more_metrics_than_a_call_takes_are_all_there(uri: str, point: RunConfig
 @pytest.mark.parametrize(("word", "status"), [("failed", "FAILED"), ("killed", "KILLED"), ("pruned", "KILLED")])
 def test_a_failure_is_told(uri: str, point: RunConfig, word: WithoutResult, status: str) -> None:
     opened = begun(uri, point)
-    opened.start(point)
+    opened.start(point, NOWHERE)
     opened.fail(point, "rank 1: out of memory" + "." * 9000, word)
     run = run_of(uri, point)
     assert run.info.status == status
     assert run.data.tags["error"].startswith("rank 1: out of memory")
+
+
+def test_a_run_that_never_began_here_is_not_failed(uri: str, point: RunConfig, folder: RunFolder) -> None:
+    """Another process may be at it; and what has its record has no failure."""
+    opened = begun(uri, point)
+    opened.fail(point, "interrupted", "killed")
+    assert runs_in(uri, f"tags.config_hash = '{point.hash()}'") == []
+    opened.start(point, folder)
+    assert opened.deliver(folder)
+    opened.fail(point, "pruned too late", "pruned")
+    assert run_of(uri, point).info.status == "FINISHED"
 
 
 def test_a_run_without_a_record_cannot_be_delivered(uri: str, point: RunConfig, tmp_path: Path) -> None:
@@ -321,7 +334,7 @@ def test_what_a_dead_process_left_running_is_ended(uri: str) -> None:
     left, alive, reused = points = [config(seed=next(SEEDS)) for _ in range(3)]
     opened = begun(uri, *points)
     for point in points:
-        opened.start(point)
+        opened.start(point, NOWHERE)
     client = client_of(uri)
     client.set_tag(run_of(uri, left).info.run_id, "process", DEAD)
     client.set_tag(run_of(uri, reused).info.run_id, "process", f"{os.getpid()}:1@{machine()}")
@@ -362,11 +375,11 @@ def test_two_machines_at_one_sweep_have_each_its_runs(
     """Neither is taken for dead by the other, and no run has the points of both."""
     points = [config(seed=next(SEEDS)) for _ in range(2)]
     first = begun(uri, *points)
-    first.start(points[0])
+    first.start(points[0], NOWHERE)
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr("bench.system.process.machine", lambda: "other/boot/1")
         second = begun(uri, *points)
-        second.start(points[0])
+        second.start(points[0], NOWHERE)
         assert second.deliver(write_run(tmp_path / "second", points[0], finished="2026-01-01T00:02:00+00:00"))
         second.end("", failed=0)
     assert first.deliver(write_run(tmp_path / "first", points[0]))
@@ -389,7 +402,7 @@ def test_what_another_machine_left_running_is_ended_when_its_heart_has_stopped(
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr("bench.system.process.machine", lambda: "other/boot/1")
         for point in points:
-            opened.start(point)
+            opened.start(point, NOWHERE)
     client = client_of(uri)
     client.set_tag(run_of(uri, dead).info.run_id, "heartbeat", "1000000000")
     theirs = client.create_run(client.get_experiment_by_name(EXPERIMENT).experiment_id).info.run_id
@@ -410,19 +423,19 @@ def test_the_heart_beats_while_anything_runs(uri: str, monkeypatch: pytest.Monke
     points = [config(seed=next(SEEDS)) for _ in range(2)]
     opened, client = begun(uri, *points), client_of(uri)
     for point in points:
-        opened.start(point)
+        opened.start(point, NOWHERE)
         running = [run_of(uri, point).info.run_id, run_of(uri, point).data.tags["mlflow.parentRunId"]]
         for run_id in running:
             client.set_tag(run_id, "heartbeat", "0")
             await_that(partial(_has_beaten, client, run_id), lambda: "no heartbeat")
         opened.fail(point, "over", "failed")
     opened.end("", failed=2)
-    await_that(lambda: not opened._heartbeat._is_beating, lambda: "the heart goes on beating")
+    await_that(lambda: not opened._heartbeat.is_on, lambda: "the heart goes on beating")
 
 
 def test_a_mirror_that_breaks_says_so(uri: str, point: RunConfig, folder: RunFolder) -> None:
     opened = begun(uri, point)
-    opened.start(point)
+    opened.start(point, NOWHERE)
     client_of(uri).delete_run(run_of(uri, point).info.run_id)
     with pytest.raises(TrackingError, match=r"tracking\.uri="):
         opened.deliver(folder)
@@ -438,11 +451,11 @@ def test_of_an_outage_one_line_tells(
     for _ in range(2):
         with locked(uri):
             with pytest.raises(TrackingError):
-                opened.start(point)
+                opened.start(point, NOWHERE)
             assert not any(runner.tell(lambda: opened.deliver(folder)) for _ in range(3))
         (said,) = capsys.readouterr().err.splitlines()
         assert said == f"MLflow is away, training goes on: tracking.uri='{uri}': database is locked"
-        assert runner.tell(lambda: opened.start(point))
+        assert runner.tell(lambda: opened.start(point, NOWHERE))
     assert runner.tell(lambda: opened.deliver(folder))
     assert capsys.readouterr().err == ""
 
@@ -617,7 +630,9 @@ def test_nothing_is_left_changed(uri: str, point: RunConfig, monkeypatch: pytest
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
     environment = dict(os.environ)
     level = logging.getLogger("alembic").level
-    begun(uri, point).fail(point, "over", "failed")
+    opened = begun(uri, point)
+    opened.start(point, NOWHERE)
+    opened.fail(point, "over", "failed")
     assert dict(os.environ) == environment
     assert logging.getLogger("alembic").level == level
 
@@ -625,7 +640,7 @@ def test_nothing_is_left_changed(uri: str, point: RunConfig, monkeypatch: pytest
 def test_no_tracking_does_nothing(point: RunConfig, tmp_path: Path) -> None:
     silent = NoTracking().tracker()
     silent.begin(Sweep((), ()))
-    silent.start(point)
+    silent.start(point, NOWHERE)
     assert not silent.deliver(RunFolder(tmp_path))
     silent.fail(point, "over", "killed")
     silent.end("", failed=1)
@@ -637,6 +652,8 @@ def test_two_processes_may_open_one_fresh_database(tmp_path: Path) -> None:
     code = (
         "import json, logging, sys, warnings\n"
         "from bench.config import parse\n"
+        "from pathlib import Path\n"
+        "from bench.record.folder import RunFolder\n"
         "from bench.record.runs_dir import Sweep\n"
         "from bench.study.tracking.mlflow import MLflow\n"
         "logging.basicConfig(level=logging.INFO)\n"
@@ -644,7 +661,7 @@ def test_two_processes_may_open_one_fresh_database(tmp_path: Path) -> None:
         "run_config = parse(json.loads(sys.argv[1]))\n"
         "followed = MLflow(sys.argv[2], sys.argv[3]).tracker()\n"
         "followed.begin(Sweep((), ('a', 'b')))\n"
-        "followed.start(run_config)\n"
+        "followed.start(run_config, RunFolder(Path('nowhere')))\n"
         "followed.fail(run_config, 'over', 'failed')"
     )
     place = f"sqlite:///{tmp_path}/new/mlflow.db"

@@ -122,7 +122,7 @@ def test_the_heart_beats_while_a_trial_runs(database: Path, monkeypatch: pytest.
     claim.trial.set_user_attr("heartbeat", "0")
     await_that(lambda: int(trials.all()[0].user_attrs["heartbeat"]), lambda: "no heartbeat")
     trials.finish(claim, [0.5])
-    await_that(lambda: not trials._heartbeat._is_beating, lambda: "the heart goes on beating")
+    await_that(lambda: not trials._heartbeat.is_on, lambda: "the heart goes on beating")
 
 
 def test_a_process_killed_before_it_wrote_its_name_is_dead(database: Path) -> None:

@@ -32,7 +32,7 @@ from bench.study.tracking.family import Family, family_of, last_family
 from bench.study.tracking.webserver import ServerError, serving
 from bench.study.verbs import ui
 from tests.commands import BENCH, Command, await_that, command, processes
-from tests.test_tracking import begun, client_of, write_run
+from tests.test_tracking import NOWHERE, begun, client_of, write_run
 from tests.tiny import config
 
 POINTS = [config(stages=stages, staleness=staleness, seed=7) for stages, staleness in ((1, 0), (2, 0), (2, 2))]
@@ -208,7 +208,7 @@ def store(no_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     uri = f"sqlite:///{shutil.copy(no_runs, folder)}"
     opened = begun(uri, *POINTS)
     for point in POINTS:
-        opened.start(point)
+        opened.start(point, NOWHERE)
         assert opened.deliver(write_run(folder / "runs", point))
     Sweep(("stages=1,2",), hashes(POINTS)).write(folder / "runs")
     opened.end("", failed=0)

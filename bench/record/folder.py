@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bench.system.file import _writing, finite, read_json, write_json_atomic
+from bench.system.process import own_name
 
 if TYPE_CHECKING:
     from bench.task.dataset import Dataset
@@ -56,6 +57,11 @@ class RunFolder:
         return self.path / "failure.json"
 
     @property
+    def lock(self) -> Path:
+        """The path of the file whose lock the process holds that is at the run."""
+        return self.path / "lock"
+
+    @property
     def timeline(self) -> Path:
         """The path of the Chrome trace."""
         return self.path / "timeline.json"
@@ -69,6 +75,17 @@ class RunFolder:
     def model(self) -> Path:
         """The path of the weights that the run ended with."""
         return self.path / "model.pt"
+
+    def begin(self, config: Mapping[str, Any]) -> None:
+        """Add the event that says what runs here, and that this process is at it from now on.
+
+        Args:
+            config: all keys of the run, as plain values.
+
+        Raises:
+            WriteError: there is no room, or the folder has gone.
+        """
+        self.append({"event": "begun", "config": config, "process": own_name()})
 
     def append(self, event: Mapping[str, Any]) -> None:
         """Add one event to ``events.jsonl``, with the Unix time where the event brings none.

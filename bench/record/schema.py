@@ -177,6 +177,13 @@ class Event(_Model):
     time: float
 
 
+class Begun(Event):
+    config: Config
+    """All keys of the run."""
+    process: Text
+    """The name of the process that the run was started by."""
+
+
 class Started(Event):
     steps: Count
     epochs: Count
@@ -192,7 +199,12 @@ class EpochEvent(Event, EpochModel):
     pass
 
 
-EVENTS: dict[object, type[Event]] = {"started": Started, "progress": ProgressModel, "epoch": EpochEvent}
+EVENTS: dict[object, type[Event]] = {
+    "begun": Begun,
+    "started": Started,
+    "progress": ProgressModel,
+    "epoch": EpochEvent,
+}
 
 
 def check_record(record: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 
 from bench.system.leftovers import Mark, clear_left_behind
 from bench.system.signals import FROM_TERMINALS, Interrupted, is_interrupted
+from bench.system.variables import every_variable
 
 PRELOAD = ["bench.system.orphan", "bench.engine.train", "bench.engine.rank", "bench.engine.method.decoupled"]
 """Modules that the server imports, once and in this order."""
@@ -101,7 +102,7 @@ class Call:
         temporary()
         context = multiprocessing.get_context("forkserver")
         self.answers, there = context.Pipe(duplex=False)
-        words = (there, os.getcwd(), dict(os.environ), function, arguments)
+        words = (there, os.getcwd(), every_variable(), function, arguments)
         self._process = context.Process(target=_answer, args=words, name=name or None)
         with without_program():
             self._process.start()

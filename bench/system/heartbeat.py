@@ -1,4 +1,5 @@
-"""Says of this process, again and again, that it lives: for other machines, to which its id means nothing."""
+"""What this process does again and again meanwhile; first of all to say that it lives, for other machines, to which its
+id means nothing."""
 
 from __future__ import annotations
 
@@ -12,25 +13,35 @@ TALKING = threading.RLock()
 """Held by whoever talks to MLflow or to a study's database: what silences these holds for the whole process."""
 
 
-class Heartbeat:
-    """Calls a function once a minute from a thread of its own, which ends when there is nothing left to tell of.
+class Repeated:
+    """Calls a function again and again from a thread of its own, which ends when there is nothing left to do.
 
     Args:
-        beat: called under ``TALKING``; returns whether there is something to tell of. It must not raise.
+        function: called under ``TALKING``; returns whether there is something left to do. It must not raise.
+        seconds: tells how long the pause before the next call is.
+        name: what the thread is called.
     """
 
-    def __init__(self, beat: Callable[[], bool]) -> None:
-        self._beat = beat
-        self._is_beating = False
+    def __init__(self, function: Callable[[], bool], seconds: Callable[[], float], name: str) -> None:
+        self._function, self._seconds, self._name = function, seconds, name
+        self.is_on = False
+        """Whether there is a next call."""
 
     def start(self) -> None:
-        """Beat from now on, as there is something to tell of; to be called under ``TALKING``."""
-        if not self._is_beating:
-            self._is_beating = True
-            threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+        """Call it from now on, as there is something to do; to be called under ``TALKING``."""
+        if not self.is_on:
+            self.is_on = True
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def _run(self) -> None:
-        while self._is_beating:
-            time.sleep(process.BEAT_SECONDS)
+        while self.is_on:
+            time.sleep(self._seconds())
             with TALKING:
-                self._is_beating = self._beat()
+                self.is_on = self._function()
+
+
+class Heartbeat(Repeated):
+    """Calls a function once a minute, as :class:`Repeated` does, that tells of what this process is at."""
+
+    def __init__(self, beat: Callable[[], bool]) -> None:
+        super().__init__(beat, lambda: process.BEAT_SECONDS, "heartbeat")

@@ -41,15 +41,20 @@ def clear_left_behind() -> None:
     for folder in (*Path(tempfile.gettempdir()).glob("pymp-*"), *SHARED.glob(f"{NAME}-*")):
         with suppress(OSError):
             marks = list(folder.glob(f"{NAME}-*.lock"))
-            if marks and folder.stat().st_uid == os.geteuid() and all(map(_is_free, marks)):
+            if marks and folder.stat().st_uid == os.geteuid() and not any(map(is_locked, marks)):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_free(mark: Path) -> bool:
-    # Not by filelock, which would make a mark anew that is removed meanwhile.
-    with mark.open("rb") as file:
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds a file's lock.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    # Not by filelock, which would make a file anew that is removed meanwhile.
+    with path.open("rb") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return False
-    return True
+            return True
+    return False

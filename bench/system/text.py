@@ -11,6 +11,12 @@ def masked(text: str) -> str:
     return re.sub(r"([?&](?:password|passwd|token)=)[^\s&'\"]*", r"\1***", text)
 
 
+def gist(message: str) -> str:
+    """A message's first line and its last one, which says of a traceback what was raised."""
+    lines = message.splitlines()
+    return " ".join([*lines[:1], *lines[1:][-1:]])
+
+
 def in_a_line(error: Exception) -> str:
     """The first line of an error's message, and of what kind it is unless it is the system's."""
     message = (str(error).splitlines() or [""])[0]

@@ -30,7 +30,8 @@ class Lines(Tracker):
         self.file = file
 
     def deliver(self, folder: RunFolder) -> bool:
-        return self._add(f"{folder.path.name} has its record")
+        how = "has its record" if folder.record.exists() else "has ended without one"
+        return self._add(f"{folder.path.name} {how}")
 
     def fail(self, config: RunConfig, message: str, status: WithoutResult) -> None:
         self._add(f"{config.hash()} {status}: {message}")

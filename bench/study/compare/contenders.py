@@ -6,13 +6,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import RunConfig
 from bench.record.folder import RunFolder
+from bench.record.runs_dir import Sweep
 from bench.rule.method.gpipe import GPipe
 from bench.rule.method.interleaved_1f1b import Interleaved
 from bench.rule.method.one_f_one_b import OneForwardOneBackward
@@ -22,6 +24,7 @@ from bench.study.launcher.check import check
 from bench.study.launcher.progress import Progress
 from bench.study.predict.links import neighbour_links
 from bench.study.predict.workload import MICROBATCHES, Workload, way_of
+from bench.study.tracking.mlflow import MLflow
 from bench.system.call import Call, barrier, results
 
 if TYPE_CHECKING:
@@ -70,8 +73,8 @@ class Measurement:
     overhead_seconds: float | None = None
     """Wall time of the run beyond its training clock: start of processes, partition, evaluation, record."""
     following: float | None = None
-    """Processor time that this process takes, beside the training, to follow it (progress; MLflow waits for the end),
-    over the training time."""
+    """Processor time that this process takes, beside the training, to follow it (it shows the progress, and tells
+    MLflow), over the training time."""
     processor: float | None = None
     """Processor time of all agents, seconds an image."""
 
@@ -112,14 +115,15 @@ def measure_contender(number: int, name: str, config: RunConfig, overrides: Sequ
     if name == "both stages alone":
         return Measurement(number, name, ceiling(config))
     folder = RunFolder(place / "runs" / config.hash())
-    started, busy = time.perf_counter(), time.process_time()
+    started, busy = time.perf_counter(), 0.0
     if name == "whole command":
         whole_command(overrides, place)
+        wall = time.perf_counter() - started
     else:
-        folder.clear()
-        with Progress(folder, f"round {number + 1} {name}"):
+        with mirrored(config, folder, place), Progress(folder, f"round {number + 1} {name}"):
+            started, busy = time.perf_counter(), time.process_time()
             launch(config, None, folder, {})
-    wall, busy = time.perf_counter() - started, time.process_time() - busy
+            wall, busy = time.perf_counter() - started, time.process_time() - busy
     record = folder.read_record()
     assert record is not None
     metrics, images = record["metrics"], record["epochs"][-1]["step"] * config.batch_size * config.replicas
@@ -133,6 +137,18 @@ def measure_contender(number: int, name: str, config: RunConfig, overrides: Sequ
         busy / metrics["time/train_seconds"],
         sum(agent["processor_seconds"] for agent in record["agents"]) / images,
     )
+
+
+@contextmanager
+def mirrored(config: RunConfig, folder: RunFolder, place: Path) -> Iterator[None]:
+    """Begin a run in an empty folder, and have MLflow told of it meanwhile, as a user's command does."""
+    folder.clear()
+    folder.begin(config.resolved())
+    tracker = MLflow(f"sqlite:///{place}/mlflow.db", "benchmark").tracker()
+    tracker.begin(Sweep((), (config.hash(),)))
+    tracker.start(config, folder)
+    yield
+    tracker.deliver(folder)
 
 
 def whole_command(overrides: Sequence[str], place: Path) -> None:

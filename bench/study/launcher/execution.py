@@ -58,8 +58,10 @@ def execute(task: Task, following: AbstractContextManager[object], watch: Callab
 
 @contextmanager
 def _one_ending(config: RunConfig, folder: RunFolder) -> Iterator[None]:
-    """Leave the run's folder with its result, or with why there is none where that can be written; never with both."""
+    """Begin a run in its folder, and leave that with its result, or with why there is none where that can be written;
+    never with both."""
     try:
+        folder.begin(config.resolved())
         yield
     except (RunFailed, Pruned, OSError, KeyboardInterrupt) as error:
         pruned, interrupted = isinstance(error, Pruned), isinstance(error, KeyboardInterrupt)
@@ -82,7 +84,7 @@ def run_lock(folder: RunFolder, wait: bool = False) -> Iterator[None]:
     """
     try:
         # A soft lock, for a file system that has no others, would outlive a process that is killed.
-        held = FileLock(folder.path / "lock", fallback_to_soft=False).acquire(blocking=wait)
+        held = FileLock(folder.lock, fallback_to_soft=False).acquire(blocking=wait)
     except Timeout:
         raise Busy(f"another process is running it, in {folder.path}") from None
     with held:

@@ -45,7 +45,7 @@ def label(config: RunConfig) -> str:
 def start(tracker: Tracker, task: Task) -> None:
     """Tell the tracker that a run starts; if it is away by now, the run goes on, and is delivered later."""
     with suppress(TrackingError):
-        tracker.start(task.config)
+        tracker.start(task.config, task.folder)
 
 
 def stop(tracker: Tracker, task: Task) -> None:

@@ -17,6 +17,7 @@ from bench.study.launcher.execution import Busy, run_lock
 from bench.study.launcher.task import Task, label
 from bench.study.tracking.contract import Tracker, TrackingError
 from bench.system.file import WriteError
+from bench.system.text import gist
 
 
 class Runner:
@@ -26,7 +27,7 @@ class Runner:
         self.failures: dict[str, str] = {}
         """The message of each run that failed, by its label."""
         self.undelivered = 0
-        """Records that MLflow did not take."""
+        """Runs of which MLflow did not take how they ended."""
         self._tracker = tracker
         self._records = records
         self._told = 0
@@ -95,7 +96,7 @@ class Runner:
 
     def end(self, config: RunConfig, message: str, status: WithoutResult) -> None:
         """Tell MLflow that a run has ended without a record."""
-        self.tell(lambda: self._tracker.fail(config, message, status))
+        self.undelivered += not self.tell(lambda: self._tracker.fail(config, message, status))
 
     def deliver(self, folder: RunFolder) -> None:
         """Tell MLflow of a run that has its record."""
@@ -128,8 +129,7 @@ class Runner:
             command = f"python -m bench sync runs_dir={runs_dir}"
             print(f"not in MLflow: {self.undelivered} of the runs; {command} delivers them", file=sys.stderr)
         for name, message in self.failures.items():
-            lines = message.splitlines()
-            print(f"failed: {name}: {' '.join([*lines[:1], *lines[1:][-1:]])}", file=sys.stderr)
+            print(f"failed: {name}: {gist(message)}", file=sys.stderr)
 
 
 def _is_current(task: Task, record: Mapping[str, Any], place: Path) -> bool:

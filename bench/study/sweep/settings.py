@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,12 @@ class Settings:
     def values(self) -> dict[str, Any]:
         """All keys as plain values; the address of a tracking server is without its password."""
         return plain_values(self)
+
+
+def names_points(overrides: Sequence[str]) -> bool:
+    """Whether overrides name points, and not only how runs are started, followed, kept and reported."""
+    kept = {field.name for field in fields(Settings)}
+    return any(re.split(r"[.=]", word)[0] not in kept for word in overrides)
 
 
 def contracts() -> list[type[Choice]]:

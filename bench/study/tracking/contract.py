@@ -39,14 +39,15 @@ class Tracker:
             ConfigError: there is none, or it is not to be used.
         """
 
-    def start(self, config: RunConfig) -> None:
-        """Note that a point's run begins."""
+    def start(self, config: RunConfig, folder: RunFolder) -> None:
+        """Note that a point's run begins; what comes of it is told in ``folder``, event by event."""
 
     def deliver(self, folder: RunFolder) -> bool:  # noqa: ARG002
-        """Mirror a point's record and files, and end its run; return False where all of it is there already.
+        """Mirror what a point's run has left, its record or why it has none, and end it; return False where all of it
+        is there already.
 
         Raises:
-            RecordError: the record cannot be read.
+            RecordError: there is nothing to mirror, or it cannot be read.
         """
         return False
 

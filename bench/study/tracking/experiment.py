@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.study.tracking.epoch_curves import Point, points_of
+from bench.study.tracking.machine_load import PREFIX
 from bench.study.tracking.mirror import Content
 from bench.system.process import heartbeat, is_alive, own_name
 
@@ -44,17 +46,32 @@ class Experiment:
         self.client.update_run(own, status="RUNNING")
         if parent:
             self.client.set_tag(own, "mlflow.parentRunId", parent)
-        for key in {"error", "status"} & set(run.data.tags):
+        for key in {"error", "status", "record"} & set(run.data.tags):
             self.client.delete_tag(own, key)
+
+    def points(self, run: Any) -> set[Point]:
+        """All points of a run's metrics, without what its machine did."""
+        names = [name for name in run.data.metrics if not name.startswith(PREFIX)]
+        return points_of(metric for name in names for metric in self.client.get_metric_history(run.info.run_id, name))
+
+    def log(self, run_id: str, metrics: Sequence[Any]) -> None:
+        """Send metrics."""
+        for first in range(0, len(metrics), METRICS_A_CALL):
+            self.client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_CALL])
 
     def send(self, run_id: str, content: Content) -> None:
         """Send all that a run has in the end."""
-        for first in range(0, len(content.metrics), METRICS_A_CALL):
-            self.client.log_batch(run_id, metrics=content.metrics[first : first + METRICS_A_CALL])
+        self.log(run_id, content.metrics)
         self.client.log_batch(run_id, tags=content.tags)
-        self.client.log_inputs(run_id, content.inputs)
+        if content.inputs:
+            self.client.log_inputs(run_id, content.inputs)
         for file in content.files:
             self.client.log_artifact(run_id, str(file))
+
+    def supersede(self, run_id: str) -> None:
+        """End, as KILLED, a run part of which was made again since, from a checkpoint before it: another one has it."""
+        self.client.set_tag(run_id, "error", "went on from an earlier checkpoint; another run has it all")
+        self._kill(run_id)
 
     def beat(self, run_id: str) -> None:
         """Say that this process lives, and is at the run."""
@@ -65,8 +82,11 @@ class Experiment:
         for run in self.search("attributes.status = 'RUNNING'"):
             # Others may keep runs of their own in the same experiment.
             if tag(run, "process") and not _is_at(run):
-                self.client.set_tag(run.info.run_id, "status", "killed")
-                self.client.set_terminated(run.info.run_id, "KILLED")
+                self._kill(run.info.run_id)
+
+    def _kill(self, run_id: str) -> None:
+        self.client.set_tag(run_id, "status", "killed")
+        self.client.set_terminated(run_id, "KILLED")
 
 
 def is_free(run: Any) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import platform
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +15,12 @@ from bench.record.environment import git_state
 from bench.record.folder import RunFolder, flatten
 from bench.record.metrics import METRICS
 from bench.record.runs_dir import Sweep
+from bench.record.tail import Tail
 
 PARAMETER_LENGTH = 500
 TAG_LENGTH = 5000
+NO_METRICS = ("event", "time", "epoch", "step")
+"""What an epoch has that is no number to be judged by."""
 
 
 def name(config: RunConfig) -> str:
@@ -100,15 +103,11 @@ def metrics(record: dict[str, Any], folder: RunFolder) -> list[Any]:
     """
     from mlflow.entities import Metric
 
-    names = {metric.name: metric.epoch_name for metric in METRICS if metric.epoch_name}
     finished, times = milliseconds(record["finished"]), _times(folder)
     found: dict[str, list[Any]] = {}
     for epoch in record["epochs"]:
-        time, step = times.get(epoch["epoch"], finished), epoch["step"]
-        for key, value in epoch.items():
-            if key not in ("epoch", "step") and value is not None:
-                name = names.get(key, key)
-                found.setdefault(name, []).append(Metric(name, float(value), time, step))
+        for metric in epoch_metrics(epoch, times.get(epoch["epoch"], finished)):
+            found.setdefault(metric.key, []).append(metric)
     # MLflow's latest is that of the highest step and then of the latest time, and ``finished`` is cut to seconds.
     after, last_step = (
         max([finished, *times.values()]) + 1,
@@ -123,14 +122,28 @@ def metrics(record: dict[str, Any], folder: RunFolder) -> list[Any]:
     return [metric for history in found.values() for metric in history]
 
 
+def epoch_metrics(epoch: Mapping[str, Any], time: int) -> list[Any]:
+    """The numbers that a run has at the end of an epoch.
+
+    Args:
+        epoch: the record's entry, or the event.
+        time: when the epoch ended, in milliseconds of Unix time.
+    """
+    from mlflow.entities import Metric
+
+    names = {metric.name: metric.epoch_name for metric in METRICS if metric.epoch_name}
+    numbers = {key: value for key, value in epoch.items() if key not in NO_METRICS and value is not None}
+    return [Metric(names.get(key, key), float(value), time, epoch["step"]) for key, value in numbers.items()]
+
+
+def event_time(event: Mapping[str, Any]) -> int:
+    """When an event happened, in milliseconds of Unix time."""
+    return int(event["time"] * 1000)
+
+
 def _times(folder: RunFolder) -> dict[int, int]:
-    """When each epoch ended, in milliseconds of Unix time; no line of the log counts behind one that cannot be read."""
-    times: dict[int, int] = {}
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        for event in folder.events():
-            if event["event"] == "epoch":
-                times[event["epoch"]] = int(event["time"] * 1000)
-    return times
+    """When each epoch ended, the last time that it did, in milliseconds of Unix time."""
+    return {event["epoch"]: event_time(event) for event in Tail(folder).read() if event["event"] == "epoch"}
 
 
 def _inputs(record: dict[str, Any]) -> list[Any]:

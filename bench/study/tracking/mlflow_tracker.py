@@ -1,28 +1,34 @@
-"""Runs mirrored to MLflow by the parent process alone, before and after training, never while a run trains.
+"""Runs mirrored to MLflow by the parent process alone: when they begin, now and then while they train, and at the end.
 
 The folder of a run is the truth and MLflow its mirror, and MLflow itself knows what it holds: a run there has the tags
-``config_hash`` and ``record``, a digest of the record that it mirrors, and is FINISHED once it has all of it. So to
-deliver a run twice changes nothing, and whatever was killed in the middle is taken up again.
+``config_hash`` and ``record``, a digest of the record that it mirrors (or of why there is none), and has ended once it
+has all of it. So to deliver a run twice changes nothing, and whatever was killed in the middle is taken up again, if
+all that MLflow has of it is what the folder says: of what was begun anew, or went on from an earlier checkpoint, MLflow
+has another run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.config import RunConfig, parse_recorded
+from bench.config import RunConfig
 from bench.keys import ConfigError
-from bench.record.folder import RecordError, RunFolder, WithoutResult
+from bench.record.folder import Failure, RunFolder, WithoutResult
 from bench.record.runs_dir import Sweep
 from bench.study.report.result import Run, read_run
 from bench.study.tracking import mirror
 from bench.study.tracking.contract import Tracker, TrackingError
+from bench.study.tracking.ending import Ending, abandoned, with_result, without_result
+from bench.study.tracking.epoch_curves import EpochCurves, Point, point_of, points_of
 from bench.study.tracking.experiment import Experiment, is_free, tag
 from bench.study.tracking.headline import headline
+from bench.study.tracking.live_run import LiveRun
+from bench.study.tracking.machine_load import MachineLoad
 from bench.study.tracking.store import (
     await_writers,
     open_store,
@@ -32,11 +38,13 @@ from bench.study.tracking.store import (
     try_store,
     wrong_uri,
 )
-from bench.system.heartbeat import TALKING, Heartbeat
+from bench.system.heartbeat import TALKING, Heartbeat, Repeated
 from bench.system.text import first_line, masked
 
 SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+LOOK_SECONDS = 1.0
+"""Seconds between two looks at what the runs under way have said."""
 
 
 class MLflowTracker(Tracker):
@@ -49,16 +57,20 @@ class MLflowTracker(Tracker):
         self._uri, self._name = uri, experiment
         self._experiment: Experiment
         self._sweep = Sweep((), ())
-        self._delivered: dict[str, str] = {}
-        """The ``record`` tag of each finished run, by hash, as it was at the beginning."""
-        self._started: dict[str, str] = {}
-        """The ids of the runs that this process has begun and not ended, by hash."""
+        self._delivered: set[str] = set()
+        """The ``record`` tags of the runs that had ended at the beginning."""
+        self._folders: dict[str, RunFolder] = {}
+        """The folders of the runs that this process has begun, by hash."""
+        self._started: dict[str, LiveRun] = {}
+        """The runs that this process has begun in MLflow and not ended, by hash."""
         self._parent: str | None = None
         self._owned = False
         """Whether the parent is this process's to end: another one may be at the same sweep."""
         self._points: dict[str, Run] = {}
         """The runs that have a record, by hash."""
         self._heartbeat = Heartbeat(self._beat)
+        self._watch = Repeated(self._look, lambda: LOOK_SECONDS, "mirror")
+        self._load = MachineLoad()
         self._outages = 0
         self._is_away = False
 
@@ -77,44 +89,45 @@ class MLflowTracker(Tracker):
                 self._experiment = Experiment(*open_store(self._uri, self._name))
                 try:
                     self._experiment.reap()
-                    finished = self._experiment.search("attributes.status = 'FINISHED'")
+                    ended = self._experiment.search("attributes.status != 'RUNNING'")
                 except MlflowException as error:
                     raise wrong_uri(self._uri, error) from None
-        self._delivered = {tag(run, "config_hash"): tag(run, "record") for run in finished}
+        self._delivered = {tag(run, "record") for run in ended} - {""}
 
-    def start(self, config: RunConfig) -> None:
+    def start(self, config: RunConfig, folder: RunFolder) -> None:
+        self._folders[config.hash()], curves = folder, EpochCurves(folder)
+        curves.read()
         with self._talking():
-            self._started[config.hash()] = self._open(config)
+            run_id, sent = self._open(config, points_of(curves.metrics))
+            begun = time.monotonic()
+            self._experiment.beat(run_id)
+            self._started[config.hash()] = LiveRun(config, folder, run_id, sent, time.monotonic() - begun)
+            self._watch.start()
 
     def deliver(self, folder: RunFolder) -> bool:
         record = folder.read_record()
-        if record is None:
-            raise RecordError(f"{folder.record}: there is no record to mirror")
-        config, digest = _config(folder, record), hashlib.sha256(folder.record.read_bytes()).hexdigest()[:16]
-        self._points[config.hash()] = read_run(record)
-        if self._delivered.get(config.hash()) == digest:
+        # Before there is a run: what cannot be read must not leave one that never ends.
+        ending = abandoned(folder) if record is None else with_result(folder, record)
+        if record is not None:
+            self._points[ending.config.hash()] = read_run(record)
+        if ending.digest in self._delivered:
             return False
         with self._talking():
-            known = self._runs_of(config)
-            if digest in [tag(run, "record") for run in known if run.info.status == "FINISHED"]:
+            known = self._runs_of(ending.config)
+            if ending.digest in [tag(run, "record") for run in known if run.info.status != "RUNNING"]:
                 return False
-            if config.hash() not in self._started and not all(map(is_free, known)):
+            if ending.config.hash() not in self._started and not all(map(is_free, known)):
                 # Whoever has made the run is about to deliver it.
                 return False
-            # Before there is a run: what cannot be read must not leave one that never ends.
-            content = mirror.content_of(record, folder)
-            run_id = self._started.pop(config.hash(), None) or self._open(config)
-            self._experiment.send(run_id, content)
-            self._client.set_tag(run_id, "record", digest)
-            self._client.set_terminated(run_id, "FINISHED", end_time=mirror.milliseconds(record["finished"]))
+            self._conclude(ending)
         return True
 
     def fail(self, config: RunConfig, message: str, status: WithoutResult) -> None:
-        with self._talking():
-            run_id = self._started.pop(config.hash(), None) or self._open(config)
-            self._client.set_tag(run_id, "error", message[: mirror.TAG_LENGTH])
-            self._client.set_tag(run_id, "status", status)
-            self._client.set_terminated(run_id, "FAILED" if status == "failed" else "KILLED")
+        folder = self._folders.get(config.hash())
+        # One that was never begun here may be another process's; one that has its record has a result.
+        if folder is not None and not folder.record.exists():
+            with self._talking():
+                self._conclude(without_result(config, folder, Failure(status, message, time.time())))
 
     def end(self, summary: str, failed: int, files: Sequence[Path] = ()) -> None:
         if not self._sweep.is_family:
@@ -146,18 +159,52 @@ class MLflowTracker(Tracker):
                 self._owned = False
 
     # ------------------------------------------------------------------------------------------------- runs and parents
-    def _open(self, config: RunConfig) -> str:
-        """The id of a point's run, RUNNING: one that has never finished is taken up again, else a new one."""
+    def _open(self, config: RunConfig, told: set[Point]) -> tuple[str, set[Point]]:
+        """The id of a point's run, RUNNING, and what it has: one that has not finished and has nothing but what the
+        folder has ``told`` is taken up again, else a new one."""
         parent = self._join()
         self._heartbeat.start()
         for run in self._runs_of(config):
-            if run.info.status != "FINISHED" and is_free(run):
+            if run.info.status != "FINISHED" and is_free(run) and (has := self._experiment.points(run)) <= told:
                 self._experiment.reopen(run, parent)
-                return str(run.info.run_id)
+                return str(run.info.run_id), has
+        return self._create(config), set()
+
+    def _create(self, config: RunConfig) -> str:
+        """The id of a new run of a point, RUNNING."""
+        parent = self._join()
         tags = mirror.tags(config) | ({"mlflow.parentRunId": parent} if parent else {})
         run_id = self._experiment.create(mirror.name(config), tags)
         self._client.log_batch(run_id, params=mirror.parameters(config))
         return run_id
+
+    def _conclude(self, ending: Ending) -> None:
+        """Send what a run lacks, and end it."""
+        live, told = self._started.pop(ending.config.hash(), None), points_of(ending.content.metrics)
+        if live is not None and not live.sent <= told:
+            self._experiment.supersede(live.run_id)
+            live = None
+        run_id, sent = (live.run_id, live.sent) if live else self._open(ending.config, told)
+        rest = [metric for metric in ending.content.metrics if point_of(metric) not in sent]
+        self._experiment.send(run_id, ending.content._replace(metrics=rest))
+        self._client.set_tag(run_id, "record", ending.digest)
+        self._client.set_terminated(run_id, ending.status, end_time=ending.time)
+
+    def _look(self) -> bool:
+        """Tell MLflow what the runs under way have said, where that is due; return whether there are any."""
+        for live in self._started.values():
+            live.look()
+            if live.is_due():
+                with contextlib.suppress(TrackingError), live.budget.spending(), self._talking():
+                    self._tell(live)
+        return bool(self._started)
+
+    def _tell(self, live: LiveRun) -> None:
+        if live.is_void:
+            self._experiment.supersede(live.run_id)
+            live.begin_anew(self._create(live.config))
+        self._experiment.log(live.run_id, live.news(self._load.look()))
+        live.note()
 
     def _join(self) -> str | None:
         """The parent's id; looked for, reopened or created at the first need of it."""
@@ -179,7 +226,7 @@ class MLflowTracker(Tracker):
     def _beat(self) -> bool:
         """Tell MLflow that this process's runs go on; return whether there are any."""
         parent = [self._parent] if self._parent and self._owned else []
-        running = [*parent, *self._started.values()]
+        running = [*parent, *(live.run_id for live in self._started.values())]
         if running:
             with contextlib.suppress(TrackingError), self._talking():
                 for run_id in running:
@@ -205,10 +252,3 @@ class MLflowTracker(Tracker):
                 message = masked(f"tracking.uri={self._uri!r}: {first_line(error)}")
                 raise TrackingError(message, self._outages) from None
             self._is_away = False
-
-
-def _config(folder: RunFolder, record: dict[str, Any]) -> RunConfig:
-    try:
-        return parse_recorded(record["config"])
-    except ConfigError as error:
-        raise RecordError(f"{folder.record}: {error}") from None

@@ -13,9 +13,7 @@ Examples::
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 from bench.keys import ConfigError
@@ -25,7 +23,7 @@ from bench.study.report.result import doubts_of, read_run
 from bench.study.report.terminal import SHOWN, shown
 from bench.study.sweep.compose import points
 from bench.study.sweep.library import RUN
-from bench.study.sweep.settings import Settings
+from bench.study.sweep.settings import Settings, names_points
 
 MULTIRUN = True
 
@@ -45,12 +43,13 @@ def main(arguments: argparse.Namespace) -> int:
     asked_for = points(arguments.overrides, arguments.multirun, RUN.beside(arguments.config_dir))
     settings = asked_for[0].settings
     reporting = settings.report
-    asked = {point.config.hash(): " ".join(point.overrides) for point in asked_for} if _is_choice(arguments) else None
+    chosen = names_points(arguments.overrides)
+    asked = {point.config.hash(): " ".join(point.overrides) for point in asked_for} if chosen else None
     found = settings.read(read_run, asked)
     for problem in found.problems:
         print(f"passed over: {problem}", file=sys.stderr)
     if not found.runs:
-        raise ConfigError(_nothing(settings, asked is not None))
+        raise ConfigError(_nothing(settings, chosen))
     tables = tables_of(found.runs, reporting.margin, reporting.target, arguments.mix_hosts)
     folder = make_folder("--results", arguments.results or str(Path(settings.records or "results/records").parent))
     write_report(folder, found.runs, tables, story_of(found, asked), arguments.inline)
@@ -61,12 +60,6 @@ def main(arguments: argparse.Namespace) -> int:
     told += f", in doubt {doubts}" if (doubts := doubts_of(found.runs)) else ""
     print(f"{told}: {folder}/report.html, runs.csv, accuracy.csv, throughput.csv and pictures")
     return 0
-
-
-def _is_choice(arguments: argparse.Namespace) -> bool:
-    """Whether the overrides name points, and not only how runs are kept and reported."""
-    kept = {field.name for field in fields(Settings)}
-    return any(re.split(r"[.=]", word)[0] not in kept for word in arguments.overrides)
 
 
 def _nothing(settings: Settings, chosen: bool) -> str:

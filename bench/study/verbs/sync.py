@@ -1,5 +1,7 @@
 """Give MLflow the runs that it missed, once each.
 
+Runs that failed or were killed are among them, with their curves up to there; runs that are under way are not.
+
 Examples::
 
     python -m bench sync                                     all that runs_dir has and MLflow lacks
@@ -19,6 +21,7 @@ from bench.choice import choices
 from bench.keys import ConfigError
 from bench.record.folder import RecordError, RunFolder
 from bench.record.runs_dir import Sweep, read_sweeps, run_folders
+from bench.record.state import configuration_of
 from bench.study.launcher.execution import Busy, run_lock
 from bench.study.sweep.compose import single
 from bench.study.sweep.library import RUN
@@ -26,11 +29,12 @@ from bench.study.sweep.settings import Settings
 from bench.study.tracking.contract import Tracker, Tracking, TrackingError
 
 Outcome = Literal["delivered", "there", "unreadable", "unfinished"]
-"""What becomes of a run: MLflow has it now, or had it already; or its record cannot be read; or it has none yet."""
+"""What becomes of a run: MLflow has it now, or had it already; or it cannot be read; or it is under way, or has never
+begun."""
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Deliver every record of ``runs_dir`` that MLflow lacks; 1 if one of them could not be.
+    """Deliver every run of ``runs_dir`` that has ended and that MLflow lacks; 1 if one of them could not be.
 
     Raises:
         ConfigError: an override is wrong, there is nothing to deliver, or no MLflow at ``tracking.uri``.
@@ -80,10 +84,11 @@ def _by_sweep(settings: Settings, names: Sequence[str]) -> list[tuple[Sweep, lis
 
 
 def _deliver(follower: Tracker, folder: RunFolder) -> Outcome:
-    """Deliver one run, and return what became of it; a record that cannot be read is named."""
+    """Deliver one run, and return what became of it; one that cannot be read is named."""
     try:
         with run_lock(folder):
-            if not folder.record.exists():
+            # The log of an older version does not say of which run it is.
+            if not folder.record.exists() and configuration_of(folder) is None:
                 return "unfinished"
             return "delivered" if follower.deliver(folder) else "there"
     except Busy:
