@@ -22,15 +22,24 @@ WALKED = 100
 
 
 def estimate(configs: Sequence[RunConfig], prepared: Sequence[Path | None]) -> list[float]:
-    """Seconds that each run will take, on its prepared data; every different network is timed once, on this machine.
+    """Seconds that each run will take on this machine, from its start to its record."""
+    cores = len(os.sched_getaffinity(0))
+    return [START_SECONDS + seconds for seconds in training_seconds(configs, prepared, cores)]
+
+
+def training_seconds(configs: Sequence[RunConfig], prepared: Sequence[Path | None], cores: int | None) -> list[float]:
+    """Seconds that each run will train and evaluate for, on its prepared data; every different network is timed once,
+    on this machine.
 
     They are forecast with messages that take no time. Agents that share cores take turns, and so do all those of the
     oracle.
-    """
 
+    Args:
+        cores: how many there are for agents; None: one for each.
+    """
     known: dict[str, list[Layer]] = {}
     files = zip(configs, prepared, strict=True)
-    return [_seconds(config, config.data.load(file), known) for config, file in files]
+    return [_seconds(config, config.data.load(file), known, cores) for config, file in files]
 
 
 def _layers(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]]) -> list[Layer]:
@@ -43,14 +52,14 @@ def _layers(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]]) 
     return known[key]
 
 
-def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]]) -> float:
+def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]], most: int | None) -> float:
     from bench.rule.lr.contract import updates
     from bench.task.batches import batches_per_epoch, check_batch_size
 
     images = len(dataset.fitted)
     check_batch_size(images, config.batch_size, config.replicas)
     layers = _layers(config, dataset, known)
-    cores = 1 if config.engine == "reference" else min(len(os.sched_getaffinity(0)), config.agents)
+    cores = 1 if config.engine == "reference" else min(most or config.agents, config.agents)
     per_epoch = batches_per_epoch(images, config.batch_size, config.replicas)
     steps = updates(config.epochs, config.max_steps, per_epoch)
     work = sum(layer.cost for layer in layers) * config.replicas / cores
@@ -59,7 +68,7 @@ def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]])
     judged = flushes * held_out + len(dataset.test_labels) if held_out else flushes * len(dataset.test_labels)
     tests = judged / config.batch_size
     forward = sum(layer.forward for layer in layers) / min(cores, config.replicas)
-    return START_SECONDS + steps * pace + tests * forward
+    return steps * pace + tests * forward
 
 
 def _pace(config: RunConfig, layers: Sequence[Layer], batches: int) -> float:

@@ -1,12 +1,18 @@
-"""Predict how fast a run will be, before there are the machines for it.
+"""Predict how fast a run will be, or how long a sweep or a study, before there are the machines for it.
 
 The passes of its stages are measured here, and a walk of the pipeline's clock says the rest, beside other ways to use
-as many agents. It takes one configuration; its picture shows other stages and replicas.
+as many agents. Of one configuration, its picture shows other stages and replicas.
+
+With ``-m``, ``--study`` or a cluster's nodes it says how long all runs take there, side by side where they fit, with
+launches, checkpoints and failures.
 
 Examples::
 
     python -m bench predict stages=8 replicas=16             how fast that would be, without the machines for it
     python -m bench predict stages=2 --bandwidth 0.1 --latency 100   over a network of 0.1 Gbit/s and 100 us
+    python -m bench predict -m +experiment=grid --nodes 4 --cores 8   how long a sweep takes there
+    python -m bench predict --study trials=40 --nodes 2 --cores 8     how long a study takes at most
+    python -m bench predict -m seed=1,2 epochs=9000 --failures 500 --checkpoint 3   a node fails every 500 hours
 """
 
 from __future__ import annotations
@@ -32,14 +38,18 @@ from bench.rule.method.contract import Method
 from bench.rule.method.ddp import DistributedData
 from bench.rule.method.decoupled import Decoupled
 from bench.study.launcher.check import check, make_folder
+from bench.study.predict.campaign import campaign
 from bench.study.predict.links import neighbour_links, network_link
 from bench.study.predict.speedups import draw, speedups
+from bench.study.predict.surroundings import add_surroundings, describes_surroundings, surroundings
 from bench.study.predict.workload import MICROBATCHES, Way, Workload, way_of
 from bench.study.report.align import align
 from bench.study.report.figure import drawn
-from bench.study.sweep.compose import single
+from bench.study.sweep.compose import points, single
 from bench.study.sweep.library import RUN
+from bench.study.tune.study import TUNE, study_of
 
+MULTIRUN = True
 PICTURE = "prediction.png"
 FIGURES = ("images/s", "efficiency", *(f"{lock} lock" for lock in LOCKS))
 
@@ -49,14 +59,19 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency", type=float, metavar="US", help="microseconds of a message (this machine's)")
     parser.add_argument("--jitter", type=float, help="relative deviation of a stage's time (this machine's)")
     parser.add_argument("--results", default="results", metavar="FOLDER", help="where the picture goes (results)")
+    parser.add_argument("--study", action="store_true", help="predict all trials and repeats of python -m bench tune")
+    add_surroundings(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print the prediction of one configuration beside other ways to use as many agents, and draw K and S.
+    """Print the prediction of one configuration beside other ways to use as many agents, and draw K and S; or say how
+    long a sweep or a study takes.
 
     Raises:
         ConfigError: an option or the configuration is wrong, or asks for what is not predicted.
     """
+    if arguments.multirun or arguments.study or describes_surroundings(arguments):
+        return _whole(arguments)
     links, jitter = network_link(arguments.bandwidth, arguments.latency), _jitter(arguments.jitter)
     point = single(arguments.overrides, RUN.beside(arguments.config_dir))
     config = point.config
@@ -71,6 +86,24 @@ def main(arguments: argparse.Namespace) -> int:
     found = speedups(workload)
     if drawn(folder / PICTURE, lambda: draw(found, folder / PICTURE, way_of(config))):
         print(f"{folder / PICTURE}: speed-up over stages and replicas")
+    return 0
+
+
+def _whole(arguments: argparse.Namespace) -> int:
+    """Say how long the sweep or the study takes that the command line asks for."""
+    around = surroundings(arguments)
+    primary = (TUNE if arguments.study else RUN).beside(arguments.config_dir)
+    asked = points(arguments.overrides, arguments.multirun, primary)
+    if arguments.study:
+        studies = [study_of(point, primary) for point in asked]
+        # The repeats begin when the last trial has ended.
+        trials = [study.run for study in studies for _ in range(study.trials)]
+        phases = [trials, [study.run for study in studies for _ in range(study.tuning.repeats)]]
+    else:
+        settings = asked[0].settings
+        phases = [[point.config for point in asked if settings.force or settings.known(point.config) is None]]
+    _warn_of_load()
+    print("\n".join(campaign(phases, around)))
     return 0
 
 
