@@ -9,7 +9,7 @@ import pytest
 
 from bench.plan.forecast.cluster import Cluster, Work, makespan
 from bench.plan.forecast.failures import best_interval, expected_seconds
-from bench.study.predict.campaign import campaign, told_of
+from bench.study.predict.campaign import campaign, how_long
 from bench.study.predict.surroundings import Surroundings
 from tests.tiny import config
 
@@ -131,7 +131,7 @@ CLUSTER = Surroundings(Cluster(2, 4), launch=10.0, interval=math.inf, checkpoint
 def test_a_sweep_takes_what_its_runs_take_side_by_side() -> None:
     """Four pairs at a time, 100 seconds each and 10 of launch: five of them take two rounds, and a phase more one; and
     the command takes eight to start."""
-    assert told_of([[(PAIR, 100.0)] * 5, [(PAIR, 3590.0)]], CLUSTER) == [
+    assert how_long([[(PAIR, 100.0)] * 5, [(PAIR, 3590.0)]], CLUSTER) == [
         "6 runs of up to 2 agents on 2 nodes of 4 cores or GPUs",
         "training: 1:08:10 one after the other, as the layers take now on this machine",
         "launches: 10 s a run",
@@ -144,7 +144,7 @@ def test_a_sweep_takes_what_its_runs_take_side_by_side() -> None:
 def test_failures_and_checkpoints_cost_time() -> None:
     """A run of four hours, with a failure every ten hours and a checkpoint of 9 s every ten minutes."""
     around = Surroundings(Cluster(1, 2), launch=0.0, interval=600.0, checkpoint=9.0, failures=36_000.0)
-    *_, checkpoints, failures, whole = told_of([[(PAIR, 4 * 3600.0)]], around)
+    *_, checkpoints, failures, whole = how_long([[(PAIR, 4 * 3600.0)]], around)
     assert checkpoints == (
         "checkpoints: one every 10 minutes of training, 9 s each; every 13 minutes would cost least of the widest run"
     )
@@ -162,7 +162,7 @@ def test_a_run_on_many_nodes_fails_with_any_of_them() -> None:
 
 def test_what_fails_too_often_does_not_end() -> None:
     around = Surroundings(Cluster(1, 2), launch=1.0, interval=math.inf, checkpoint=0.0, failures=1.0)
-    *_, failures, whole = told_of([[(PAIR, 1e5)]], around)
+    *_, failures, whole = how_long([[(PAIR, 1e5)]], around)
     assert failures.endswith("; without an end")
     assert whole == "in all: it would not end: failures come before the work is done"
 

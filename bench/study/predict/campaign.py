@@ -33,7 +33,7 @@ def campaign(phases: Sequence[Sequence[RunConfig]], around: Surroundings) -> lis
     prepared = Call(check_all, [*configs.values()]).result()
     found: list[float] = Call(training_seconds, [*configs.values()], prepared, None).result()
     seconds = dict(zip(configs, found, strict=True))
-    return told_of([[(config, seconds[config.hash()]) for config in phase] for phase in phases], around)
+    return how_long([[(config, seconds[config.hash()]) for config in phase] for phase in phases], around)
 
 
 def slots_of(config: RunConfig) -> int:
@@ -41,7 +41,7 @@ def slots_of(config: RunConfig) -> int:
     return 1 if config.engine == "reference" else config.agents
 
 
-def told_of(phases: Sequence[Sequence[tuple[RunConfig, float]]], around: Surroundings) -> list[str]:
+def how_long(phases: Sequence[Sequence[tuple[RunConfig, float]]], around: Surroundings) -> list[str]:
     """Lines that say how long all of it takes.
 
     Args:
