@@ -106,6 +106,11 @@ class RunConfig:
         return self.stages * self.replicas
 
     @property
+    def processes(self) -> int:
+        """The number of processes that train: one an agent, or the oracle's one."""
+        return 1 if self.engine == "reference" else self.agents
+
+    @property
     def pieces(self) -> int:
         """The number of pieces that the network is cut into: one a stage, or two."""
         return self.stages * self.method.pieces

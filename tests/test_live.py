@@ -18,7 +18,6 @@ from bench.study.tracking import live_run, mlflow_tracker
 from bench.study.tracking.budget import Budget
 from bench.study.tracking.contract import Tracker, TrackingError
 from bench.study.tracking.machine_load import MachineLoad
-from bench.system.process import machine
 from tests.commands import await_that
 from tests.records import record_of
 from tests.test_tracking import DEAD, SEEDS, begun, client_of, locked, runs_in
@@ -410,19 +409,17 @@ def test_a_run_that_is_under_way_is_not_delivered(
     assert runs_of(uri, point) == []
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_run_whose_process_was_killed_is_taken_up_by_sync(
-    uri: str, point: RunConfig, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    uri: str, point: RunConfig, folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It was RUNNING in MLflow, with one epoch, and has two."""
-    monkeypatch.setattr(mlflow_tracker, "LOOK_SECONDS", 1e6)
-    monkeypatch.setattr(live_run, "SHARE", 1e9)
-    monkeypatch.setattr(live_run, "LEAST_SECONDS", 0.0)
     opened = begun(uri, point)
     opened.start(point, folder)
     train(folder, point, 1)
     opened._look()
     (run,) = runs_of(uri, point)
-    client_of(uri).set_tag(run.info.run_id, "process", f"{2**22 + 1}@{machine()}")
+    client_of(uri).set_tag(run.info.run_id, "process", DEAD)
     epoch = record_of(point, accuracies=[0.5] * 2)["epochs"][1]
     folder.append({"event": "epoch", "time": 1001.0, **epoch})
     assert synced(uri, folder, capsys) == "delivered 1 runs; 0 were there already\n"

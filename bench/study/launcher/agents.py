@@ -81,7 +81,7 @@ def launch(
             # The data's file may have been overwritten since the command began: looked at once for all ranks.
             stamp = Call(vouch, config.data, prepared).result() if prepared else None
             # They find each other by a file, and no port.
-            starts = [Start(seat, Path(place, "store"), stamp) for seat in seats(1 if oracle else config.agents)]
+            starts = [Start(seat, Path(place, "store"), stamp) for seat in seats(config.processes)]
             ranks = (Call(run_rank, job, start, name=f"rank {start.seat.rank}") for start in starts)
             problem: str | None = results(ranks, watch)[0]
         except (Killed, ConfigError) as error:

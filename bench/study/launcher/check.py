@@ -105,11 +105,11 @@ def check_seat(config: RunConfig) -> None:
     Raises:
         ConfigError: these are more processes than agents, or fewer.
     """
-    seat, agents = torchrun_seat(), 1 if config.engine == "reference" else config.agents
-    if seat is not None and seat.size != agents:
+    seat, processes = torchrun_seat(), config.processes
+    if seat is not None and seat.size != processes:
         raise ConfigError(
-            f"torchrun: stages={config.stages} replicas={config.replicas} need {agents} processes, and it has started "
-            f"{seat.size}; allowed is nnodes times nproc-per-node = {agents}"
+            f"torchrun: stages={config.stages} replicas={config.replicas} need {processes} processes, and it has "
+            f"started {seat.size}; allowed is nnodes times nproc-per-node = {processes}"
         )
 
 

@@ -36,11 +36,6 @@ def campaign(phases: Sequence[Sequence[RunConfig]], around: Surroundings) -> lis
     return how_long([[(config, seconds[config.hash()]) for config in phase] for phase in phases], around)
 
 
-def slots_of(config: RunConfig) -> int:
-    """The cores, or GPUs, that a run takes."""
-    return 1 if config.engine == "reference" else config.agents
-
-
 def how_long(phases: Sequence[Sequence[tuple[RunConfig, float]]], around: Surroundings) -> list[str]:
     """Lines that say how long all of it takes.
 
@@ -50,10 +45,11 @@ def how_long(phases: Sequence[Sequence[tuple[RunConfig, float]]], around: Surrou
     Raises:
         ConfigError: the cluster is too small for a run.
     """
-    runs = [(seconds, slots_of(config)) for phase in phases for config, seconds in phase]
+    # An agent takes a core, or a GPU.
+    runs = [(seconds, config.processes) for phase in phases for config, seconds in phase]
     alone = sum(seconds for seconds, _ in runs)
     whole = sum(
-        _span([(config, around.seconds(seconds, slots_of(config))) for config, seconds in phase], around)
+        _span([(config, around.seconds(seconds, config.processes)) for config, seconds in phase], around)
         for phase in phases
     )
     cluster, widest = around.cluster, max(slots for _, slots in runs)
@@ -74,17 +70,17 @@ def how_long(phases: Sequence[Sequence[tuple[RunConfig, float]]], around: Surrou
 
 
 def _span(phase: Sequence[tuple[RunConfig, float]], around: Surroundings) -> float:
-    works = [Work(seconds, slots_of(config)) for config, seconds in phase]
+    works = [Work(seconds, config.processes) for config, seconds in phase]
     if any(math.isinf(work.seconds) for work in works):
         return math.inf
     try:
         return makespan(works, around.cluster)
     except ValueError:
-        cluster, (config, _) = around.cluster, max(phase, key=lambda each: slots_of(each[0]))
+        cluster, (config, _) = around.cluster, max(phase, key=lambda each: each[0].processes)
         raise ConfigError(
-            f"--nodes={cluster.nodes}: stages={config.stages} replicas={config.replicas} need {slots_of(config)} cores "
+            f"--nodes={cluster.nodes}: stages={config.stages} replicas={config.replicas} need {config.processes} cores "
             f"or GPUs, and there are {cluster.nodes} times {cluster.slots}; allowed are "
-            f"{cluster.nodes_of(slots_of(config))} nodes or more"
+            f"{cluster.nodes_of(config.processes)} nodes or more"
         ) from None
 
 

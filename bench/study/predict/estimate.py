@@ -59,7 +59,7 @@ def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]],
     images = len(dataset.fitted)
     check_batch_size(images, config.batch_size, config.replicas)
     layers = _layers(config, dataset, known)
-    cores = 1 if config.engine == "reference" else min(most or config.agents, config.agents)
+    cores = min(most or config.processes, config.processes)
     per_epoch = batches_per_epoch(images, config.batch_size, config.replicas)
     steps = updates(config.epochs, config.max_steps, per_epoch)
     work = sum(layer.cost for layer in layers) * config.replicas / cores

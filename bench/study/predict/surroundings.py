@@ -52,7 +52,8 @@ def add_surroundings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cores", type=int, metavar="N", help="cores of a node, or its GPUs (this machine's cores)")
     group.add_argument("--launch", type=float, metavar="S", help=f"seconds of a launch ({LAUNCH_SECONDS:g})")
     group.add_argument("--checkpoint", type=float, metavar="S", help="seconds that a checkpoint takes (there are none)")
-    group.add_argument("--every", type=float, metavar="MIN", help="minutes of training between checkpoints (10)")
+    every = f"minutes of training between checkpoints ({EVERY_MINUTES:g})"
+    group.add_argument("--every", type=float, metavar="MIN", help=every)
     group.add_argument("--failures", type=float, metavar="H", help="hours between two failures of a node (it has none)")
 
 

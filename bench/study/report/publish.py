@@ -70,7 +70,7 @@ def story_of(found: Records[Run], asked: Mapping[str, str] | None, name: str = "
         name: what the page is of.
     """
     there = {run.name for run in found.runs}
-    missing = [f"{name}: {words}" for name, words in (asked or {}).items() if name not in there]
+    missing = [f"{run}: {words}" for run, words in (asked or {}).items() if run not in there]
     title = f"{name}: {len(found.runs)} runs"
     return Story(title, _facts(found.runs), found.problems, found.failures, missing)
 

@@ -7,7 +7,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.config import RunConfig, parse
@@ -16,7 +16,7 @@ from bench.record.folder import flatten
 from bench.study.sweep.composition import Base, composed, text_of
 from bench.study.sweep.grammar import parse_overrides, searched, size, spell_out
 from bench.study.sweep.library import RUN, Primary
-from bench.study.sweep.settings import Settings
+from bench.study.sweep.settings import SETTINGS_KEYS, Settings
 
 MOST_POINTS = 100_000
 """The most points that a sweep may have; more are a slip of the hand. To compose so many takes minutes."""
@@ -64,14 +64,14 @@ def points(overrides: Sequence[str], multirun: bool, primary: Primary = RUN) -> 
 
 def _keeps(found: Sequence[Point], overrides: Sequence[str], primary: Primary) -> bool:
     """Whether points belong in the file of records that is named with them."""
-    given = parse_overrides(*searched(overrides, primary))
+    typed, primary = searched(overrides, primary)
+    given = parse_overrides(typed, primary)
     experiment = [override.input_line for override in given if override.key_or_group == "experiment"]
     if len(experiment) == len(given) or any(override.key_or_group == "records" for override in given):
         return True
     # How runs are kept and followed is in other values too: where a study's database lies follows from runs_dir.
-    kept = {each.name for each in fields(Settings)}
-    settings = [override.input_line for override in given if override.key_or_group.partition(".")[0] in kept]
-    own = {point.name for point in sweep([*experiment, *settings], searched(overrides, primary)[1])}
+    settings = [override.input_line for override in given if override.key_or_group.partition(".")[0] in SETTINGS_KEYS]
+    own = {point.name for point in sweep([*experiment, *settings], primary)}
     return own >= {point.name for point in found}
 
 
@@ -174,9 +174,8 @@ def _check_one_sweep(first: Point, other: Point) -> None:
 
 
 def _point(values: Mapping[str, Any], primary: Primary, overrides: tuple[str, ...]) -> Point:
-    kept = {each.name for each in fields(Settings)}
-    config = parse({key: value for key, value in values.items() if key not in {*primary.own, *kept}})
-    settings = parse_as(Settings, {key: value for key, value in values.items() if key in kept})
+    config = parse({key: value for key, value in values.items() if key not in {*primary.own, *SETTINGS_KEYS}})
+    settings = parse_as(Settings, {key: value for key, value in values.items() if key in SETTINGS_KEYS})
     settings.check_records()
     settings.check_run(config)
     return Point(config, settings, overrides, own={key: values[key] for key in primary.own})

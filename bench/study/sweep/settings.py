@@ -125,10 +125,13 @@ class Settings:
         return plain_values(self)
 
 
+SETTINGS_KEYS = frozenset(field.name for field in fields(Settings))
+"""Their keys, and the groups among them."""
+
+
 def names_points(overrides: Sequence[str]) -> bool:
     """Whether overrides name points, and not only how runs are started, followed, kept and reported."""
-    kept = {field.name for field in fields(Settings)}
-    return any(re.split(r"[.=]", word)[0] not in kept for word in overrides)
+    return any(re.split(r"[.=]", word)[0] not in SETTINGS_KEYS for word in overrides)
 
 
 def contracts() -> list[type[Choice]]:

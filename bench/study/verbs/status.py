@@ -134,11 +134,12 @@ def _of_folder(runs_dir: Path) -> Iterator[Told]:
 def _of_points(asked: Sequence[Point]) -> Iterator[Told]:
     """The runs of the points, those that have not begun too."""
     settings = asked[0].settings
-    kept = settings.records_file.read(lambda record: str(record["config_hash"])).runs if settings.records_file else []
+    kept = settings.records_file
+    known = set(kept.read(lambda record: str(record["config_hash"])).runs) if kept else set()
     for point in asked:
         folder = settings.folder(point.config)
         name = folder.path.name
-        state = _state(folder) or (RunState("done") if name in kept else None)
+        state = _state(folder) or (RunState("done") if name in known else None)
         words = [grid_label(point.config.canonical()), name, *(["·", " ".join(point.overrides)] if not state else [])]
         yield Told(name, state, " ".join(words))
 
