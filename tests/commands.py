@@ -178,10 +178,15 @@ def await_event(running: Command, pattern: str) -> Path:
 
     def found() -> list[Path]:
         assert running.process.poll() is None, running.stderr
-        return [path for path in running.folder.glob(pattern) if '"started"' in path.read_text()]
+        return training(running.folder, pattern)
 
     await_that(found, lambda: f"no {pattern}; {running.stderr}")
     return found()[0].parent
+
+
+def training(folder: Path, pattern: str) -> list[Path]:
+    """The ``events.jsonl`` below a folder of runs that train, or have trained."""
+    return [path for path in folder.glob(pattern) if '"started"' in path.read_text()]
 
 
 def read_json(path: Path) -> Any:

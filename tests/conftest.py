@@ -15,6 +15,7 @@ import torch
 
 from bench.study.tracking.store import silenced
 from bench.system import call, sqlite
+from bench.system.heartbeat import TALKING, Repeated
 from tests.pool import Pool
 
 for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
@@ -99,6 +100,27 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     told: list[float] = []
     monkeypatch.setattr("urllib3.util.retry.time", Mock(wraps=time, sleep=told.append))
     return told
+
+
+@pytest.fixture(autouse=True)
+def _hearts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is done again and again ends with its test.
+
+    A trial or a run that a test began and never ended kept a thread busy: a minute later that made ``runs/`` in another
+    test's folder, and took back, in the middle of a picture, which warnings that test ignores.
+    """
+    begun: list[Repeated] = []
+    start = Repeated.start
+
+    def start_and_tell(repeated: Repeated) -> None:
+        begun.append(repeated)
+        start(repeated)
+
+    monkeypatch.setattr(Repeated, "start", start_and_tell)
+    yield
+    with TALKING:
+        for each in begun:
+            each.is_on = False
 
 
 @pytest.fixture

@@ -14,13 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench.__main__ import main
 from bench.engine.rank import RunFailed
 from bench.study.launcher.agents import launch
 from bench.system.call import Call
 from bench.system.signals import ENDING, Interrupted, is_interrupted, terminable
-from tests.commands import BENCH, TINY, Command, await_event, await_that, command, heed_signals, listening, read_json
+from tests.commands import (
+    BENCH,
+    TINY,
+    Command,
+    await_event,
+    await_that,
+    command,
+    heed_signals,
+    listening,
+    read_json,
+    training,
+)
 
 ENDLESS = (*TINY, "epochs=1000000", "runs_dir=runs")
 pytestmark = pytest.mark.timeout(600)
@@ -92,12 +104,12 @@ class Sweep:
     def _kill(self, running: Command, rank: int, runs: int) -> None:
         """Kill a rank of the run that starts as number ``runs``."""
 
-        def training() -> bool:
+        def trains() -> bool:
             assert running.process.poll() is None, running.stderr
             found = sorted(running.folder.glob("runs/*/events.jsonl"), key=_began)
             return len(found) == runs and '"epoch"' in found[-1].read_text()
 
-        await_that(training, lambda: f"run {runs} does not train; {running.stderr}")
+        await_that(trains, lambda: f"run {runs} does not train; {running.stderr}")
         process = running.ranks()[rank]
         os.kill(process, signal.SIGKILL)
         self.killed.append(process)
@@ -245,9 +257,13 @@ def test_no_rank_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """Put the handlers of signals back as they were."""
+    """Put the handlers of signals back as they were.
+
+    And gradients: a signal that comes in between ``torch.no_grad`` and its body leaves them off for all tests to come.
+    """
     before = {number: signal.getsignal(number) for number in ENDING}
     yield
+    torch.set_grad_enabled(True)
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -260,7 +276,7 @@ def test_whatever_would_end_a_process_at_once_ends_it_in_order(
     """The oracle runs in this very process."""
 
     def terminate() -> None:
-        await_that(lambda: list(tmp_path.glob("*/events.jsonl")), lambda: "the oracle does not train")
+        await_that(lambda: training(tmp_path, "*/events.jsonl"), lambda: "the oracle does not train")
         os.kill(os.getpid(), number)
 
     heed_signals()

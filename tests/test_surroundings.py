@@ -24,7 +24,7 @@ from bench.study.tracking.contract import Tracker
 from bench.study.tracking.none import NoTracking
 from bench.system.call import Call
 from bench.system.file import WriteError, write_atomic
-from tests.commands import TINY, await_that, read_json, said
+from tests.commands import TINY, await_that, read_json, said, training
 
 ORACLE = (*TINY, "epochs=1", "engine=reference", "runs_dir=runs")
 FULL = os.strerror(errno.ENOSPC)
@@ -85,13 +85,9 @@ def test_a_full_disk_is_a_line_and_the_next_points_go_on(
     assert (again.code, again.out.count("| done"), again.err.count("has a record in")) == (0, 3, 2)
 
 
-def trains(runs_dir: Path) -> bool:
-    return any('"started"' in path.read_text() for path in runs_dir.glob("*/events.jsonl"))
-
-
 def test_a_folder_that_goes_while_a_run_trains_is_a_line(ends: Ends, tmp_path: Path) -> None:
     def remove() -> None:
-        await_that(lambda: trains(tmp_path / "runs"), lambda: "the oracle does not train")
+        await_that(lambda: training(tmp_path, "runs/*/events.jsonl"), lambda: "the oracle does not train")
         # At once: a run that meets half of it would put a file into what is being removed.
         (tmp_path / "runs").rename(tmp_path / "gone")
 

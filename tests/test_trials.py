@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from bench.study.sweep.compose import single
 from bench.study.tune.space import space_of
 from bench.study.tune.study import TUNE, study_of
 from bench.study.tune.trials import Trials
+from bench.system.heartbeat import TALKING
 from bench.system.process import machine
 from tests.commands import await_that
 
@@ -123,6 +125,20 @@ def test_the_heart_beats_while_a_trial_runs(database: Path, monkeypatch: pytest.
     await_that(lambda: int(trials.all()[0].user_attrs["heartbeat"]), lambda: "no heartbeat")
     trials.finish(claim, [0.5])
     await_that(lambda: not trials._heartbeat.is_on, lambda: "the heart goes on beating")
+
+
+def test_a_heart_without_a_trial_leaves_the_database_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last beat, up to a minute after a study's end, made the database's folder anew, wherever that was by then."""
+    monkeypatch.setattr("bench.system.process.BEAT_SECONDS", 0.01)
+    runs = tmp_path / "runs"
+    trials = opened(runs / "studies.db", "trials=1")
+    claim = trials.claim()
+    assert claim is not None
+    with TALKING:
+        trials.finish(claim, [0.5])
+        shutil.rmtree(runs)
+    await_that(lambda: not trials._heartbeat.is_on, lambda: "the heart goes on beating")
+    assert not runs.exists()
 
 
 def test_a_process_killed_before_it_wrote_its_name_is_dead(database: Path) -> None:

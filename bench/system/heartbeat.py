@@ -25,7 +25,7 @@ class Repeated:
     def __init__(self, function: Callable[[], bool], seconds: Callable[[], float], name: str) -> None:
         self._function, self._seconds, self._name = function, seconds, name
         self.is_on = False
-        """Whether there is a next call."""
+        """Whether there is a next call; whoever holds ``TALKING`` may end it."""
 
     def start(self) -> None:
         """Call it from now on, as there is something to do; to be called under ``TALKING``."""
@@ -37,7 +37,7 @@ class Repeated:
         while self.is_on:
             time.sleep(self._seconds())
             with TALKING:
-                self.is_on = self._function()
+                self.is_on = self.is_on and self._function()
 
 
 class Heartbeat(Repeated):

@@ -13,6 +13,7 @@ import numpy as np
 from bench.study.report.figure import AGG
 from bench.study.tune.database import quiet
 from bench.study.tune.finding import Finding
+from bench.system.heartbeat import TALKING
 from bench.system.variables import variables
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def draw(finding: Finding, path: Path) -> None:
 
     if not finding.budget["complete"]:
         raise ValueError("no trial has finished")
-    with variables(AGG), quiet(), warnings.catch_warnings():
+    with TALKING, variables(AGG), quiet(), warnings.catch_warnings():
         # All of Optuna's plots by matplotlib are "experimental", the oldest since its version 2.2.
         warnings.simplefilter("ignore", ExperimentalWarning)
         from matplotlib import pyplot

@@ -217,6 +217,8 @@ class Trials:
 
     def _beat(self) -> bool:
         """Tell the database that the trials of this process run; return whether there are any."""
+        if not self._running:
+            return False
         with contextlib.suppress(ConfigError), self._alone():
             for trial in self._running.values():
                 trial.set_user_attr("heartbeat", heartbeat())
