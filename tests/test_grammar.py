@@ -158,7 +158,7 @@ def test_a_product_has_a_bound() -> None:
         (["tracking=mlflow,none"], "tracking.name='none' and tracking.name='mlflow'"),
         (["tracking.uri=x,y"], "tracking.uri='y' and tracking.uri='x'"),
         (["tracking.experiment=x,y"], "tracking.experiment='y' and tracking.experiment='x'"),
-        (["launcher=basic,submitit"], "launcher.name='submitit' and launcher.name='basic'"),
+        (["launcher=local,submitit"], "launcher.name='submitit' and launcher.name='local'"),
         (["launcher=submitit", "launcher.minutes=1,2"], "launcher.minutes=2 and launcher.minutes=1"),
         (["force=true,false"], "force=False and force=True"),
         (["dry_run=false,true"], "dry_run=True and dry_run=False"),

@@ -8,8 +8,8 @@ import pytest
 
 from bench.choice import Choice, choices
 from bench.keys import ConfigError, parse_as
-from bench.study.launcher.basic import Basic
 from bench.study.launcher.contract import Launcher
+from bench.study.launcher.local import Local
 from bench.study.sweep.settings import Reporting, Settings
 from bench.study.tracking.contract import Tracking
 from bench.study.tracking.none import NoTracking
@@ -21,11 +21,12 @@ def listed(contract: type[Choice]) -> str:
 
 VALUES: dict[str, Any] = {
     "tracking": {"name": "none"},
-    "launcher": {"name": "basic"},
+    "launcher": {"name": "local", "parallel": 1},
     "runs_dir": "runs",
     "records": None,
     "force": False,
     "dry_run": False,
+    "alone": False,
     "report": {"margin": 0.005, "target": None},
 }
 JOBS = {"name": "submitit", "cluster": "slurm", "minutes": 5, "memory_gigabytes": 1, "gpus": 0, "slurm_partition": None}
@@ -34,7 +35,9 @@ JOBS = {"name": "submitit", "cluster": "slurm", "minutes": 5, "memory_gigabytes"
 def test_plain_values_become_choices() -> None:
     settings = parse_as(Settings, VALUES)
     asked = Reporting(0.005, None)
-    assert settings == Settings(NoTracking(), Basic(), "runs", records=None, force=False, dry_run=False, report=asked)
+    assert settings == Settings(
+        NoTracking(), Local(1), "runs", records=None, force=False, dry_run=False, alone=False, report=asked
+    )
     assert settings.values() == VALUES
 
 
@@ -59,8 +62,8 @@ def test_plain_values_become_choices() -> None:
         ({"launcher": {**JOBS, "minutes": 0}}, "launcher.minutes=0: must be greater than or equal to 1"),
         ({"launcher": {**JOBS, "cluster": "pbs"}}, "launcher.cluster='pbs': must be 'slurm' or 'local'"),
         (
-            {"launcher": {"name": "basic", "minutes": 1}},
-            "launcher.minutes=1: there is no such key",
+            {"launcher": {"name": "local", "parallel": 1, "minutes": 1}},
+            "launcher.minutes=1: there is no such key; allowed are parallel",
         ),
     ],
     ids=str,

@@ -345,7 +345,6 @@ def test_a_range_of_one_number_is_not_suggested() -> None:
         (("tuning.objectives=[time]",), "tuning.objectives=['time'] must be [accuracy] or [accuracy, time]"),
         (("tuning.conditions=some",), "tuning.conditions='some': must be 'bound', 'constraint', 'shape' or 'none'"),
         (("trials=0",), "trials=0: must be greater than or equal to 1"),
-        (("launcher=submitit",), "launcher='submitit': tune runs its trials here; several of it share a study"),
         (
             ("tuning.famlies=[cosine]",),
             "tuning.famlies: there is no such key; did you mean tuning.families? allowed are beta, conditions, "

@@ -168,7 +168,7 @@ def test_a_cluster_that_is_not_there_is_one_message(
     for words in (["-m", "seed=0,1"], ["seed=0"], ["dry_run=true"]):
         assert main([*TINY, *words, "engine=reference", "launcher=submitit"]) == 2
         assert capsys.readouterr().err == (
-            "bench: launcher.cluster='slurm': there is no SLURM here (srun); allowed without it are launcher=basic and "
+            "bench: launcher.cluster='slurm': there is no SLURM here (srun); allowed without it are launcher=local and "
             "launcher.cluster=local\n"
         )
     assert not list(tmp_path.iterdir())

@@ -13,11 +13,12 @@ import bench
 from bench.record.version import ENGINE_VERSION
 
 
-def environment(oversubscribed: bool, gpu: str | None = None) -> dict[str, Any]:
+def environment(oversubscribed: bool, colocated: bool = False, gpu: str | None = None) -> dict[str, Any]:
     """Describe, for the record, the code and the machine; null where something is not known.
 
     Args:
         oversubscribed: there are more agents than cores (or GPUs).
+        colocated: other runs train on the machine meanwhile; the record of one without company does not say it.
         gpu: name of the GPU that the run used.
     """
     commit, dirty = git_state()
@@ -33,6 +34,7 @@ def environment(oversubscribed: bool, gpu: str | None = None) -> dict[str, Any]:
         "cores": _cores(),
         "gpu": gpu,
         "oversubscribed": oversubscribed,
+        **({"colocated": True} if colocated else {}),
     }
 
 

@@ -85,6 +85,8 @@ class DataModel(_Model):
 class Environment(_Model):
     oversubscribed: bool = False
     """Whether agents shared cores; the record of a run that the benchmark measures does not say."""
+    colocated: bool = False
+    """Whether other runs trained on the machine meanwhile; only the record of one with company says so."""
     engine_version: Count = 1
     """Records of the first version do not say it."""
 

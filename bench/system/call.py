@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from bench.system.leftovers import Mark, clear_left_behind
+from bench.system.pin import Pin
 from bench.system.signals import FROM_TERMINALS, Interrupted, is_interrupted
 from bench.system.variables import every_variable
 
@@ -35,6 +36,9 @@ INTERFACES = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 """Where ranks of one machine listen for each other: on loopback, and not on its network."""
 UNKNOWN = 255
 """Exit code, as multiprocessing has it, of a process whose server is gone: it may be alive."""
+_SERVING = threading.Lock()
+"""Held while a process is started or asked how it ended: multiprocessing looks after all of them at each start, and two
+threads that read one's exit code would find two."""
 _needed: list[Mark] = []
 """Claims on this process's temporary folder, held to its end."""
 
@@ -96,15 +100,16 @@ class Call:
 
     Args:
         name: what a message calls the process.
+        pin: what it keeps to; None: what this process may use.
     """
 
-    def __init__(self, function: Callable[..., Any], *arguments: Any, name: str = "") -> None:
+    def __init__(self, function: Callable[..., Any], *arguments: Any, name: str = "", pin: Pin | None = None) -> None:
         temporary()
         context = multiprocessing.get_context("forkserver")
         self.answers, there = context.Pipe(duplex=False)
-        words = (there, os.getcwd(), every_variable(), function, arguments)
+        words = (there, os.getcwd(), every_variable(), pin or Pin(), function, arguments)
         self._process = context.Process(target=_answer, args=words, name=name or None)
-        with without_program():
+        with _SERVING, without_program():
             self._process.start()
         there.close()
         number = f"process {self._process.pid}"
@@ -119,25 +124,33 @@ class Call:
         try:
             answer = self.answers.recv()
         except EOFError:
-            self._process.join()
-            code = self._process.exitcode or 0
+            code = self._ended() or 0
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             raise Killed(f"{self._name} was {how}") from None
-        self._process.join()
+        self.join()
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
     def kill(self) -> None:
         """Force the process to end; what it has begun is not put in order."""
-        if self._process.exitcode in (None, UNKNOWN):
+        with _SERVING:
+            code = self._process.exitcode
+        if code in (None, UNKNOWN):
             assert self._process.pid is not None
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)
 
     def join(self) -> None:
         """Wait until the process has ended."""
-        self._process.join()
+        self._ended()
+
+    def _ended(self) -> int | None:
+        """The process's exit code, once it has ended."""
+        connection.wait([self._process.sentinel])
+        with _SERVING:
+            self._process.join()
+            return self._process.exitcode
 
 
 def results(asked: Iterable[Call], watch: Callable[[], None] | None = None) -> list[Any]:
@@ -185,16 +198,22 @@ def end_with_parent() -> None:
 
 
 def _answer(
-    answers: Connection, folder: str, environment: dict[str, str], function: Callable[..., Any], arguments: Any
+    answers: Connection,
+    folder: str,
+    environment: dict[str, str],
+    pin: Pin,
+    function: Callable[..., Any],
+    arguments: Any,
 ) -> None:
     # Whether a signal that all processes of a terminal get is the end, the process says that asked for this one.
     for number in FROM_TERMINALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    pin.keep()
     end_with_parent()
     os.chdir(folder)
     os.environ.clear()
-    os.environ.update(environment | INTERFACES)
+    os.environ.update({**environment, **INTERFACES, **pin.variables})
     try:
         answer = function(*arguments)
     except Exception as error:

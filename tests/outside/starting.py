@@ -1,9 +1,9 @@
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.study.launcher.basic import run_here
-from bench.study.launcher.contract import Ending, Launcher
+from bench.study.launcher.contract import Ending, Launcher, Watch
+from bench.study.launcher.running import run_here
 from bench.study.launcher.task import Task
 from bench.study.tracking.contract import Tracker
 
@@ -13,8 +13,9 @@ class ShortestFirst(Launcher):
     """One run after the other on this machine, those of few epochs first."""
 
     name: ClassVar[str] = "shortest_first"
-    here: ClassVar[bool] = True
 
-    def run(self, tasks: Sequence[Task], tracker: Tracker, watch: Callable[[], None] | None = None) -> Iterator[Ending]:
-        for task in sorted(tasks, key=lambda task: task.config.epochs):
+    def run(self, waiting: list[Task], tracker: Tracker, watch: Watch | None = None) -> Generator[Ending, None, None]:
+        while waiting:
+            task = min(waiting, key=lambda task: task.config.epochs)
+            waiting.remove(task)
             yield task, run_here(task, tracker, watch)

@@ -18,6 +18,7 @@ from bench.keys import ConfigError
 from bench.record.folder import RunFolder
 from bench.system.call import Call, Killed, results, temporary
 from bench.system.leftovers import clear_left_behind
+from bench.system.pin import Pin
 from bench.task.data.contract import Data
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def imports(configs: Iterable[RunConfig]) -> list[str]:
     """Modules that take a second to import, and that the ranks of these runs alone need."""
     found = set()
     for config in configs:
-        if config.engine == "distributed":
-            found.add(config.method.worker.rpartition(".")[0])
+        oracle = "bench.engine.method.reference"
+        found.add(oracle if config.engine == "reference" else config.method.worker.rpartition(".")[0])
         if config.partition == "counted":
             found.add("torch._dynamo")  # torch's counter of operations imports it when it sees the first one
     return sorted(found)
@@ -58,6 +59,7 @@ def launch(
     folder: RunFolder,
     known: dict[str, Any],
     watch: Callable[[], None] | None = None,
+    pin: Pin | None = None,
 ) -> str | None:
     """Run the agents to the end; the run's folder holds the record then.
 
@@ -65,6 +67,7 @@ def launch(
         known: what the record holds beside what the agents find out.
         watch: called some times a second while they train. What it raises ends them, and is raised here. The oracle
             runs in a process of its own then.
+        pin: what the processes keep to, those of the oracle too; None: what this one may use.
 
     Returns:
         What could not be written beside the record, if there is such a thing.
@@ -74,15 +77,15 @@ def launch(
         Interrupted: the end is wanted; no process is left.
     """
     job, oracle, seat = Job(config, prepared, folder, known), config.engine == "reference", torchrun_seat()
-    if seat is not None or (oracle and watch is None):
+    if seat is not None or (oracle and watch is None and pin is None):
         return run_rank(job, Start(seat or Seat()))
     with tempfile.TemporaryDirectory(dir=temporary()) as place:
         try:
             # The data's file may have been overwritten since the command began: looked at once for all ranks.
-            stamp = Call(vouch, config.data, prepared).result() if prepared else None
+            stamp = Call(vouch, config.data, prepared, pin=pin).result() if prepared else None
             # They find each other by a file, and no port.
             starts = [Start(seat, Path(place, "store"), stamp) for seat in seats(config.processes)]
-            ranks = (Call(run_rank, job, start, name=f"rank {start.seat.rank}") for start in starts)
+            ranks = (Call(run_rank, job, start, name=f"rank {start.seat.rank}", pin=pin) for start in starts)
             problem: str | None = results(ranks, watch)[0]
         except (Killed, ConfigError) as error:
             raise RunFailed(str(error)) from None

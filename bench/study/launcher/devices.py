@@ -8,6 +8,16 @@ from bench.config import RunConfig
 from bench.engine.seat import torchrun_seat
 from bench.keys import ConfigError
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The environment variable that names the GPUs which a process sees."""
+
+
+def gpus() -> list[str]:
+    """The names of the GPUs that this process may use, as CUDA takes them."""
+    told = os.environ.get(VISIBLE)
+    names = [name.strip() for name in told.split(",")] if told else list(map(str, range(_gpus())))
+    return names[: _gpus()]
+
 
 def oversubscribed(config: RunConfig) -> bool:
     """Whether agents have to share a core, or a GPU."""

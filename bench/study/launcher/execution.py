@@ -46,8 +46,10 @@ def execute(task: Task, following: AbstractContextManager[object], watch: Callab
             folder.clear()
             problem: str | None = None
             with _one_ending(config, folder), following:
-                known = {"environment": environment(oversubscribed(config)), "rates": task.assessment.record()}
-                problem = launch(config, task.prepared, folder, known | {"metrics": task.assessment.metrics()}, watch)
+                around = environment(oversubscribed(config), task.colocated)
+                known = {"environment": around, "rates": task.assessment.record()}
+                known |= {"metrics": task.assessment.metrics()}
+                problem = launch(config, task.prepared, folder, known, watch, task.pin)
             if problem is not None:
                 print(f"{label(config)}: {problem}", file=sys.stderr)
             elif folder.timeline.exists():

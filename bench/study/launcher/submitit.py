@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from bench.config import RunConfig
 from bench.engine.rank import RunFailed
 from bench.keys import Cardinal, ConfigError, Count, Text
 from bench.record.runs_dir import JOBS
 from bench.study.launcher.agents import imports
 from bench.study.launcher.check import check
-from bench.study.launcher.contract import Ending, Launcher
+from bench.study.launcher.contract import Ending, Launcher, Watch
 from bench.study.launcher.execution import execute
 from bench.study.launcher.packages import exported
 from bench.study.launcher.task import Task, start, stop
@@ -44,24 +45,28 @@ class Submitit(Launcher):
         _submitit()
         missing = [program for program in ("srun", "sbatch") if shutil.which(program) is None]
         if self.cluster == "slurm" and missing:
-            allowed = "allowed without it are launcher=basic and launcher.cluster=local"
+            allowed = "allowed without it are launcher=local and launcher.cluster=local"
             raise ConfigError(f"launcher.cluster='slurm': there is no SLURM here ({missing[0]}); {allowed}")
+
+    def slots(self, configs: Sequence[RunConfig]) -> int:
+        return len(configs)
 
     def run(
         self,
-        tasks: Sequence[Task],
+        waiting: list[Task],
         tracker: Tracker,
-        watch: Callable[[], None] | None = None,  # noqa: ARG002  (jobs elsewhere are not watched)
-    ) -> Iterator[Ending]:
-        running = {}
+        watch: Watch | None = None,  # noqa: ARG002  (jobs elsewhere are not watched)
+    ) -> Generator[Ending, None, None]:
+        running: dict[Any, Task] = {}
         try:
-            for task in tasks:
-                start(tracker, task)
-                try:
-                    running[self._submit(task)] = task
-                except _submitit().core.utils.FailedJobError as error:
-                    yield task, RunFailed(f"SLURM takes no such job: {error}")
-            while running:
+            while waiting or running:
+                while waiting:
+                    task = waiting.pop(0)
+                    start(tracker, task)
+                    try:
+                        running[self._submit(task)] = task
+                    except _submitit().core.utils.FailedJobError as error:
+                        yield task, RunFailed(f"SLURM takes no such job: {error}")
                 for job in [job for job in running if job.done()]:
                     yield _ending(running.pop(job), job)
                 time.sleep(POLL_SECONDS)
@@ -111,6 +116,6 @@ def _submitit() -> Any:
     try:
         import submitit
     except ImportError:
-        message = "needs submitit: pip install 'staleness-bench[slurm]'; allowed without it is basic"
+        message = "needs submitit: pip install 'staleness-bench[slurm]'; allowed without it is local"
         raise ConfigError(f"launcher='submitit': {message}") from None
     return submitit

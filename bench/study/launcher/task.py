@@ -11,6 +11,8 @@ from bench.config import RunConfig, grid_label
 from bench.record.folder import RecordError, RunFolder
 from bench.study.launcher.assessment import Assessment
 from bench.study.tracking.contract import Tracker, TrackingError
+from bench.system.heartbeat import TALKING
+from bench.system.pin import Pin
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class Task:
     """The number of points that ``position`` counts among."""
     kind: Literal["run", "trial", "repeat"] = "run"
     """What people call a task of this kind."""
+    pin: Pin | None = None
+    """What its processes keep to; None: what this one may use."""
+    colocated: bool = False
+    """Whether other runs of this sweep or study train on this machine meanwhile."""
 
     @property
     def title(self) -> str:
@@ -44,14 +50,14 @@ def label(config: RunConfig) -> str:
 
 def start(tracker: Tracker, task: Task) -> None:
     """Tell the tracker that a run starts; if it is away by now, the run goes on, and is delivered later."""
-    with suppress(TrackingError):
+    with suppress(TrackingError), TALKING:
         tracker.start(task.config, task.folder)
 
 
 def stop(tracker: Tracker, task: Task) -> None:
     """Tell the tracker how a run was interrupted: one that had its record by then is delivered, any other was
     killed."""
-    with suppress(TrackingError, RecordError):
+    with suppress(TrackingError, RecordError), TALKING:
         if task.folder.record.exists():
             tracker.deliver(task.folder)
         else:

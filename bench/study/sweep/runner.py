@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from bench.record.folder import RecordError, RunFolder, WithoutResult
 from bench.record.records_file import RecordsFile
 from bench.record.runs_dir import Sweep, known_record
 from bench.record.version import is_current
-from bench.study.launcher.contract import Ending, Launcher
+from bench.study.launcher.contract import Ending, Launcher, Watch
 from bench.study.launcher.execution import Busy, run_lock
 from bench.study.launcher.task import Task, label
 from bench.study.tracking.contract import Tracker, TrackingError
 from bench.system.file import WriteError
+from bench.system.heartbeat import TALKING
 from bench.system.text import gist
 
 
@@ -54,30 +56,35 @@ class Runner:
             _say(task, "ended without a result before, made again")
         return record is None
 
-    def round(
-        self, tasks: Sequence[Task], launcher: Launcher, watch: Callable[[], None] | None = None
-    ) -> tuple[list[Ending], list[Task]]:
-        """Run the tasks once, each on to its end.
+    def run(self, waiting: list[Task], launcher: Launcher, watch: Watch | None = None) -> Generator[Ending, None, None]:
+        """Run tasks, each on to its end, and yield them with what kept them from a record.
 
-        Returns:
-            Those without a record that have failed or were pruned; and those that another process was at, which has
-            ended since without one.
+        Whoever gets one may add to those that wait. One that another process is at is waited for when all others have
+        ended, and run if it has no record then.
+
+        Args:
+            waiting: the tasks; those that are started, or have a record, are taken out.
         """
-        ended: list[Ending] = []
-        busy = []
-        for task, failure in launcher.run(tasks, self._tracker, watch):
-            if isinstance(failure, Busy):
-                _say(task, f"{failure}; waiting for it at the end")
-                busy.append(task)
-            elif failure is not None:
-                ended.append((task, failure))
-            else:
-                self._keep(task.folder)
-                self.deliver(task.folder)
-        for task in busy:
-            with run_lock(task.folder, wait=True):
-                pass
-        return ended, [task for task in busy if self.is_due(task)]
+        while waiting:
+            busy: list[Task] = []
+            # What ends this one, an interruption between two endings too, ends what the launcher has running.
+            with closing(launcher.run(waiting, self._tracker, watch)) as endings:
+                for task, failure in endings:
+                    if isinstance(failure, Busy):
+                        _say(task, f"{failure}; waiting for it at the end")
+                        busy.append(task)
+                        continue
+                    if failure is None:
+                        self._keep(task.folder)
+                        self.deliver(task.folder)
+                    yield task, failure
+            for task in busy:
+                with run_lock(task.folder, wait=True):
+                    pass
+                if self.is_due(task):
+                    waiting.append(task)
+                else:
+                    yield task, None
 
     def _keep(self, folder: RunFolder) -> None:
         """Put a run's record into the file of records; where that fails, the run's folder has it all the same."""
@@ -105,7 +112,8 @@ class Runner:
     def tell(self, report: Callable[[], object]) -> bool:
         """Tell MLflow; if it is gone by now, the runs' folders know all the same. Of each outage one line tells."""
         try:
-            report()
+            with TALKING:
+                report()
         except TrackingError as error:
             if error.outage != self._told:
                 print(f"MLflow is away, training goes on: {error}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -45,12 +46,24 @@ class Settings:
     """Whether to run again although there is a record."""
     dry_run: bool
     """Whether to list what would run, and how long it would take, instead of running it."""
+    alone: bool
+    """Whether every run has its machine to itself, whatever the launcher could have at once."""
     report: Reporting
 
     @property
     def again(self) -> bool:
         """Whether runs are made although they have a record: nodes without a shared disk cannot agree to skip one."""
         return self.force or under_torchrun()
+
+    def starter(self, alone: bool = False) -> Launcher:
+        """What starts the runs: the launcher or, of those that are to be ``alone``, one that has none beside another.
+
+        Where that is not what the user has asked for, a line says so.
+        """
+        found = self.launcher.alone() if alone or self.alone else self.launcher
+        if found != self.launcher:
+            print("bench: these runs are measured: each has its machine to itself", file=sys.stderr)
+        return found
 
     def check_run(self, config: RunConfig) -> None:
         """Check that a run goes with them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from bench.record.runs_dir import Sweep
 from bench.study.launcher.agents import imports, launch
 from bench.study.launcher.assessment import assess_all
 from bench.study.launcher.check import check_all, check_seat, made
+from bench.study.launcher.contract import Launcher
 from bench.study.launcher.task import Task
 from bench.study.report.accuracy import accuracy_table
 from bench.study.report.result import Run, read_run
@@ -40,7 +41,8 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
     configs, settings = [point.config for point in points], points[0].settings
     check_seat(configs[0])
     follower = settings.tracker()
-    here = under_torchrun() or all(config.engine == "reference" for config in configs)
+    launcher = settings.starter()
+    here = under_torchrun() or (launcher.here and all(config.engine == "reference" for config in configs))
     if not here:
         warm_up(imports(configs))
         follower.prepare()
@@ -57,7 +59,7 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
         Task(*each, settings.folder(each[0]), settings.again, number, len(points))
         for number, each in enumerate(zip(configs, prepared, judged, strict=True), start=1)
     ]
-    return _Running(tasks, whole, settings, follower).run()
+    return _Running(tasks, whole, settings, launcher, follower).run()
 
 
 def _follow(point: Point, prepared: Path | None) -> int:
@@ -78,8 +80,11 @@ def _ask(here: bool, function: Callable[..., Any], *arguments: object) -> Any:
 class _Running:
     """A sweep that is under way."""
 
-    def __init__(self, tasks: Sequence[Task], sweep: Sweep, settings: Settings, follower: Tracker) -> None:
-        self._tasks, self._sweep, self._settings, self._tracker = tasks, sweep, settings, follower
+    def __init__(
+        self, tasks: Sequence[Task], sweep: Sweep, settings: Settings, launcher: Launcher, follower: Tracker
+    ) -> None:
+        self._tasks, self._sweep, self._settings = tasks, sweep, settings
+        self._launcher, self._tracker = launcher, follower
         self._runner = Runner(follower, settings.records_file)
 
     def run(self) -> int:
@@ -87,10 +92,10 @@ class _Running:
             self._runner.remember(self._sweep, self._settings.runs_dir)
         with self._interruptible():
             todo = [task for task in self._tasks if self._runner.is_due(task)]
-            while todo:
-                ended, todo = self._runner.round(todo, self._settings.launcher)
-                for task, failure in ended:
-                    self._runner.fail(task.config, str(failure))
+            with closing(self._runner.run(todo, self._launcher)) as endings:
+                for task, failure in endings:
+                    if failure is not None:
+                        self._runner.fail(task.config, str(failure))
         self._conclude()
         return 1 if self._runner.failures else 0
 

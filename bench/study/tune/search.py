@@ -1,13 +1,13 @@
-"""One study under way: its trials are run one after the other, each an ordinary run, and the best one is kept."""
+"""One study under way: its trials are ordinary runs, as many at once as the launcher has, and the best one is kept."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock
 
@@ -18,7 +18,6 @@ from bench.record.runs_dir import Sweep
 from bench.record.tail import Tail
 from bench.study.launcher.agents import Pruned
 from bench.study.launcher.assessment import Assessment, assess
-from bench.study.launcher.contract import Ending
 from bench.study.launcher.task import Task
 from bench.study.sweep.runner import Runner
 from bench.study.tune.space import Space, space_of
@@ -58,6 +57,14 @@ class Judge:
                 raise Pruned(f"{behind} is below the median of the other trials")
 
 
+class _Trial(NamedTuple):
+    """A trial that is under way here."""
+
+    claim: Claim
+    config: RunConfig
+    judge: Judge
+
+
 class Search:
     """One study under way, seen from this process."""
 
@@ -66,6 +73,10 @@ class Search:
         self.trials = Trials(study)
         self.space: Space
         self._prepared, self._overrides = prepared, tuple(overrides)
+        self._launcher = study.launcher()
+        self._most = self._launcher.slots([study.run] * study.trials)
+        self._open: dict[int, _Trial] = {}
+        """The trials under way, by their positions."""
         self._tracker = study.settings.tracker()
         self.runner = Runner(self._tracker, study.settings.records_file)
 
@@ -78,13 +89,18 @@ class Search:
         self.study.settings.begin(self._tracker, Sweep(self._overrides, (), self.study.tuning.study))
         found: Assessment = Call(assess, self.study.run, self._prepared, self.study.settings.runs_dir).result()
         self.space = space_of(self.study, found.smoothness.mean, found.updates, found.updates_per_epoch)
-        self.trials.open(self.space)
+        self.trials.open(self.space, self._most)
 
     def run_trials(self) -> None:
-        """Run trials until all have been given out, to this process or to others."""
+        """Run trials, so many at once as the launcher has, until all have been given out, to this process or to
+        others."""
+        waiting: list[Task] = []
         with self._interruptible():
-            while (claim := self.trials.claim()) is not None:
-                self._run_trial(claim)
+            self._draw(waiting)
+            with closing(self.runner.run(waiting, self._launcher, self._look)) as endings:
+                for task, failure in endings:
+                    self._end(self._open[task.position], failure)
+                    self._draw(waiting)
 
     def conclude(self) -> None:
         """Wait for the other processes' trials, or take them up; then run the best one's settings with fresh seeds."""
@@ -109,42 +125,63 @@ class Search:
         return self.study.repeats_of(best.user_attrs["settings"]) if best else []
 
     # --------------------------------------------------------------------------------------------------- trial by trial
-    def _run_trial(self, claim: Claim) -> None:
-        config, tuning = self.study.run_of(claim.settings), self.study.tuning
-        judge = Judge(self.trials, claim, self.study.settings.folder(config), self.space.epochs)
-        try:
+    def _draw(self, waiting: list[Task]) -> None:
+        """Claim trials until there are as many under way as may be; those that have no record yet are to wait."""
+        while len(self._open) < self._most and (claim := self.trials.claim()) is not None:
+            config = self.study.run_of(claim.settings)
+            judge = Judge(self.trials, claim, self.study.settings.folder(config), self.space.epochs)
+            trial = self._open[claim.position] = _Trial(claim, config, judge)
             task = self._task(config, claim.position, self.study.trials, "trial")
-            if tuning.conditions == "constraint":
+            if self.study.tuning.conditions == "constraint":
                 self.trials.constrain(claim, "margin", self.space.margin(config) - 1)
-            for _, failure in self._run([task], judge if tuning.prunes else None):
-                self._end(claim, config, failure)
-                return
-            record = self.study.settings.known(config)
-            assert record is not None
-            if tuning.prunes:
-                judge.judge(record["epochs"])
-            self.trials.finish(claim, self._values(claim, record))
-        except Pruned as failure:
-            self._end(claim, config, failure)
-            return
-        except KeyboardInterrupt:
-            self.trials.fail(claim)
-            raise
-        accuracy = on_the_way(record["epochs"][-1])
-        self._say(claim, "diverged" if accuracy is None else f"{self.study.judged_by} accuracy {accuracy:.1%}")
+            if self.runner.is_due(task):
+                waiting.append(task)
+            else:
+                self._end(trial, None)
 
-    def _end(self, claim: Claim, config: RunConfig, failure: Exception | None) -> None:
-        """Note that a trial has ended without values, and say so."""
+    def _look(self, task: Task) -> None:
+        """Judge what a trial's run has done since; see :class:`Judge`."""
+        if self.study.tuning.prunes and task.kind == "trial":
+            self._open[task.position].judge()
+
+    def _end(self, trial: _Trial, failure: Exception | None) -> None:
+        """Note how a trial's run has ended, and say so."""
+        if failure is None:
+            failure = self._finish(trial)
+        claim, config, _ = trial
         if isinstance(failure, Pruned):
             self.trials.prune(claim)
             if not self.study.settings.folder(config).record.exists():
                 self.runner.end(config, str(failure), "pruned")
-            self._say(claim, str(failure))
+            said = str(failure)
+        elif failure is None:
+            accuracy = on_the_way(self._record(config)["epochs"][-1])
+            said = "diverged" if accuracy is None else f"{self.study.judged_by} accuracy {accuracy:.1%}"
         elif self.trials.fail(claim):
             self.runner.end(config, str(failure), "failed")
-            self._say(claim, f"failed, and is tried once more: {failure}")
+            said = f"failed, and is tried once more: {failure}"
         else:
             self.runner.fail(config, str(failure))
+            said = ""
+        del self._open[claim.position]
+        if said:
+            self._say(claim, said)
+
+    def _finish(self, trial: _Trial) -> Pruned | None:
+        """Give a trial the values of its run's record, unless the study has no hope for it."""
+        record = self._record(trial.config)
+        try:
+            if self.study.tuning.prunes:
+                trial.judge.judge(record["epochs"])
+        except Pruned as pruned:
+            return pruned
+        self.trials.finish(trial.claim, self._values(trial.claim, record))
+        return None
+
+    def _record(self, config: RunConfig) -> dict[str, Any]:
+        record = self.study.settings.known(config)
+        assert record is not None
+        return record
 
     def _values(self, claim: Claim, record: dict[str, Any]) -> list[float]:
         """A trial's values, one an objective; a missed target costs the whole time, and breaks a constraint."""
@@ -160,8 +197,11 @@ class Search:
     def _repeat(self) -> None:
         configs = self.repeats()
         tasks = [self._task(config, n, len(configs), "repeat") for n, config in enumerate(configs, start=1)]
-        for task, failure in self._run(tasks, None):
-            self.runner.fail(task.config, str(failure))
+        due = [task for task in tasks if self.runner.is_due(task)]
+        with closing(self.runner.run(due, self._launcher)) as endings:
+            for task, failure in endings:
+                if failure is not None:
+                    self.runner.fail(task.config, str(failure))
         runs = [str(trial.user_attrs["run"]) for trial in self.trials.all() if "run" in trial.user_attrs]
         points = tuple(dict.fromkeys([*runs, *(config.hash() for config in configs)]))
         self.runner.remember(Sweep(self._overrides, points, self.study.tuning.study), self.study.settings.runs_dir)
@@ -170,13 +210,6 @@ class Search:
         found: Assessment = Call(assess, config, self._prepared, self.study.settings.runs_dir).result()
         folder, again = self.study.settings.folder(config), self.study.settings.again
         return Task(config, self._prepared, found, folder, again, position, total, kind)
-
-    def _run(self, tasks: Sequence[Task], watch: Callable[[], None] | None) -> Iterator[Ending]:
-        """Run what has no record yet; yield what has none in the end."""
-        todo = [task for task in tasks if self.runner.is_due(task)]
-        while todo:
-            ended, todo = self.runner.round(todo, self.study.settings.launcher, watch)
-            yield from ended
 
     def _say(self, claim: Claim, words: str) -> None:
         best, name = self.trials.best(), self.study.tuning.study
@@ -190,5 +223,7 @@ class Search:
         try:
             yield
         except KeyboardInterrupt:
+            for trial in self._open.values():
+                self.trials.fail(trial.claim)
             self.runner.tell(self._tracker.interrupt)
             raise

@@ -15,6 +15,7 @@ from bench.origin import is_own
 from bench.rule.convergence import shape_of
 from bench.rule.correction.contract import Correction
 from bench.rule.lr.contract import LearningRate
+from bench.study.launcher.contract import Launcher
 from bench.study.sweep.compose import Point
 from bench.study.sweep.composition import composed
 from bench.study.sweep.library import RUN, Primary
@@ -37,6 +38,10 @@ class Study:
     tuning: Tuning
     named: tuple[Choice, ...] = ()
     """Choices of a user's own, beside the run's, that trials may make."""
+
+    def launcher(self) -> Launcher:
+        """Make what starts the study's runs; where seconds are searched for, each has its machine to itself."""
+        return self.settings.starter(alone="time" in self.tuning.objectives)
 
     @property
     def judged_by(self) -> str:
@@ -128,9 +133,6 @@ def study_of(point: Point, primary: Primary = TUNE) -> Study:
     """
     own = parse_as(_Own, point.own)
     run = replace(point.config, lr=replace(point.config.lr, require_convergent=False))
-    launcher = point.settings.launcher
-    if not launcher.here:
-        raise ConfigError(f"launcher={launcher.name!r}: tune runs its trials here; several of it share a study")
     asked: list[tuple[type[Choice], str]] = [(LearningRate, name) for name in own.tuning.families or []]
     asked += [(Correction, name) for name in own.tuning.corrections or []]
     known = [*choices(LearningRate), *choices(Correction), run.lr.name, run.correction.name]

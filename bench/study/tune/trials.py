@@ -66,8 +66,11 @@ class Trials:
         with self._database.working():
             self._database.try_it()
 
-    def open(self, space: Space) -> None:
+    def open(self, space: Space, at_once: int = 1) -> None:
         """Take up the study, or begin it.
+
+        Args:
+            at_once: how many trials this process has under way at most.
 
         Raises:
             ConfigError: the database cannot be used, or the study has another search space.
@@ -92,7 +95,10 @@ class Trials:
             self._study.set_user_attr("sessions", session + 1)
             # A seed that has been used would suggest what it has suggested before.
             seed = self._wanted.run.seed * SEEDS_A_STUDY + session
-            self._study.sampler = TPESampler(seed=seed % 2**32, n_startup_trials=STARTUP_TRIALS, multivariate=True)
+            # Trials under way count as bad ones, or those drawn beside them would be drawn next to them.
+            self._study.sampler = TPESampler(
+                seed=seed % 2**32, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=at_once > 1
+            )
             self._study.pruner = MedianPruner(n_startup_trials=PRUNING_AFTER, n_warmup_steps=space.epochs // 3)
         self._space = space
 

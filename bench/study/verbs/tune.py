@@ -69,6 +69,7 @@ def main(arguments: argparse.Namespace) -> int:
         return _report(studies, arguments)
     if under_torchrun():
         raise ConfigError("tune: torchrun starts the agents of exactly one run; tune starts its own")
+    studies[0].settings.check_launcher()
     warm_up(imports(study.run for study in studies))
     prepared = Call(check_all, [study.run for study in studies]).result()
     if studies[0].settings.dry_run:
