@@ -29,8 +29,9 @@ def test_what_says_nothing_is_left_out() -> None:
     """A diverged point has no accuracy; throughput on shared cores, or of the oracle, none that can be compared."""
     diverged = read_run(record_of(config(), 100, [0.9, None]))
     crowded = read_run(record_of(config(), 900, [0.5], {"oversubscribed": True}))
+    beside = read_run(record_of(config(), 700, [0.6], {"colocated": True}))
     oracle = read_run(record_of(config(engine="reference"), 800, [0.7]))
-    assert headline([diverged, crowded, oracle]) == pytest.approx(
+    assert headline([diverged, crowded, beside, oracle]) == pytest.approx(
         {
             "accuracy/test_best": 0.7,
             "accuracy/test_mean": 0.6,

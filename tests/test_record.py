@@ -145,6 +145,7 @@ WRONG: dict[str, tuple[tuple[str | int, ...], object]] = {
     "partition: must be of stages below 2": (("partition", 1, "stage"), 2),
     "data.classes='three': must be a valid integer": (("data", "classes"), "three"),
     "environment.oversubscribed='no': must be a valid boolean": (("environment", "oversubscribed"), "no"),
+    "environment.colocated='no': must be a valid boolean": (("environment", "colocated"), "no"),
     "config.stages='2': must be a valid integer": (("config", "stages"), "2"),
     "config.lr=None: must be a valid dictionary": (("config", "lr"), None),
     "method=gpipe has no microbatches": (("config",), {**POINT.resolved(), "method": "gpipe", "microbatches": None}),
@@ -252,6 +253,8 @@ def test_flatten_joins_keys_with_dots() -> None:
 
 def test_environment_describes_this_machine() -> None:
     found = environment(oversubscribed=True, gpu="H100")
+    assert "colocated" not in found
+    assert environment(oversubscribed=False, colocated=True)["colocated"] is True
     assert found["cores"] == len(os.sched_getaffinity(0))
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert (found["oversubscribed"], found["gpu"]) == (True, "H100")

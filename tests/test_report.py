@@ -279,6 +279,20 @@ def test_machines_of_one_name_are_not_mixed() -> None:
     assert math.isnan(table[1]["over_single"])
 
 
+def test_speeds_that_were_measured_with_company_are_kept_apart() -> None:
+    """Of one seed of a pair and one of the others: neither goes into a mean or a ratio of those measured alone."""
+    beside = {"environment": {**MACHINE, "colocated": True}}
+    singles = [record(100.0, [0.9], seed=0), record(110.0, [0.9], seed=1, **beside)]
+    pairs = [record(190.0, [0.9], stages=2, staleness=2, seed=seed) for seed in (0, 1)]
+    table = throughput_table(runs(*singles, *pairs))
+    wanted = "K colocated n images_per_second over_single over_single_n"
+    found = {tuple(row.values()) for row in rows(table[wanted.split()].fillna(0))}
+    assert found == {(1, False, 1, 100.0, 0, 0), (1, True, 1, 110.0, 0, 0), (2, False, 2, 190.0, 1.9, 1)}
+    assert "colocated" not in throughput_table(runs(singles[0], *pairs))
+    (company, *alone) = sorted(rows(runs_table(runs(*singles, *pairs))), key=lambda row: row["colocated"] is not True)
+    assert [company["run"], len(alone)] == [singles[1]["config_hash"], 3]
+
+
 def test_an_oracle_is_not_timed() -> None:
     records = [record(100.0, [0.9], engine="reference"), record(50.0, [0.9], engine="reference", stages=2)]
     assert math.isnan(rows(throughput_table(runs(*records)))[1]["over_single"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.study.report.result import ON_TEST, Run, read_run
-from bench.study.report.terminal import FOOTNOTE, summary
+from bench.study.report.terminal import COMPANY, FOOTNOTE, summary
 from bench.study.report.throughput import throughput_table
 from tests.records import record_of
 from tests.tiny import config
@@ -135,6 +135,18 @@ def test_more_agents_than_cores_are_marked_and_not_compared() -> None:
     assert (first["img/s"], marked["img/s"], marked["speed-up"]) == ("280", "300*", "-")
     assert FOOTNOTE in table
     assert FOOTNOTE not in summary([plain])
+
+
+def test_a_speed_that_was_measured_with_company_is_marked_and_compared_with_none() -> None:
+    """Neither with one that was measured alone, nor with one that had company itself."""
+    beside = {"colocated": True}
+    runs = [_run(1, 1, 0, 200.0, environment=beside), _run(2, 1, 2, 300.0), _run(2, 1, 2, 310.0, environment=beside)]
+    table = summary(runs)
+    assert [(row["img/s"], row["speed-up"]) for row in _cells(table)] == [("200+", "-"), ("300", "-"), ("310+", "-")]
+    assert COMPANY in table
+    assert COMPANY not in summary(runs[1:2])
+    (ruled,) = [line for line in table.splitlines() if line.startswith("|-")]
+    assert ruled.split("|")[5].endswith("-:"), "marked numbers are numbers, and stand to the right"
 
 
 def test_a_diverged_run_has_a_dash_for_its_accuracy_and_is_counted() -> None:

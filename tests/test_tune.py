@@ -302,8 +302,8 @@ def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     started: list[int] = []
 
     class Noted(Call):
-        def __init__(self, function: Callable[..., Any], *arguments: Any, name: str = "") -> None:
-            super().__init__(function, *arguments, name=name)
+        def __init__(self, function: Callable[..., Any], *arguments: Any, **settings: Any) -> None:
+            super().__init__(function, *arguments, **settings)
             assert self._process.pid is not None
             started.append(self._process.pid)
 

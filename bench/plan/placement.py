@@ -57,9 +57,10 @@ class Placement:
         self._free[spot.kind] += spot.units
 
     def at_once(self, needs: Sequence[Need]) -> int:
-        """The largest number of these runs that an empty machine holds at once: the smallest first."""
+        """The largest number of these runs that an empty machine holds at once."""
         empty = Placement({kind: ["unit"] * count for kind, count in self._count.items()}, self._most)
-        return sum(empty.place([need]) is not None for need in sorted(needs, key=lambda need: need.units))
+        smallest_first = sorted(needs, key=lambda need: (need.units > self._count[need.kind], need.units))
+        return sum(empty.place([need]) is not None for need in smallest_first)
 
     def fits(self, needs: Sequence[Need]) -> bool:
         """Whether there is room for one of these runs now."""

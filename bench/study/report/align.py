@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-MARK = "*"
+CROWDED, COLOCATED = "*", "+"
+"""Marks of speeds that cannot be compared: of agents that shared cores, and of runs with others beside them."""
 NOTHING = "-"
 
 
@@ -24,4 +25,4 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _is_number(text: str) -> bool:
-    return text == NOTHING or re.fullmatch(r"-?\d+(\.\d+)?(e[-+]?\d+)?", text.removesuffix(MARK)) is not None
+    return text == NOTHING or re.fullmatch(r"-?\d+(\.\d+)?(e[-+]?\d+)?", text.rstrip(CROWDED + COLOCATED)) is not None

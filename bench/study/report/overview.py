@@ -25,5 +25,6 @@ def runs_table(runs: Sequence[Run]) -> DataFrame:
         row: dict[str, Any] = {"run": run.name, "status": run.status, **axes(run), **varied(run, keys)}
         row |= {"seed": run.seed, **run.metrics, "started": run.started, "finished": run.finished}
         row |= {key: run.environment.get(key) for key in ENVIRONMENT}
+        row |= {"colocated": True} if run.colocated else {}
         rows.append(row | {"data": run.data["name"], "data_digest": run.data["digest"]})
     return pandas.DataFrame(rows)

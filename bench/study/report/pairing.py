@@ -67,12 +67,15 @@ class Against(NamedTuple):
 class Speeds:
     """Speeds against other runs' speeds: the ratio to the run of the same seed, network, engine and machine.
 
-    There is none where agents shared cores, nor for the oracle, whose speed says nothing, nor of a run to itself.
+    There is none where agents shared cores, or had other runs beside them, nor for the oracle, whose speed says
+    nothing, nor of a run to itself.
     """
 
     def __init__(self, runs: Sequence[Run], mix_hosts: bool = False) -> None:
-        self.groups = grouped(runs, lambda run: run.group + ("" if mix_hosts else "".join(run.host.values())))
-        """Runs that differ in their seed alone, of one machine unless these are mixed."""
+        self.groups = grouped(
+            runs, lambda run: "".join([run.group, str(run.colocated), *([] if mix_hosts else run.host.values())])
+        )
+        """Runs that differ in their seed alone, of one machine unless these are mixed, all of them alone or none."""
         self._mix_hosts = mix_hosts
         self._alike = alike(self.groups, lambda run: run.network)
 
@@ -94,6 +97,7 @@ class Speeds:
         if run.keys.items() >= wanted.items():
             return []
         candidates = [group for group in self._alike[run.network] if self._mix_hosts or group[0].host == run.host]
+        candidates = [group for group in candidates if not group[0].colocated]
         for size in alike_batches(run.keys, replicas):
             asked = {**wanted, "engine": run.keys["engine"], "batch_size": size}
             found = [group for group in candidates if group[0].keys.items() >= asked.items()]

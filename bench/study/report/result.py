@@ -108,9 +108,15 @@ class Run:
         return bool(self.environment.get("oversubscribed"))
 
     @property
+    def colocated(self) -> bool:
+        """Whether other runs trained on its machine meanwhile: they share memory and caches."""
+        return bool(self.environment.get("colocated"))
+
+    @property
     def timed(self) -> bool:
-        """Whether its throughput can be compared: its agents were as many processes, each with a core or GPU."""
-        return not self.oversubscribed and self.keys["engine"] == "distributed"
+        """Whether its throughput can be compared: its agents were as many processes, each with a core or GPU, and
+        alone."""
+        return not self.oversubscribed and not self.colocated and self.keys["engine"] == "distributed"
 
     def number(self, metric: str) -> float | None:
         return self.metrics.get(metric)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.record.metrics import SPEED, shown_in
-from bench.study.report.align import MARK, NOTHING, align
+from bench.study.report.align import COLOCATED, CROWDED, NOTHING, align
 from bench.study.report.cells import short
 from bench.study.report.pairing import SINGLE, Speeds
 from bench.study.report.result import AXES, ON_TEST, TITLES, Run, doubts_of, setting, varying
@@ -14,7 +14,8 @@ from bench.study.report.result import AXES, ON_TEST, TITLES, Run, doubts_of, set
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-FOOTNOTE = "* more agents than cores: throughput is not comparable"
+FOOTNOTE = f"{CROWDED} more agents than cores: throughput is not comparable"
+COMPANY = f"{COLOCATED} measured with other runs beside it (launcher.parallel): throughput is not comparable"
 
 
 def summary(runs: Sequence[Run]) -> str:
@@ -31,6 +32,7 @@ def summary(runs: Sequence[Run]) -> str:
     rows = [_row(run, keys, speeds) for run in ordered]
     lines = align([list(rows[0]), *(list(row.values()) for row in rows)])
     notes = [FOOTNOTE] if any(run.oversubscribed for run in runs) else []
+    notes += [COMPANY] if any(run.colocated for run in runs) else []
     if diverged := sum(run.diverged for run in runs):
         notes.append(f"{diverged} of {len(runs)} runs diverged: without an accuracy, and in no mean of accuracies")
     if tested := [run for run in runs if run.curves == "test"]:
@@ -41,7 +43,7 @@ def summary(runs: Sequence[Run]) -> str:
 
 
 def _row(run: Run, keys: Sequence[str], speeds: Speeds) -> dict[str, str]:
-    mark = MARK if run.oversubscribed else ""
+    mark = CROWDED * run.oversubscribed + COLOCATED * run.colocated
     over = speeds.over(SINGLE, [run]).ratio
     row = {TITLES.get(key, key): str(run.keys[key]) for key in AXES}
     row |= {key: setting(run, key) or NOTHING for key in keys}
@@ -77,6 +79,7 @@ SHOWN = {
     ),
     "throughput": (
         "oversubscribed",
+        "colocated",
         "n",
         "images_per_second",
         "over_single",

@@ -24,7 +24,8 @@ def throughput_table(runs: Sequence[Run], mix_hosts: bool = False) -> DataFrame:
 
     ``over_single`` is over the run at K=S=1, ``over_locked`` over the one at staleness 0 of the same K and S; of K=S=1
     that with as large batches as each replica has, or else as all of them have. There is no ratio where agents shared
-    cores, nor for the oracle, whose throughput says nothing.
+    cores or runs had others beside them, nor for the oracle, whose throughput says nothing. Runs with company have rows
+    of their own, and a column says which, where there are any.
 
     Args:
         mix_hosts: compare runs of different machines too.
@@ -32,13 +33,15 @@ def throughput_table(runs: Sequence[Run], mix_hosts: bool = False) -> DataFrame:
     import pandas
 
     speeds, keys = Speeds(sorted(runs, key=order), mix_hosts), varying(runs)
-    return pandas.DataFrame([_throughput_row(group, speeds, keys, mix_hosts) for group in speeds.groups])
+    rows = [_throughput_row(group, speeds, keys, mix_hosts) for group in speeds.groups]
+    table = pandas.DataFrame(rows)
+    return table if any(run.colocated for run in runs) else table.drop(columns="colocated", errors="ignore")
 
 
 def _throughput_row(group: Sequence[Run], speeds: Speeds, keys: Sequence[str], mix_hosts: bool) -> dict[str, Any]:
     run = group[0]
     row = {**axes(run), **varied(run, keys)} | ({} if mix_hosts else run.host)
-    row |= {"oversubscribed": run.oversubscribed, "n": len(group)}
+    row |= {"oversubscribed": run.oversubscribed, "colocated": run.colocated, "n": len(group)}
     names: dict[str, str] = {}
     for metric in shown_in("throughput"):
         known = numbers(group, metric, "throughput")

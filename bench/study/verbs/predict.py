@@ -229,6 +229,8 @@ def _beside_the_record(workload: Workload, folder: RunFolder) -> str:
     lines = [f"{folder.record}:", *align(rows)]
     if record["environment"].get("oversubscribed"):
         lines.append("Its agents shared cores, which is not predicted.")
+    if record["environment"].get("colocated"):
+        lines.append("Other runs trained beside it, which is not predicted.")
     return "\n".join(lines)
 
 
