@@ -280,7 +280,7 @@ def test_machines_of_one_name_are_not_mixed() -> None:
 
 
 def test_speeds_that_were_measured_with_company_are_kept_apart() -> None:
-    """Of one seed of a pair and one of the others: neither goes into a mean or a ratio of those measured alone."""
+    """One is of a seed that others were measured alone with: it goes into no mean and no ratio of theirs."""
     beside = {"environment": {**MACHINE, "colocated": True}}
     singles = [record(100.0, [0.9], seed=0), record(110.0, [0.9], seed=1, **beside)]
     pairs = [record(190.0, [0.9], stages=2, staleness=2, seed=seed) for seed in (0, 1)]
