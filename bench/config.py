@@ -52,6 +52,8 @@ class RunConfig:
     epochs: Count
     max_steps: Count | None
     """Updates after which the run ends, whatever ``epochs`` says."""
+    flush_every: Count | None
+    """Updates from one flush point to the next within an epoch, for checkpoints; None where only its end is one."""
     loss_limit: Positive
     """Ends the run as diverged at the first flush at which an epoch's mean training loss is above it, or a loss (that
     of the test images too) is not finite."""
@@ -145,6 +147,8 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
         keys |= {"staleness": 0, "partition": []}
     if keys["staleness"] == 0:
         keys["weights"] = "stashed"
+    if not keys.get("flush_every"):
+        keys.pop("flush_every", None)
     if not facts_of(keys["method"]).microbatched:
         keys.pop("microbatches", None)
     if not keys["data"].get("validation"):
@@ -197,4 +201,6 @@ def parse_recorded(values: Mapping[str, Any]) -> RunConfig:
     lr = {"staleness_power": 0.0, "require_convergent": False, **values.get("lr", {})}
     run = {key: value for key, value in values.items() if key not in WITHOUT_RESULT}
     data = {"validation": 0.0, **values.get("data", {})}
-    return parse({"microbatches": 1, "correction": NoCorrection().values(), **run, "lr": lr, "data": data})
+    return parse(
+        {"microbatches": 1, "flush_every": None, "correction": NoCorrection().values(), **run, "lr": lr, "data": data}
+    )

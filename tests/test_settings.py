@@ -8,6 +8,7 @@ import pytest
 
 from bench.choice import Choice, choices
 from bench.keys import ConfigError, parse_as
+from bench.record.checkpoints import Checkpointing
 from bench.study.launcher.contract import Launcher
 from bench.study.launcher.local import Local
 from bench.study.sweep.settings import Reporting, Settings
@@ -28,16 +29,16 @@ VALUES: dict[str, Any] = {
     "dry_run": False,
     "alone": False,
     "report": {"margin": 0.005, "target": None},
+    "checkpoint": {"every": None, "minutes": 10.0},
 }
 JOBS = {"name": "submitit", "cluster": "slurm", "minutes": 5, "memory_gigabytes": 1, "gpus": 0, "slurm_partition": None}
 
 
 def test_plain_values_become_choices() -> None:
     settings = parse_as(Settings, VALUES)
-    asked = Reporting(0.005, None)
-    assert settings == Settings(
-        NoTracking(), Local(1), "runs", records=None, force=False, dry_run=False, alone=False, report=asked
-    )
+    asked: dict[str, Any] = {"report": Reporting(0.005, None), "checkpoint": Checkpointing(None, 10.0)}
+    kept: dict[str, Any] = {"records": None, "force": False, "dry_run": False, "alone": False}
+    assert settings == Settings(NoTracking(), Local(1), "runs", **kept, **asked)
     assert settings.values() == VALUES
 
 

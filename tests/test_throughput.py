@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.choice import choices
 from bench.plan.forecast.costs import Link, Setup, StageCost, Times
-from bench.plan.forecast.prediction import overlap, predict, predict_sharing, stretches
+from bench.plan.forecast.prediction import overlap, predict, predict_sharing
 from bench.plan.sections import LOCKS
 from bench.rule.method.contract import Method
 from tests.tiny import method_of
@@ -215,8 +215,6 @@ def test_the_share_of_work_in_company_is_a_fixed_point() -> None:
 
 def test_stretches_add_up() -> None:
     setup = Setup(method_of("decoupled"), [EVEN, EVEN], staleness=2)
-    assert stretches(10, 4) == [4, 4, 2]
-    assert stretches(8, 4) == [4, 4]
     whole, short, total = (predict(setup, parts) for parts in ([4], [2], [4, 4, 2]))
     assert total.updates == 10
     assert total.seconds == 2 * whole.seconds + short.seconds

@@ -28,6 +28,7 @@ VALUES: dict[str, Any] = {
     "engine": "distributed",
     "epochs": 2,
     "max_steps": None,
+    "flush_every": None,
     "loss_limit": 100.0,
     "batch_size": 4,
     "seed": 0,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -87,6 +89,11 @@ def build_worker(config: RunConfig, dataset: Dataset, world: World, meter: Meter
     agent = worker.of(config, world, numerics, share, mine, meter)
     footprint = agent.footprint(share) if world.device.type == "cpu" else None
     return Assembled(agent, batches, plan.record(config, unit), footprint)
+
+
+def cut_as(config: RunConfig, partition: Sequence[Mapping[str, Any]]) -> RunConfig:
+    """The run with the cuts that a ``partition`` of a record has."""
+    return replace(config, partition=[piece["first_layer"] for piece in partition[1:]])
 
 
 def batches_of(config: RunConfig, dataset: Dataset, replica: int, numerics: Numerics) -> Batches:

@@ -91,6 +91,17 @@ class Meter:
         self.wall_seconds += wall
         return wall
 
+    def state(self) -> dict[str, Any]:
+        """The seconds and the timeline so far, as plain values."""
+        clocks = {"wall_seconds": self.wall_seconds, "processor_seconds": self.processor_seconds}
+        return {"seconds": dict(self.seconds), "spans": [list(span) for span in self.spans], **clocks}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on where a :meth:`state` stood."""
+        self.seconds |= state["seconds"]
+        self.spans = [Span(*span) for span in state["spans"]]
+        self.wall_seconds, self.processor_seconds = state["wall_seconds"], state["processor_seconds"]
+
     def _resolved(self, end: Any) -> Iterator[Span]:
         origin = self._sections[0].mark
         marks = [_elapsed(origin, section.mark) for section in self._sections] + [_elapsed(origin, end)]

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bench.config import RunConfig
 from bench.engine.seat import Seat
 from bench.keys import ConfigError
+from bench.record.checkpoints import NEVER, Checkpointing
 from bench.record.folder import SCHEMA, RunFolder, describe_data
+from bench.record.tail import Tail
 from bench.system.file import WriteError, write_atomic, write_json_atomic
 from bench.system.text import in_a_line
 
@@ -26,6 +28,10 @@ GRACE_SECONDS = 5.0
 """Seconds for which a rank that lost a peer waits to be ended, so that the peer's own failure is seen first."""
 
 
+RESUMED = ("step", "time")
+"""What a record says of each time that the run was resumed."""
+
+
 class RunFailed(RuntimeError):
     """A rank raised or was killed: the message names the first one, and holds its traceback."""
 
@@ -37,6 +43,7 @@ class Job(NamedTuple):
     prepared: Path | None
     folder: RunFolder
     known: dict[str, Any]
+    checkpoint: Checkpointing = NEVER
 
 
 class Start(NamedTuple):
@@ -73,23 +80,28 @@ def _trained(job: Job, start: Start) -> str | None:
     import torch
     from torch.distributed import FileStore
 
+    from bench.engine.checkpoint import Place
     from bench.engine.train import train
     from bench.engine.world import joined
     from bench.record.trace import chrome_trace
     from bench.task.cache import believe
 
-    config, prepared, folder, known = job
+    config, prepared, folder, known, checkpoint = job
     seat, started = start.seat, datetime.now(UTC)
     if prepared and start.stamp:
         believe(prepared, start.stamp)
     dataset = config.data.load(prepared)
     store = FileStore(str(start.store), seat.size) if start.store else None
     with joined(config, seat, store) as world:
-        outcome = train(config, dataset, world, folder.append)
+        outcome = train(config, dataset, world, folder.append, Place(folder.checkpoints, checkpoint))
         if world.rank > 0:
+            if outcome.checkpointed:
+                world.barrier()  # not before the record is there
+                folder.checkpoints.keep((), world.rank)
             return None
         gpu = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else None
         write_atomic(folder.model, _file_of(outcome.state))
+        past = Tail(folder).read() if outcome.resumed else []
         folder.append({"event": "finished", "status": outcome.status})
         folder.write_record(
             {
@@ -97,7 +109,7 @@ def _trained(job: Job, start: Start) -> str | None:
                 "status": outcome.status,
                 "config": config.resolved(),
                 "config_hash": config.hash(),
-                "started": started.isoformat(timespec="seconds"),
+                "started": _begun(past, started).isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 **known,
                 "environment": known.get("environment", {}) | {"gpu": gpu},
@@ -106,13 +118,22 @@ def _trained(job: Job, start: Start) -> str | None:
                 "metrics": outcome.metrics | known.get("metrics", {}),
                 "epochs": outcome.epochs,
                 "agents": outcome.agents,
+                "resumed": [{key: event[key] for key in RESUMED} for event in past if event["event"] == "resumed"],
             }
         )
+        if outcome.checkpointed:
+            world.barrier()
+        folder.checkpoints.clear()
     try:
         write_json_atomic(folder.timeline, chrome_trace(outcome.timelines))
     except Exception as error:  # whatever it is, the run has its result
         return f"no trace of it: {in_a_line(error)}"
     return None
+
+
+def _begun(past: list[dict[str, Any]], started: datetime) -> datetime:
+    """When a run began, maybe before it was resumed: by its first event, or else when this process started."""
+    return datetime.fromtimestamp(past[0]["time"], UTC) if past else started
 
 
 def _file_of(state: dict[str, Tensor]) -> bytes:

@@ -12,12 +12,23 @@ from bench.system.resident import peak_memory
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one rank knows of an epoch."""
+    """What one rank knows of an epoch at its end."""
 
-    wall_seconds: float
     loss: float | None
     squared_distance: float
     evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class FlushReport:
+    """What one rank says at a flush point."""
+
+    wall_seconds: float
+    """Seconds of the stretch before it, on the training clock."""
+    due: bool
+    """Whether it asks for a checkpoint."""
+    epoch: EpochReport | None
+    """None within an epoch."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +47,15 @@ class AgentReport:
     spans: list[list[Any]]
 
     @classmethod
-    def of(cls, rank: int, meter: Meter, ages: list[Ages], predicted: int | None) -> AgentReport:
+    def of(cls, rank: int, meter: Meter, ages: list[Ages], peak: int, predicted: int | None) -> AgentReport:
+        """Take a rank's figures.
+
+        Args:
+            peak: the most bytes that its process held before the run went on in this one; 0 if it began here.
+        """
         spans = [list(span) for span in meter.spans]
         clocks = (meter.wall_seconds, meter.processor_seconds)
-        return cls(rank, *clocks, dict(meter.seconds), ages, peak_memory(meter.device), predicted, spans)
+        return cls(rank, *clocks, dict(meter.seconds), ages, max(peak, peak_memory(meter.device)), predicted, spans)
 
     def agents(self) -> list[dict[str, Any]]:
         """The record's entries, one an agent. Agents that share a process (the oracle) share its seconds."""

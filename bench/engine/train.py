@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,21 +12,22 @@ import torch
 from torch import Tensor
 
 from bench.config import RunConfig
-from bench.engine.assembly import build_worker
+from bench.engine.assembly import build_worker, cut_as
+from bench.engine.checkpoint import Checkpointer, Emit, Place, State
 from bench.engine.measure.curvature import CurvatureOnTheWay
 from bench.engine.meter import Meter
-from bench.engine.summary import AgentReport, EpochReport
+from bench.engine.summary import AgentReport, EpochReport, FlushReport
 from bench.engine.worker import Evaluation, Stretch
 from bench.engine.world import World
 from bench.plan.clock import Clock
+from bench.plan.stretches import stretches
 from bench.record.metrics import SECONDS, SPEED, Ended, quality_of, taken
 from bench.rule.convergence import limits_of, margin_of
 from bench.rule.lr.contract import updates
 from bench.system.heap import give_back_freed_memory, keep_freed_memory
-from bench.system.resident import forget_peak, resident
+from bench.system.resident import forget_peak, peak_memory, resident
 from bench.task.dataset import Dataset, Split
 
-Emit = Callable[[Mapping[str, Any]], None]
 PROGRESS_SECONDS = 1.0
 
 
@@ -43,28 +44,43 @@ class Outcome:
     timelines: list[dict[str, Any]] = field(default_factory=list)
     state: dict[str, Tensor] = field(default_factory=dict)
     """Parameters and statistics: at rank 0 the uncut network's, elsewhere this process's own."""
+    resumed: bool = False
+    """Whether an earlier process had begun the run: from a checkpoint of its, or anew where there was no whole one."""
+    checkpointed: bool = False
+    """Whether there are checkpoints, as all ranks know."""
 
 
-def train(config: RunConfig, dataset: Dataset, world: World, emit: Emit) -> Outcome:
+def train(config: RunConfig, dataset: Dataset, world: World, emit: Emit, place: Place | None = None) -> Outcome:
     """Train to the end, or until the loss says that it diverges. Every rank of the run calls it.
 
     Args:
         emit: takes the events as they happen; called at rank 0 alone.
+        place: where the run's checkpoints are, of which the newest is gone on from; None: it has none.
     """
     if world.device.type == "cpu":
         torch.set_num_threads(1)
         keep_freed_memory()
-    return _Run(config, dataset, world, emit).train()
+    return _Run(config, dataset, world, emit, place).train()
 
 
 class _Run:
-    def __init__(self, config: RunConfig, dataset: Dataset, world: World, emit: Emit) -> None:
+    def __init__(self, config: RunConfig, dataset: Dataset, world: World, emit: Emit, place: Place | None) -> None:
         self._config, self._world, self._emit = config, world, emit
         self._meter = Meter(world.device)
-        self._method, batches, partition, self._footprint = build_worker(config, dataset, world, self._meter)
+        self._checkpointer = Checkpointer(place, config, dataset, world, emit) if place else None
+        found = self._checkpointer.newest() if self._checkpointer else None
+        # Measured again, the layers would be cut elsewhere.
+        cuts = cut_as(config, found.state["partition"]) if found else config
+        self._method, batches, partition, self._footprint = build_worker(cuts, dataset, world, self._meter)
         self._per_epoch, self._split = batches[0].batches, dataset.judged_by
         self._steps = updates(config.epochs, config.max_steps, self._per_epoch)
         self._epochs = math.ceil(self._steps / self._per_epoch)
+        self._done = 0
+        """Updates made so far."""
+        self._peak = 0
+        """The most bytes that this rank's process held before the checkpoint that the run goes on from."""
+        self._seconds = self._epoch_seconds = 0.0
+        """The training clock: of the whole run, and of the epoch that it is in."""
         self._images_per_step = config.batch_size * config.replicas
         clock = Clock(config.stages, config.staleness, 0)
         self._lags = [clock.lag(stage) for stage in range(config.stages)]
@@ -73,52 +89,102 @@ class _Run:
         self._curvature = CurvatureOnTheWay(config, dataset, world.device) if asked else None
         # Rank 0 has passed a batch through the whole network: what that took is not its part's.
         give_back_freed_memory()
-        forget_peak(world.device)
         self._before = resident()
+        if found:
+            self._load(found.step, found.state)
+            del found
+            give_back_freed_memory()
+        forget_peak(world.device)
 
     def train(self) -> Outcome:
         # So that the clock starts at that time, and does not wait for a rank that is not here yet.
         self._world.barrier()
         self._announce(event="started", steps=self._steps, epochs=self._epochs)
-        for epoch in range(self._epochs):
-            summary = self._epoch(epoch)
-            self._outcome.epochs.append(summary)
-            self._announce(event="epoch", **summary)
-            if self._outcome.status == "diverged":
+        self._outcome.resumed = self._done > 0 or (self._checkpointer is not None and self._checkpointer.lost)
+        if self._outcome.resumed:
+            self._announce(event="resumed", step=self._done)
+        for stretch in self._stretches():
+            self._flush(stretch, self._stretch(stretch))
+            if self._is_diverged:
                 break
         self._conclude()
         return self._outcome
 
-    def _epoch(self, epoch: int) -> dict[str, Any]:
-        """Train up to the next flush point, evaluate there, and sum up what the ranks report."""
-        done = epoch * self._per_epoch
-        count = min(self._per_epoch, self._steps - done)
-        rates = [self._config.lr.rate(done + index, self._steps, self._per_epoch) for index in range(count)]
-        wall = self._stretch(
-            Stretch(epoch, count, done, [self._of_stage(k, done, rates) for k in range(len(self._lags))])
-        )
-        loss, distance = self._method.loss(), self._method.agree()
-        if epoch == self._epochs - 1:
-            self._method.settle()
-        reports = self._world.gather(EpochReport(wall, loss, distance, self._method.evaluate(self._split)))
+    def _stretches(self) -> Iterator[Stretch]:
+        """The pieces of training that are still to be made."""
+        for made in stretches(self._steps, self._per_epoch, self._config.flush_every):
+            if made.start >= self._done:
+                rates = [self._config.lr.rate(step, self._steps, self._per_epoch) for step in made]
+                of_stages = [self._of_stage(k, made.start, rates) for k in range(len(self._lags))]
+                epoch, first_batch = divmod(made.start, self._per_epoch)
+                yield Stretch(epoch, len(made), made.start, of_stages, first_batch)
+
+    def _flush(self, stretch: Stretch, wall: float) -> None:
+        """Stand at a flush point: evaluate where an epoch ends, and leave a checkpoint where one is due."""
+        self._done = stretch.first_step + stretch.batches
+        last = self._done == self._steps
+        ends = last or self._done % self._per_epoch == 0
+        due = self._checkpointer is not None and self._checkpointer.due()
+        reports = self._world.gather(FlushReport(wall, due, self._judged(last) if ends else None))
         wall = max(report.wall_seconds for report in reports)
+        self._seconds, self._epoch_seconds = self._seconds + wall, self._epoch_seconds + wall
+        if ends:
+            summary = self._summary(stretch.epoch, [report.epoch for report in reports if report.epoch])
+            self._epoch_seconds = 0.0
+            self._outcome.epochs.append(summary)
+            self._announce(event="epoch", **summary)
+        if self._checkpointer and any(report.due for report in reports) and not (last or self._is_diverged):
+            self._outcome.checkpointed |= self._checkpointer.save(self._done, self._state())
+
+    @property
+    def _is_diverged(self) -> bool:
+        return self._outcome.status == "diverged"
+
+    def _state(self) -> State:
+        """What this rank needs, beside the configuration, to go on from this flush point."""
+        return {
+            "partition": self._outcome.partition,
+            "epochs": self._outcome.epochs,
+            "clock": [self._seconds, self._epoch_seconds],
+            "peak": max(self._peak, peak_memory(self._world.device)),
+            "meter": self._meter.state(),
+            "method": self._method.state(),
+        }
+
+    def _load(self, step: int, state: State) -> None:
+        self._done, self._peak, self._outcome.checkpointed = step, state["peak"], True
+        self._seconds, self._epoch_seconds = state["clock"]
+        self._outcome.partition, self._outcome.epochs = state["partition"], state["epochs"]
+        self._meter.load(state["meter"])
+        with torch.no_grad():
+            self._method.load(state["method"])
+
+    def _judged(self, last: bool) -> EpochReport:
+        """Let the replicas agree, at the end of an epoch, and judge the network there."""
+        loss, distance = self._method.loss(), self._method.agree()
+        if last:
+            self._method.settle()
+        return EpochReport(loss, distance, self._method.evaluate(self._split))
+
+    def _summary(self, epoch: int, reports: Sequence[EpochReport]) -> dict[str, Any]:
+        """Sum up what the ranks report of an epoch."""
         losses = [report.loss for report in reports if report.loss is not None]
         loss_train = sum(losses) / len(losses)
         judged = sum((report.evaluation for report in reports), Evaluation())
         if not (loss_train <= self._config.loss_limit and math.isfinite(judged.loss)):
             self._outcome.status = "diverged"
-        before = self._outcome.epochs[-1][SECONDS] if self._outcome.epochs else 0.0
+        rate = self._config.lr.rate(self._done - 1, self._steps, self._per_epoch)
         squares = sum(report.squared_distance for report in reports)
         return {
             "epoch": epoch,
-            "step": done + count,
-            SECONDS: before + wall,
+            "step": self._done,
+            SECONDS: self._seconds,
             "loss/train": loss_train,
             **self._quality(self._split, judged),
-            SPEED: count * self._images_per_step / wall,
-            "lr": rates[-1],
+            SPEED: (self._done - epoch * self._per_epoch) * self._images_per_step / self._epoch_seconds,
+            "lr": rate,
             "consensus/distance": math.sqrt(squares / self._config.replicas),
-            **self._stability(epoch, rates[-1]),
+            **self._stability(epoch, rate),
         }
 
     def _stability(self, epoch: int, rate: float) -> dict[str, float]:
@@ -127,7 +193,7 @@ class _Run:
         every = self._config.lr.margin_every
         if not every or (epoch + 1) % every:
             return {}
-        state = self._world.collect(self._method.state())
+        state = self._world.collect(self._method.network())
         if self._curvature is None:
             return {}
         curvature = self._curvature.at(state)
@@ -137,7 +203,7 @@ class _Run:
     def _quality(self, split: Split, judged: Evaluation) -> dict[str, float]:
         """What the network is worth by a split of the data: NaN if the run has diverged."""
         loss, accuracy = quality_of(split)
-        if self._outcome.status == "diverged":
+        if self._is_diverged:
             return {loss: math.nan, accuracy: math.nan}
         return {loss: judged.loss / judged.images, accuracy: judged.correct / judged.images}
 
@@ -145,7 +211,7 @@ class _Run:
         """Look at the test images, once, at the end; where flush points judge by them, they have done so."""
         if self._split == "test":
             return {name: self._outcome.epochs[-1][name] for name in quality_of("test")}
-        judged = Evaluation() if self._outcome.status == "diverged" else self._method.evaluate("test")
+        judged = Evaluation() if self._is_diverged else self._method.evaluate("test")
         return self._quality("test", sum(self._world.gather(judged), Evaluation()))
 
     def _of_stage(self, stage: int, done: int, rates: Sequence[float]) -> list[float]:
@@ -177,14 +243,14 @@ class _Run:
         """Gather what the ranks know of the whole run."""
         outcome, world = self._outcome, self._world
         reports = world.gather(
-            AgentReport.of(world.rank, self._meter, self._method.ages(), self._predicted_peak_memory())
+            AgentReport.of(world.rank, self._meter, self._method.ages(), self._peak, self._predicted_peak_memory())
         )
         outcome.agents = [agent for report in reports for agent in report.agents()]
         images = outcome.epochs[-1]["step"] * self._images_per_step
         mixing = self._config.averaging.among(self._config.replicas)
         outcome.metrics = taken(Ended(images, outcome.epochs, self._tested(), outcome.agents, mixing))
         outcome.timelines = [report.timeline() for report in reports]
-        outcome.state = world.collect(self._method.state())
+        outcome.state = world.collect(self._method.network())
 
     def _predicted_peak_memory(self) -> int | None:
         """The predicted peak of memory, in bytes. Libraries count as they are now: more of their code may come in."""

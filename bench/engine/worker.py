@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -23,6 +23,12 @@ class Stretch:
     """Updates that every stage made before."""
     rates: Sequence[Sequence[float]]
     """Learning rates, as ``rates[stage][update]``."""
+    first_batch: int = 0
+    """Batches of the epoch that lie before."""
+
+    def place(self, batch: int) -> tuple[int, int]:
+        """The epoch of a batch of the stretch, and its number in the epoch."""
+        return self.epoch, self.first_batch + batch
 
 
 @dataclass
@@ -51,7 +57,8 @@ class Ages:
 
 
 class Worker(Protocol):
-    """One process's part in training. Called in this order, an epoch at a time::
+    """One process's part in training. Called in this order, a stretch at a time, and the last three where an epoch
+    ends::
 
     ticks = begin(stretch); step(tick) for each of them; flush(); loss(); agree(); evaluate()
     """
@@ -68,7 +75,7 @@ class Worker(Protocol):
         """Wait, after the last tick, until nothing is under way."""
 
     def loss(self) -> float | None:
-        """The mean training loss of the stretch, where this process knows it, else None."""
+        """The mean training loss since it was last asked for, where this process knows it, else None."""
 
     def agree(self) -> float:
         """Average the statistics over the replicas; return this process's share of the squared consensus distance."""
@@ -82,5 +89,12 @@ class Worker(Protocol):
     def ages(self) -> list[Ages]:
         """The staleness counted while training, of the agents in this process."""
 
-    def state(self) -> dict[str, Tensor]:
+    def network(self) -> dict[str, Tensor]:
         """Parameters and statistics by the names of the uncut network, of replica 0's layers in this process."""
+
+    def state(self) -> dict[str, Any]:
+        """All that training from a flush point on depends on, of plain values and tensors: those that are trained
+        themselves, and no copies of them."""
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state` of a process in this one's place has told, in a run of the same keys."""

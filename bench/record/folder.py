@@ -17,6 +17,7 @@ from bench.system.file import _writing, finite, read_json, write_json_atomic
 from bench.system.process import own_name
 
 if TYPE_CHECKING:
+    from bench.record.checkpoints import Checkpoints
     from bench.task.dataset import Dataset
 
 SCHEMA = 1
@@ -70,6 +71,13 @@ class RunFolder:
     def picture(self) -> Path:
         """The path of the trace's picture."""
         return self.path / "timeline.png"
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """What the run goes on from if it is ended before it has its record."""
+        from bench.record.checkpoints import Checkpoints
+
+        return Checkpoints(self.path / "checkpoint")
 
     @property
     def model(self) -> Path:
@@ -153,15 +161,31 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{self.failure}: {type(error).__name__} {error}") from None
 
-    def clear(self) -> None:
+    def clear(self, go_on: bool = False) -> None:
         """Make the folder, and remove what an earlier attempt left in it.
 
         Its result first, so that none stands beside events of another.
+
+        Args:
+            go_on: whether its checkpoints and its events stay, where it has left the ones and no result.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for file in (self.record, self.failure, self.events_file, self.timeline, self.picture, self.model):
-            for left in (file, *self.path.glob(f"{file.name}.*.tmp")):
-                left.unlink(missing_ok=True)
+        stays = go_on and not self.record.exists() and bool(self.checkpoints.published())
+        left = [self.record, self.failure, self.timeline, self.picture, self.model]
+        for file in left if stays else [*left, self.events_file]:
+            for each in (file, *self.path.glob(f"{file.name}.*.tmp")):
+                each.unlink(missing_ok=True)
+        if stays:
+            self._cut_events()
+        else:
+            self.checkpoints.clear()
+
+    def _cut_events(self) -> None:
+        """Remove the end of a last event that was cut short, which the next one would stand behind in its line."""
+        with self.events_file.open("ab+") as file:
+            file.seek(0)
+            whole = file.read().rpartition(b"\n")
+            file.truncate(len(whole[0]) + len(whole[1]))
 
     def set_aside(self) -> Path:
         """Give a record that cannot be read another name, under which nothing looks for it; return that."""

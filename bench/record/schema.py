@@ -119,6 +119,12 @@ _FIELDS: dict[str, Any] = {
 Metrics = pydantic.create_model("Metrics", __base__=_Numbers, **_FIELDS)
 
 
+class Resumption(_Model):
+    step: Cardinal
+    """Updates that the run had made by the checkpoint; 0 where none was whole."""
+    time: float
+
+
 class AgentModel(_Model):
     stage: Cardinal
     replica: Cardinal
@@ -160,6 +166,7 @@ class Record(_Model):
     epochs: Annotated[list[EpochModel], Field(min_length=1)]
     agents: list[AgentModel]
     rates: Rates = UNKNOWN
+    resumed: list[Resumption] = []
 
     @model_validator(mode="after")
     def _is_of_its_grid(self) -> Record:
@@ -201,11 +208,30 @@ class EpochEvent(Event, EpochModel):
     pass
 
 
+class ResumedEvent(Event, Resumption):
+    pass
+
+
+class CheckpointEvent(Event):
+    step: Count
+    seconds: NonNegative
+    bytes: Count
+
+
+class CheckpointProblem(Event):
+    step: Count
+    message: Text
+
+
 EVENTS: dict[object, type[Event]] = {
     "begun": Begun,
     "started": Started,
     "progress": ProgressModel,
     "epoch": EpochEvent,
+    "resumed": ResumedEvent,
+    "checkpoint": CheckpointEvent,
+    "no_checkpoint": CheckpointProblem,
+    "set_aside": CheckpointProblem,
 }
 
 

@@ -62,6 +62,20 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
 
 
+def make_durable(folder: Path) -> None:
+    """Have the names of the files in a folder outlive a power cut, as their contents do.
+
+    Raises:
+        WriteError: the disk does not take them.
+    """
+    with _writing(folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
     try:

@@ -179,8 +179,24 @@ class Agent(ABC):
         """The number of versions of the weights that are kept."""
         return self.weights.kept
 
-    def state(self) -> dict[str, Tensor]:
+    def network(self) -> dict[str, Tensor]:
         if self._world.replica > 0:
             return {}
         # Copies: each parameter is a view of all weights, which would travel once with every one of them.
         return {name: tensor.detach().cpu().clone() for name, tensor in self.weights.module.state_dict().items()}
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "weights": self.weights.state(),
+            "optimizer": self._optimizer.state(),
+            "averaging": self._averaging.state(),
+            "losses": torch.stack(self._losses) if self._losses else None,
+            "staleness": dict(self._staleness),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.weights.load(state["weights"])
+        self._optimizer.load(state["optimizer"])
+        self._averaging.load(state["averaging"])
+        self._losses = [] if state["losses"] is None else list(state["losses"].unbind())
+        self._staleness = Counter(state["staleness"])

@@ -65,7 +65,7 @@ class Stage(Agent):
         batches: Batches,
         meter: Meter,
     ) -> None:
-        longest = updates(1, config.max_steps, batches.batches)
+        longest = min(updates(1, config.max_steps, batches.batches), config.flush_every or batches.batches)
         clock = self._clock = Clock(config.stages, config.staleness, longest)
         self._stage, self._first, self._last = world.stage, world.stage == 0, world.stage == config.stages - 1
         delayed = clock.lag(self._stage) > 0
@@ -153,7 +153,7 @@ class Stage(Agent):
             with torch.no_grad():
                 output = self._numerics.apply(weights.module, x)
         if self._last:
-            output = self._numerics.loss(output, self._batches.targets(self._stretch.epoch, batch))
+            output = self._numerics.loss(output, self._batches.targets(*self._stretch.place(batch)))
             self._losses.append(output.detach())
         kept = output if self._shadow is None else None
         self._flight.append(InFlight(batch, self.weights.version, x, kept, weights.parameters))
@@ -171,7 +171,7 @@ class Stage(Agent):
     def _input(self, batch: int) -> Tensors:
         if self._inputs is None:
             self.meter.enter("data", batch)
-            return self._batches.inputs(self._stretch.epoch, batch)
+            return self._batches.inputs(*self._stretch.place(batch))
         self.meter.enter("forward_lock", batch)
         return together([part.requires_grad_() for part in every(self._inputs.receive())])
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,27 @@ class Part:
         self.optimizer.step()
         self.staleness[self.updates - self.seen.pop(batch)] += 1
         self.updates += 1
+
+    def state(self) -> dict[str, Any]:
+        """What its training from a flush point on depends on: nothing waits for its tick there."""
+        return {
+            "tensors": {name: tensor.detach() for name, tensor in self._tensors()},
+            "optimizer": self.optimizer.state_dict(),
+            "updates": self.updates,
+            "staleness": dict(self.staleness),
+        }
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state`."""
+        for name, tensor in self._tensors():
+            tensor.copy_(state["tensors"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.updates, self.staleness = state["updates"], Counter(state["staleness"])
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.module.named_parameters()
+        yield from self.module.named_buffers()
 
 
 def bound(module: nn.Module, tensors: Weights) -> Callable[[Tensors], Tensors]:

@@ -130,7 +130,7 @@ class Pipelined(Agent):
 
     def step(self, tick: int) -> None:
         """Make one update."""
-        epoch = self._stretch.epoch
+        place = self._stretch.place(tick)
         images: tuple[Tensor, ...] = ()
         targets: Tensor | None = None
         losses: list[Tensor] = []
@@ -138,9 +138,9 @@ class Pipelined(Agent):
             stage.batch = tick
         if self._stages[0].is_first:
             self.meter.enter("data", tick)
-            images = (self._batches.inputs(epoch, tick),)
+            images = (self._batches.inputs(*place),)
         if self._stages[-1].is_last:
-            targets = self._batches.targets(epoch, tick)
+            targets = self._batches.targets(*place)
         self.meter.enter("other", tick)
         self._schedule.step(*images, target=targets, losses=losses, return_outputs=False)
         for channel in self._channels():

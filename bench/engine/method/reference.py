@@ -165,10 +165,10 @@ class Reference:
 
     def _images(self, s: int, batch: int) -> Tensor:
         self.meter.enter("data", batch)
-        return self._batches[s].inputs(self._stretch.epoch, batch)
+        return self._batches[s].inputs(*self._stretch.place(batch))
 
     def _targets(self, s: int, batch: int) -> Tensor:
-        return self._batches[s].targets(self._stretch.epoch, batch)
+        return self._batches[s].targets(*self._stretch.place(batch))
 
     def _loss(self, s: int, batch: int, logits: Tensor) -> Tensor:
         loss = self._numerics.loss(logits, self._targets(s, batch))
@@ -223,10 +223,19 @@ class Reference:
     def ages(self) -> list[Ages]:
         return [Ages(k, s, dict(sorted(part.staleness.items())), None) for s, k, part in self._all()]
 
-    def state(self) -> Weights:
+    def network(self) -> Weights:
         return {
             name: tensor.detach().cpu() for part in self._parts[0] for name, tensor in part.module.state_dict().items()
         }
+
+    def state(self) -> dict[str, Any]:
+        losses = torch.stack(self._losses) if self._losses else None
+        return {"parts": [[part.state() for part in replica] for replica in self._parts], "losses": losses}
+
+    def load(self, state: dict[str, Any]) -> None:
+        for s, k, part in self._all():
+            part.load(state["parts"][s][k])
+        self._losses = [] if state["losses"] is None else list(state["losses"].unbind())
 
     def _all(self) -> Iterator[tuple[int, int, Part]]:
         for s, replica in enumerate(self._parts):

@@ -6,8 +6,9 @@ the replicas travels meanwhile.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,23 +21,33 @@ from bench.rule.averaging.contract import Averaging
 from bench.rule.optimizer.contract import Flat
 
 
-class Agreement(Protocol):
+class Agreement(ABC):
     """How one stage makes its update, in two halves."""
 
     copies: int
     """Copies of the weights that it keeps for itself."""
 
+    @abstractmethod
     def begin(self, rate: float) -> None:
         """Start what has to travel, as ``weights.gradient`` is there."""
 
+    @abstractmethod
     def finish(self) -> None:
         """Wait for what travels, and advance ``weights`` by one version."""
 
+    @abstractmethod
     def consensus(self) -> Tensor:
         """The mean over the replicas of the newest weights, flat; only at a flush."""
 
+    def state(self) -> dict[str, Any]:
+        """What it carries over a flush point, of plain values and tensors."""
+        return {}
 
-class GradientAveraging:
+    def load(self, state: dict[str, Any]) -> None:  # noqa: B027  (most carry nothing)
+        """Go on from a :meth:`state`."""
+
+
+class GradientAveraging(Agreement):
     """Average the gradients over the replicas, then step; alone, just step."""
 
     copies = 0
@@ -68,7 +79,7 @@ class GradientAveraging:
         return self._weights.current
 
 
-class WeightMixing:
+class WeightMixing(Agreement):
     """Step alone, then mix the weights with the neighbours' on a graph (adapt, then combine; Lian et al. 2017).
 
     With replicas s, steps ``d_s`` and the mixing matrix M: ``w_s <- sum_r M[s, r] (w_r + d_r)``, by increasing r.

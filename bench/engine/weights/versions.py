@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +92,17 @@ class Weights:
         if len(self._buffers) == 1:
             return previous.data
         return self.current.copy_(previous)
+
+    def state(self) -> dict[str, Any]:
+        """The newest version and the statistics: at a flush point no graph wants an older one."""
+        return {"version": self.version, "current": self.current, "statistics": dict(self.module.named_buffers())}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state`."""
+        self.version = state["version"]
+        self.current.copy_(state["current"])
+        for name, buffer in self.module.named_buffers():
+            buffer.copy_(state["statistics"][name])
 
 
 def _with_parameters(module: nn.Module, views: Sequence[Tensor], share_buffers: bool = True) -> nn.Module:

@@ -68,9 +68,3 @@ def overlap(times: Times) -> float:
     work = times.wall - np.sum([*times.locks.values()], axis=0)
     working = float(work.sum()) / times.seconds
     return min(max((working - 1) / (agents - 1) * agents / working, 0.0), 1.0)
-
-
-def stretches(steps: int, per_epoch: int) -> list[int]:
-    """Updates of each epoch of a run of so many updates; the last may be cut short."""
-    whole, rest = divmod(steps, per_epoch)
-    return [per_epoch] * whole + [rest] * (rest > 0)

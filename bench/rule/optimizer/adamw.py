@@ -78,3 +78,10 @@ class FlatAdamW(Flat):
             eps=self._keys.eps,
             maximize=False,
         )
+
+    def state(self) -> dict[str, Any]:
+        return {"first": self._first, "second": self._second, "steps": self._steps}
+
+    def load(self, state: dict[str, Any]) -> None:
+        for name, own in self.state().items():
+            own.copy_(state[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +30,14 @@ class Flat:
 
     def step(self, weights: Tensor, gradient: Tensor, rate: float) -> None:
         """Update ``weights`` [parameters] in place by ``gradient`` [parameters]."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """Return all that its further steps depend on, of plain values and tensors."""
+        raise NotImplementedError
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state`, before the first step."""
         raise NotImplementedError
 
 
@@ -72,6 +81,29 @@ class Optimizer(Choice):
         weights = torch.zeros(1)
         self.flat(weights).step(weights, torch.ones(1), 0.1)
         self.by_parameter([torch.nn.Parameter(weights)]).step()
+        self._try_state()
+
+    def _try_state(self) -> None:
+        """Check that its steps go on from its state as they would without it.
+
+        Raises:
+            ValueError: they do not.
+        """
+        import torch
+
+        weights, gradients = torch.ones(3), torch.tensor([[0.5, -1.0, 2.0], [1.0, 0.25, -0.5], [-0.5, 1.0, 0.75]])
+        flat, again = self.flat(weights), self.flat(weights)
+        for gradient in gradients[:2]:
+            flat.step(weights, gradient.clone(), 0.1)
+        kept, other = io.BytesIO(), weights.clone()
+        torch.save(flat.state(), kept)
+        again.load(torch.load(io.BytesIO(kept.getvalue()), weights_only=True))
+        for one, its in ((flat, weights), (again, other)):
+            one.step(its, gradients[2].clone(), 0.1)
+        if not torch.equal(weights, other):
+            raise ValueError(
+                "goes on otherwise behind a checkpoint: its state() must hold all that its steps depend on"
+            )
 
 
 class ByElement(Flat):
@@ -95,6 +127,12 @@ class ByElement(Flat):
         self._weights.data, self._weights.grad = weights, gradient
         self._optimizer.step()
         self._weights.grad = None
+
+    def state(self) -> dict[str, Any]:
+        return self._optimizer.state_dict()
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._optimizer.load_state_dict(state)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

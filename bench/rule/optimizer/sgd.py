@@ -86,3 +86,9 @@ class FlatSGD(Flat):
             nesterov=self._keys.nesterov,
             maximize=False,
         )
+
+    def state(self) -> dict[str, Any]:
+        return {"momentum": self._momentum[0]}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._momentum[0] = state["momentum"]

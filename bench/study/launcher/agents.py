@@ -15,6 +15,7 @@ from bench.config import RunConfig
 from bench.engine.rank import Job, RunFailed, Start, run_rank
 from bench.engine.seat import Seat, seats, torchrun_seat
 from bench.keys import ConfigError
+from bench.record.checkpoints import NEVER, Checkpointing
 from bench.record.folder import RunFolder
 from bench.system.call import Call, Killed, results, temporary
 from bench.system.leftovers import clear_left_behind
@@ -60,6 +61,7 @@ def launch(
     known: dict[str, Any],
     watch: Callable[[], None] | None = None,
     pin: Pin | None = None,
+    checkpoint: Checkpointing = NEVER,
 ) -> str | None:
     """Run the agents to the end; the run's folder holds the record then.
 
@@ -68,6 +70,7 @@ def launch(
         watch: called some times a second while they train. What it raises ends them, and is raised here. The oracle
             runs in a process of its own then.
         pin: what the processes keep to, those of the oracle too; None: what this one may use.
+        checkpoint: when the run leaves a checkpoint; the newest one in its folder is gone on from.
 
     Returns:
         What could not be written beside the record, if there is such a thing.
@@ -76,7 +79,7 @@ def launch(
         RunFailed: a rank failed.
         Interrupted: the end is wanted; no process is left.
     """
-    job, oracle, seat = Job(config, prepared, folder, known), config.engine == "reference", torchrun_seat()
+    job, oracle, seat = Job(config, prepared, folder, known, checkpoint), config.engine == "reference", torchrun_seat()
     if seat is not None or (oracle and watch is None and pin is None):
         return run_rank(job, Start(seat or Seat()))
     with tempfile.TemporaryDirectory(dir=temporary()) as place:

@@ -43,13 +43,13 @@ def execute(task: Task, following: AbstractContextManager[object], watch: Callab
         with run_lock(folder):
             if not task.again and (known := known_record(folder)) and is_current(known):
                 return
-            folder.clear()
+            folder.clear(go_on=not task.anew)
             problem: str | None = None
             with _one_ending(config, folder), following:
                 around = environment(oversubscribed(config), task.colocated)
                 known = {"environment": around, "rates": task.assessment.record()}
                 known |= {"metrics": task.assessment.metrics()}
-                problem = launch(config, task.prepared, folder, known, watch, task.pin)
+                problem = launch(config, task.prepared, folder, known, watch, task.pin, task.checkpoint)
             if problem is not None:
                 print(f"{label(config)}: {problem}", file=sys.stderr)
             elif folder.timeline.exists():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.config import RunConfig, grid_label
+from bench.record.checkpoints import NEVER, Checkpointing
 from bench.record.folder import RecordError, RunFolder
 from bench.study.launcher.assessment import Assessment
 from bench.study.tracking.contract import Tracker, TrackingError
@@ -36,6 +37,10 @@ class Task:
     """What its processes keep to; None: what this one may use."""
     colocated: bool = False
     """Whether other runs of this sweep or study train on this machine meanwhile."""
+    checkpoint: Checkpointing = NEVER
+    """When it leaves a checkpoint."""
+    anew: bool = False
+    """Whether it begins anew although an earlier attempt has left a checkpoint."""
 
     @property
     def title(self) -> str:

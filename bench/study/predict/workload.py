@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from bench.config import RunConfig
 from bench.plan.clock import Clock
 from bench.plan.forecast.costs import Setup, StageCost, Times
-from bench.plan.forecast.prediction import predict_sharing, stretches
+from bench.plan.forecast.prediction import predict_sharing
 from bench.plan.partition import bounds, cut
+from bench.plan.stretches import stretches
 from bench.rule.lr.contract import updates
 from bench.rule.method.contract import Method
 from bench.rule.method.ddp import DistributedData
@@ -87,7 +88,8 @@ class Workload:
         images, config = len(self.config.data.load(self.prepared).fitted), self.config
         check_batch_size(images, way.batch_size, way.replicas)
         per_epoch = batches_per_epoch(images, way.batch_size, way.replicas)
-        return stretches(updates(config.epochs, config.max_steps, per_epoch), per_epoch)
+        steps = updates(config.epochs, config.max_steps, per_epoch)
+        return [len(stretch) for stretch in stretches(steps, per_epoch, config.flush_every)]
 
     def setup(self, way: Way, together: int | None = None) -> Setup:
         """The costs of a way where ``together`` agents compute at the same time; None: all of them, or one a core."""

@@ -14,6 +14,7 @@ from bench.choice import Choice, check_together, choices_of, contracts_of, plain
 from bench.config import RunConfig
 from bench.engine.seat import under_torchrun
 from bench.keys import STRICT, ConfigError, Place, Share
+from bench.record.checkpoints import Checkpointing
 from bench.record.folder import RunFolder
 from bench.record.records_file import RecordsFile
 from bench.record.runs_dir import Item, Records, Sweep, known_record, read_records
@@ -49,6 +50,7 @@ class Settings:
     alone: bool
     """Whether every run has its machine to itself, whatever the launcher could have at once."""
     report: Reporting
+    checkpoint: Checkpointing
 
     @property
     def again(self) -> bool:
@@ -103,6 +105,10 @@ class Settings:
     def folder(self, config: RunConfig) -> RunFolder:
         """The folder that a run is kept in."""
         return RunFolder(Path(self.runs_dir, config.hash()))
+
+    def keeping(self) -> dict[str, Any]:
+        """What a task is told of its run's checkpoints."""
+        return {"checkpoint": self.checkpoint, "anew": self.force}
 
     @property
     def records_file(self) -> RecordsFile | None:

@@ -56,7 +56,7 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
         settings.begin(follower, whole)
         judged = _ask(here, assess_all, configs, prepared, settings.runs_dir)
     tasks = [
-        Task(*each, settings.folder(each[0]), settings.again, number, len(points))
+        Task(*each, settings.folder(each[0]), settings.again, number, len(points), **settings.keeping())
         for number, each in enumerate(zip(configs, prepared, judged, strict=True), start=1)
     ]
     return _Running(tasks, whole, settings, launcher, follower).run()
@@ -64,8 +64,9 @@ def run_all(points: Sequence[Point], overrides: Sequence[str]) -> int:
 
 def _follow(point: Point, prepared: Path | None) -> int:
     """Train as one of torchrun's ranks; the first of them says what has come of the run, and keeps it."""
+    settings = point.settings
     try:
-        launch(point.config, prepared, point.settings.folder(point.config), {})
+        launch(point.config, prepared, settings.folder(point.config), {}, checkpoint=settings.checkpoint)
     except RunFailed as failure:
         print(failure, file=sys.stderr)
         return 1

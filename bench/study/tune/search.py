@@ -208,8 +208,9 @@ class Search:
 
     def _task(self, config: RunConfig, position: int, total: int, kind: Any) -> Task:
         found: Assessment = Call(assess, config, self._prepared, self.study.settings.runs_dir).result()
-        folder, again = self.study.settings.folder(config), self.study.settings.again
-        return Task(config, self._prepared, found, folder, again, position, total, kind)
+        settings = self.study.settings
+        where = (settings.folder(config), settings.again)
+        return Task(config, self._prepared, found, *where, position, total, kind, **settings.keeping())
 
     def _say(self, claim: Claim, words: str) -> None:
         best, name = self.trials.best(), self.study.tuning.study
