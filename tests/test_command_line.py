@@ -300,7 +300,7 @@ def test_a_run_leaves_its_folder(ran: Ran) -> None:
 def test_a_record_has_the_keys_of_the_contract(record: dict[str, Any], ran: Ran) -> None:
     times = {"started", "finished"}
     keys = {"schema", "status", "config", "config_hash", "environment", "partition", "metrics", "epochs", "agents"}
-    assert set(record) == keys | times | {"data", "rates"}
+    assert set(record) == keys | times | {"data", "rates", "resumed"}
     assert (record["data"]["name"], record["data"]["train_images"], record["data"]["classes"]) == ("synthetic", 1024, 3)
     assert record["status"] == "done"
     assert record["config_hash"] == ran.folders[0].name

@@ -1,4 +1,4 @@
-"""A run that goes on from a checkpoint equals one that was never stopped, to the bit, whatever is chosen beside what."""
+"""A run that goes on from a checkpoint equals one never stopped, to the bit, whatever is chosen beside what."""
 
 from __future__ import annotations
 

@@ -17,7 +17,16 @@ import torch
 
 from bench.config import RunConfig
 from bench.engine.world import World
-from bench.record.checkpoints import KEPT, LAYOUT, CheckpointError, Checkpointing, Checkpoints, Manifest, Origin, Part
+from bench.record.checkpoints import (
+    KEPT,
+    LAYOUT,
+    CheckpointError,
+    Checkpointing,
+    Checkpoints,
+    Manifest,
+    Origin,
+    Written,
+)
 from bench.record.version import ENGINE_VERSION
 from bench.system.file import WriteError
 from bench.task.dataset import Dataset
@@ -124,7 +133,7 @@ class Checkpointer:
         """
         started = time.monotonic()
         written = self._world.gather(self._written(step, state))
-        problems = [part for part in written if not isinstance(part, Part)]
+        problems = [part for part in written if not isinstance(part, Written)]
         manifest = None if problems else Manifest(LAYOUT, step, self._origin, written)
         if manifest and self._world.rank == 0:
             problems = self._published(manifest)
@@ -145,12 +154,12 @@ class Checkpointer:
         self._begin()
         return not problems
 
-    def _written(self, step: int, state: State) -> Part | str:
+    def _written(self, step: int, state: State) -> Written | str:
         """This rank's part, or else why it could not be written."""
         try:
             with self._checkpoints.writing(step, self._world.rank) as file:
                 torch.save(state, cast(IO[bytes], file))
-            return file.part
+            return file.written
         except WriteError as error:
             return str(error)
 

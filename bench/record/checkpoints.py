@@ -66,7 +66,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Part:
+class Written:
     """What a rank has written."""
 
     digest: Text
@@ -83,7 +83,7 @@ class Manifest:
     step: Count
     """Updates that the run had made."""
     origin: Origin
-    parts: list[Part]
+    parts: list[Written]
     """In rank order."""
 
     @property
@@ -106,8 +106,8 @@ class Hashing:
         self._file.flush()
 
     @property
-    def part(self) -> Part:
-        return Part(self._hash.hexdigest(), self._bytes)
+    def written(self) -> Written:
+        return Written(self._hash.hexdigest(), self._bytes)
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Checkpoints:
             content = path.read_bytes()
         except OSError as error:
             raise CheckpointError(f"{path}: {error.strerror}") from None
-        if Part(hashlib.sha256(content).hexdigest(), len(content)) != manifest.parts[rank]:
+        if Written(hashlib.sha256(content).hexdigest(), len(content)) != manifest.parts[rank]:
             raise CheckpointError(f"{path}: is damaged: it is not what was written")
         return content
 
