@@ -29,7 +29,8 @@ def execute(task: Task, following: AbstractContextManager[object], watch: Callab
     """Run a point, unless another process has given it a record meanwhile.
 
     Args:
-        following: entered once the run's folder is this process's alone, and empty; left when the training has ended.
+        following: entered once the run's folder is this process's alone, with nothing in it but what the run goes on
+            from; left when the training has ended.
         watch: called while the run trains, as :func:`launch` does.
 
     Raises:
