@@ -22,15 +22,25 @@ from bench.engine.numerics import Numerics
 from bench.engine.weights.versions import Weights
 from bench.plan.interval import ratio
 from bench.study.compare.contenders import CONTENDERS, PIPELINES, PREDICTED, WORKLOAD, Measurement, Prediction
+from bench.study.compare.oracles import oracles
 from bench.study.sweep.compose import compose
 from bench.study.verbs.benchmark import BEST, RATIOS, asked_of, report
 from bench.system.call import Call, results
 from tests import tiny
+from tests.commands import read_json
 from tests.tiny import method_of
 
 TINY = ("data.train_size=64", "data.test_size=8", "data.shape=[3,8,8]", "batch_size=4")
 SMALL = ("model.depth=8", "model.width=4")
 MACHINE = {"cpu": "a CPU", "cores": 2, "torch": "2.14.1"}
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_two_oracles_at_once_train_as_many_images_each(tmp_path: Path) -> None:
+    config = compose([*WORKLOAD, *CONTENDERS["two oracles"], *TINY, *SMALL, "max_steps=2"])
+    assert oracles(config, 2, tmp_path) > 0
+    records = [read_json(path) for path in tmp_path.glob("runs/*/record.json")]
+    assert [(record["config"]["engine"], record["epochs"][-1]["step"]) for record in records] == [("reference", 2)] * 2
 
 
 def test_ratio_of_a_textbook_sample() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.plan.forecast.cluster import Cluster, Work, makespan
 from bench.plan.placement import Need, Placement, Spot
 
 CORES = ("0", "1", "2", "5")
@@ -92,6 +93,20 @@ def test_the_first_that_fits_is_taken(needs: list[Need], machine: dict[str, list
         waiting.pop(found[0])
     assert not room.fits(waiting)
     assert room.place(waiting) is None
+
+
+@given(
+    needs=st.lists(st.integers(1, 4).map(lambda units: Need("cpu", units)), max_size=6),
+    seconds=st.lists(st.integers(1, 9).map(float), min_size=6, max_size=6),
+)
+def test_the_time_of_all_is_that_of_a_cluster_of_one_node(needs: list[Need], seconds: list[float]) -> None:
+    works = [Work(each, need.units) for need, each in zip(needs, seconds, strict=False)]
+    assert Placement({"cpu": CORES}).span(needs, seconds[: len(needs)]) == makespan(works, Cluster(1, len(CORES)))
+
+
+def test_the_time_of_runs_of_which_some_go_by_themselves() -> None:
+    assert Placement({"cpu": CORES}).span(cores(2, 5, 2), [3.0, 10.0, 4.0]) == 14.0
+    assert Placement({"cpu": CORES}, 1).span(cores(1, 1), [3.0, 4.0]) == 7.0
 
 
 def together(chosen: tuple[Need, ...], machine: dict[str, list[str]], most: int | None) -> bool:

@@ -62,6 +62,11 @@ def test_plain_values_become_choices() -> None:
         ({"launcher": {}}, f"launcher.name: a value is missing; allowed are {listed(Launcher)}"),
         ({"launcher": {**JOBS, "minutes": 0}}, "launcher.minutes=0: must be greater than or equal to 1"),
         ({"launcher": {**JOBS, "cluster": "pbs"}}, "launcher.cluster='pbs': must be 'slurm' or 'local'"),
+        *(
+            ({"launcher": {"name": "local", "parallel": wrong}}, f"{said}: must be 'auto' or a number of at least 1")
+            for wrong in (0, "all", True, 1.5)
+            for said in [f"launcher.parallel={wrong!r}"]
+        ),
         (
             {"launcher": {"name": "local", "parallel": 1, "minutes": 1}},
             "launcher.minutes=1: there is no such key; allowed are parallel",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -61,6 +62,18 @@ class Placement:
         empty = Placement({kind: ["unit"] * count for kind, count in self._count.items()}, self._most)
         smallest_first = sorted(needs, key=lambda need: (need.units > self._count[need.kind], need.units))
         return sum(empty.place([need]) is not None for need in smallest_first)
+
+    def span(self, needs: Sequence[Need], seconds: Sequence[float]) -> float:
+        """Seconds from the start of the first of these runs to the end of the last, where they are placed in this order
+        as soon as there is room, and nothing else is there."""
+        waiting, running, now = list(zip(needs, seconds, strict=True)), list[tuple[float, Spot]](), 0.0
+        while waiting or running:
+            while found := self.place([need for need, _ in waiting]):
+                index, spot = found
+                heapq.heappush(running, (now + waiting.pop(index)[1], spot))
+            now, spot = heapq.heappop(running)
+            self.release(spot)
+        return now
 
     def fits(self, needs: Sequence[Need]) -> bool:
         """Whether there is room for one of these runs now."""

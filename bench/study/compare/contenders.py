@@ -19,6 +19,7 @@ from bench.rule.method.gpipe import GPipe
 from bench.rule.method.interleaved_1f1b import Interleaved
 from bench.rule.method.one_f_one_b import OneForwardOneBackward
 from bench.rule.method.zero_bubble import ZeroBubble
+from bench.study.compare.oracles import oracles
 from bench.study.launcher.agents import launch
 from bench.study.launcher.check import check
 from bench.study.launcher.progress import Progress
@@ -37,6 +38,8 @@ PLAIN = "plain "
 """Prefix of the names of pipelines whose stages and messages are torch's."""
 PIPELINES = [kind.name for kind in (GPipe, OneForwardOneBackward, Interleaved, ZeroBubble)]
 """Pipelines with a flush that are compared."""
+ORACLES = {"oracle": 1, "two oracles": 2}
+"""Contenders that are so many runs of the oracle at once: one and as many as two cores hold."""
 CONTENDERS = {
     "one core": ("+contender=one_core", "max_steps=80"),
     "locked": ("+contender=locked", "max_steps=40"),
@@ -56,6 +59,7 @@ CONTENDERS = {
     "minimal loop, compiled": ("+contender=one_core", "max_steps=40"),
     "one core, contiguous": ("+contender=one_core", "channels_last=false", "max_steps=20"),
     "whole command": ("+contender=fdg", "max_steps=8"),
+    **dict.fromkeys(ORACLES, ("+contender=fdg", "engine=reference", "max_steps=80")),
 }
 PREDICTED = ("one core", "locked", "FDG", "DDP", *(name for name in CONTENDERS if name.partition(",")[0] in PIPELINES))
 """Contenders that are predicted: those that have a core for each agent, once each."""
@@ -112,6 +116,8 @@ def measure_contender(number: int, name: str, config: RunConfig, overrides: Sequ
         return Measurement(number, name, found.images_per_second)
     if name.startswith(PLAIN):
         return Measurement(number, name, plain(config, place))
+    if name in ORACLES:
+        return Measurement(number, name, oracles(config, ORACLES[name], place))
     if name == "both stages alone":
         return Measurement(number, name, ceiling(config))
     folder = RunFolder(place / "runs" / config.hash())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from bench.choice import Choice
+from bench.plan.forecast.cluster import Cluster, Work, makespan
 
 if TYPE_CHECKING:
     from typing import Self
@@ -36,6 +37,10 @@ class Launcher(Choice):
     def slots(self, configs: Sequence[RunConfig]) -> int:  # noqa: ARG002
         """How many of these runs it has at once at most."""
         return 1
+
+    def span(self, configs: Sequence[RunConfig], seconds: Sequence[float]) -> float:
+        """How long runs take in all, in seconds, of which each takes so many."""
+        return makespan([Work(each, 1) for each in seconds], Cluster(1, max(1, self.slots(configs))))
 
     def alone(self) -> Self:
         """Make the launcher that gives every run a machine to itself, for runs whose speed is what is asked."""

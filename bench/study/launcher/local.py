@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from bench.keys import Count
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
 from bench.study.launcher.contract import Ending, Launcher, Watch
 
 if TYPE_CHECKING:
@@ -15,13 +17,20 @@ if TYPE_CHECKING:
     from bench.study.tracking.contract import Tracker
 
 
+def _parallel(value: object) -> object:
+    """Refuse what is no number of runs, in one message for both of its types."""
+    if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise PydanticCustomError("parallel", "must be 'auto' or a number of at least 1")
+    return value
+
+
 @dataclass(frozen=True)
 class Local(Launcher):
     """Runs on this machine, so many at once, each with cores or GPUs of its own."""
 
     name: ClassVar[str] = "local"
     place: ClassVar[int] = 1
-    parallel: Count | Literal["auto"]
+    parallel: Annotated[int | Literal["auto"], BeforeValidator(_parallel)]
     """The largest number of runs at once; ``auto``: as many as there are cores, or GPUs, for."""
 
     @property
@@ -32,6 +41,11 @@ class Local(Launcher):
         from bench.study.launcher.colocation import needs, placement
 
         return 1 if self.here else placement(configs, self._most).at_once(needs(configs))
+
+    def span(self, configs: Sequence[RunConfig], seconds: Sequence[float]) -> float:
+        from bench.study.launcher.colocation import needs, placement
+
+        return sum(seconds) if self.here else placement(configs, self._most).span(needs(configs), seconds)
 
     def alone(self) -> Self:
         return replace(self, parallel=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 
 from bench.study.launcher.check import check_all
 from bench.study.launcher.task import label
@@ -22,12 +23,15 @@ def preview(points: Sequence[Point]) -> int:
     warm_up()
     configs = [point.config for point in points]
     seconds: list[float] = Call(estimate, configs, Call(check_all, configs).result()).result()
+    launcher = settings.starter()
     due = [settings.force or settings.known(config) is None for config in configs]
-    for number, (point, wanted, estimated) in enumerate(zip(points, due, seconds, strict=True), start=1):
-        words = f"about {duration(estimated)}" if wanted else "has a record"
+    for number, (point, is_due, estimated) in enumerate(zip(points, due, seconds, strict=True), start=1):
+        words = f"about {duration(estimated)}" if is_due else "has a record"
         print(" ".join([f"{number}/{len(points)}", f"{label(point.config)}:", words, *point.overrides]))
         for equivalent in point.equivalents:
             print(f"    the same as {' '.join(equivalent)}")
-    total = sum(estimated for wanted, estimated in zip(due, seconds, strict=True) if wanted)
-    print(f"{len(points)} points, {sum(due)} to run, about {duration(total)}")
+    wanted, took = list(compress(configs, due)), list(compress(seconds, due))
+    at_once = launcher.slots(wanted)
+    told = f", up to {at_once} at once" if at_once > 1 else ""
+    print(f"{len(points)} points, {len(wanted)} to run{told}, about {duration(launcher.span(wanted, took))}")
     return 0

@@ -54,6 +54,7 @@ RATIOS = (
     ("one core", "minimal loop"),
     ("minimal loop, compiled", "minimal loop"),
     ("one core", "one core, contiguous"),
+    ("two oracles", "oracle"),
 )
 """Pairs of contenders whose speeds are compared, beside FDG and the fastest of the pipelines."""
 BEST = {how: f"the fastest {how}pipeline" for how in ("", PLAIN)}
@@ -66,6 +67,7 @@ ASKED = {
     "FDG: efficiency": 0.97,
     "FDG: locking fraction": 0.03,
     "FDG: following the run / training time": FOLLOWING_LIMIT,
+    "two oracles / oracle": 1.9,
 }
 """What is asked of a ResNet in either precision: processor time, locking and following are to be at most this, all else
 at least."""

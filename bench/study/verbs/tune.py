@@ -123,7 +123,8 @@ def _preview(studies: Sequence[Study], prepared: Sequence[Path | None]) -> int:
     """Print, for ``dry_run=true``, what would be searched, and for how long at most; return the exit code."""
     seconds: list[float] = Call(estimate, [study.run for study in studies], prepared).result()
     for study, estimated in zip(studies, seconds, strict=True):
-        whole = duration(estimated * (study.trials + study.tuning.repeats))
+        launcher, parts = study.launcher(), (study.trials, study.tuning.repeats)
+        whole = duration(sum(launcher.span([study.run] * count, [estimated] * count) for count in parts))
         print(
             f"{study.tuning.study}: {study.trials} trials and {study.tuning.repeats} repeats of {study.run.epochs} "
             f"epochs among {', '.join(study.families)}; about {whole} without pruning"
