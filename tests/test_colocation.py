@@ -15,10 +15,16 @@ import pytest
 
 from bench.__main__ import main
 from bench.config import RunConfig
+from bench.plan.placement import Spot
 from bench.record.folder import RunFolder
+from bench.study.launcher.colocation import needs, placement
+from bench.study.launcher.devices import VISIBLE
 from bench.study.tracking.contract import Tracker
 from bench.study.tracking.none import NoTracking
+from bench.system.call import Call
+from bench.system.pin import Pin
 from tests.commands import BENCH, TINY, Command, await_that, command, read_json
+from tests.tiny import config
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("without_pictures", "two_cores")]
 ENDLESS = (*TINY, "epochs=50000", "runs_dir=runs", "launcher.parallel=auto")
@@ -34,6 +40,23 @@ def two_cores() -> Iterator[set[int]]:
     os.sched_setaffinity(0, two)
     yield two
     os.sched_setaffinity(0, before)
+
+
+def test_a_process_keeps_to_what_it_is_given(two_cores: set[int]) -> None:
+    core = max(two_cores)
+    assert Call(os.sched_getaffinity, 0, pin=Pin((core,))).result() == {core}
+    assert Call(os.sched_getaffinity, os.getpid(), pin=Pin((core,))).result() == two_cores
+    assert Call(os.getenv, VISIBLE, pin=Pin(variables={VISIBLE: "1,GPU-7"})).result() == "1,GPU-7"
+
+
+def test_runs_on_gpus_are_placed_on_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.study.launcher.devices._gpus", lambda: 3)
+    runs = [config(device="cuda", stages=stages) for stages in (2, 2, 1)]
+    for told, names in (("", ("0", "1", "2")), ("4, GPU-7,5", ("4", "GPU-7", "5"))):
+        monkeypatch.setenv(VISIBLE, told)
+        room = placement(runs, None)
+        assert room.place(needs(runs)) == (0, Spot("cuda", names[:2]))
+        assert room.place(needs(runs[1:])) == (1, Spot("cuda", names[2:]))
 
 
 class Recorder(Tracker):

@@ -10,7 +10,7 @@ import pytest
 
 from bench.record.folder import RunFolder
 from bench.record.tail import Tail
-from bench.study.launcher.progress import Progress
+from bench.study.launcher.progress import Progress, print_aside
 from tests.commands import await_that
 
 
@@ -51,6 +51,21 @@ def test_a_terminal_gets_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "run 3/8 K2 S1 c2 · epoch 2/2 · 1234 img/s |" in last
     assert " 75% [" in last
     assert not progress.thread.is_alive()
+
+
+def test_a_terminal_gets_a_bar_for_every_run_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each in a line of its own; what is said meanwhile stands above them, in whole lines."""
+    monkeypatch.setattr(sys, "stderr", stream := Terminal())
+    with (
+        Progress(RunFolder(tmp_path / "a"), "run 1/2 K1 S1 c0"),
+        Progress(RunFolder(tmp_path / "b"), "run 2/2 K2 S1 c2"),
+    ):
+        stream.truncate(0)
+        print_aside("run 3/3: has a record, skipped")
+    shown = stream.getvalue()
+    said = shown.index("run 3/3: has a record, skipped\n")
+    assert "run 1/2" not in shown[:said]
+    assert shown.index("run 1/2 K1 S1 c0", said) < shown.index("\n\rrun 2/2 K2 S1 c2", said)
 
 
 def test_events_are_shown_while_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

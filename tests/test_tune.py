@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -15,16 +16,19 @@ import pandas
 import pytest
 
 from bench.__main__ import main
+from bench.config import RunConfig
 from bench.record.folder import RunFolder, WithoutResult
 from bench.study.sweep.compose import compose, single
 from bench.study.sweep.library import RUN
+from bench.study.tracking.contract import Tracker
+from bench.study.tracking.none import NoTracking
 from bench.study.tune.search import Judge
 from bench.study.tune.space import space_of
 from bench.study.tune.study import TUNE, study_of
 from bench.study.tune.trials import Trials
 from bench.system.call import Call
 from bench.system.file import write_json_atomic
-from tests.commands import BENCH, TINY, await_event, command, processes, read_json
+from tests.commands import BENCH, TINY, await_event, await_that, command, processes, read_json
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("without_pictures")]
 SMALL = (
@@ -214,7 +218,81 @@ def test_a_dry_run_tells_what_would_be_searched(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "runs").exists()
 
 
+class Recorder(Tracker):
+    """A tracker that notes how many trials are under way whenever one begins."""
+
+    def __init__(self) -> None:
+        self.running: set[str] = set()
+        self.counts: list[int] = []
+
+    def start(self, config: RunConfig, folder: RunFolder) -> None:  # noqa: ARG002
+        self.running.add(config.hash())
+        self.counts.append(len(self.running))
+
+    def deliver(self, folder: RunFolder) -> bool:
+        self.running.remove(folder.path.name)
+        return True
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_trials_go_side_by_side(
+    tmp_path: Path,
+    conf: Path,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each is told as it ends, and another begins in its place."""
+    recorder = Recorder()
+    monkeypatch.setattr(NoTracking, "tracker", lambda _: recorder)
+    assert tune(tmp_path, "trials=5", "launcher.parallel=2", "tuning.pruning=false") == 0
+    assert recorder.counts[:2] == [1, 2]
+    assert max(recorder.counts) == 2
+    trials = trials_of(tmp_path, "engine=reference", "tuning.pruning=false").all()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5
+    drawn = [trial.user_attrs["run"] for trial in trials]
+    assert {path.parent.name for path in tmp_path.glob("runs/*/record.json")} > set(drawn)
+    records = [read_json(tmp_path / "runs" / run / "record.json") for run in drawn]
+    assert all(record["environment"]["colocated"] for record in records)
+
+
+def test_where_seconds_are_searched_for_trials_go_one_by_one(
+    tmp_path: Path,
+    conf: Path,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr(NoTracking, "tracker", lambda _: recorder)
+    words = ("trials=2", "tuning.repeats=0", "launcher.parallel=2", "tuning.objectives=[accuracy,time]")
+    assert tune(tmp_path, *words, "tuning.target=0.01") == 0
+    assert recorder.counts == [1, 1]
+    assert capsys.readouterr().err.count("bench: these runs are measured: each has its machine to itself\n") == 1
+
+
+@pytest.mark.full
+def test_trials_are_jobs_of_a_cluster(tmp_path: Path, conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """submitit's local executor stands for SLURM; nobody watches them, and they are judged when they have ended."""
+    monkeypatch.setattr("bench.study.launcher.submitit.POLL_SECONDS", 0.1)
+    (tmp_path / "runs").mkdir()
+    assert tune(tmp_path, "trials=2", "launcher=submitit", "launcher.cluster=local", "tuning.repeats=1") == 0
+    assert [trial.state.name for trial in trials_of(tmp_path, "engine=reference").all()] == ["COMPLETE"] * 2
+    assert len(list(tmp_path.glob("runs/*/record.json"))) == 3
+
+
 # --------------------------------------------------------------------------------------------- as processes, with ranks
+@pytest.mark.full
+def test_an_interrupted_study_of_trials_side_by_side_goes_on(tmp_path: Path) -> None:
+    """Both trials under way are tried once more, and count once."""
+    words = tuned("engine=reference", "tuning.pruning=false", "trials=3", "launcher.parallel=2", "tuning.repeats=0")
+    with command([*words, "epochs=20000"], tmp_path) as first:
+        await_that(lambda: len(first.ranks()) == 2, lambda: first.stderr)
+        await_event(first, "runs/*/events.jsonl")
+        os.killpg(first.process.pid, signal.SIGINT)
+        assert first.wait() == 130, first.stderr
+        first.assert_gone()
+    trials = trials_of(tmp_path, "epochs=20000", "engine=reference", "tuning.pruning=false").all()
+    assert [trial.state.name for trial in trials] == ["FAIL", "FAIL", "WAITING", "WAITING"]
+
+
 TRACKED = ("tracking=mlflow", "tracking.uri=sqlite:///mlflow.db", "runs_dir=runs", "trials=4", "epochs=8")
 
 
@@ -311,7 +389,9 @@ def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return started
 
 
+@pytest.mark.parametrize("parallel", ["1", pytest.param("auto", marks=pytest.mark.full)])
 def test_a_pruned_trial_ends_its_ranks(
+    parallel: str,
     ranks: list[int],
     no_runs: Path,
     tmp_path: Path,
@@ -329,7 +409,8 @@ def test_a_pruned_trial_ends_its_ranks(
     write_failure = RunFolder.write_failure
     monkeypatch.setattr(RunFolder, "write_failure", write)
     # MLflow keeps the database of an address to this process's end: a relative one would be another test's, too.
-    assert main(["tune", *SMALL, *TRACKED, *HOPELESS, f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]) == 0
+    words = [*HOPELESS, f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", f"launcher.parallel={parallel}"]
+    assert main(["tune", *SMALL, *TRACKED, *words]) == 0
     assert (len(ranks), alive) == (2, [set()])
     (path,) = tmp_path.glob("runs/*/failure.json")
     failure = read_json(path)

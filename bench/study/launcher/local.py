@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from bench.engine.seat import under_torchrun
 from bench.study.launcher.contract import Ending, Launcher, Watch
 
 if TYPE_CHECKING:
@@ -31,11 +32,12 @@ class Local(Launcher):
     name: ClassVar[str] = "local"
     place: ClassVar[int] = 1
     parallel: Annotated[int | Literal["auto"], BeforeValidator(_parallel)]
-    """The largest number of runs at once; ``auto``: as many as there are cores, or GPUs, for."""
+    """The largest number of runs at once, of those that there are cores, or GPUs, for; ``auto``: all of them. One that
+    needs more than there are runs by itself; torchrun's only run has what torchrun gives it."""
 
     @property
     def here(self) -> bool:
-        return self.parallel == 1
+        return self.parallel == 1 or under_torchrun()
 
     def slots(self, configs: Sequence[RunConfig]) -> int:
         from bench.study.launcher.colocation import needs, placement

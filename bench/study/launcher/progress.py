@@ -1,4 +1,4 @@
-"""How far a run is, on stderr: a bar on a terminal, else one line an epoch."""
+"""How far each run is, on stderr: a bar on a terminal, one under the other, else one line an epoch."""
 
 from __future__ import annotations
 
@@ -101,6 +101,13 @@ class Bar:
 
     def close(self) -> None:
         self.bar.close()
+
+
+def print_aside(line: str) -> None:
+    """Print a line to stderr, above whatever bars there are."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
 
 
 def _has_room(stream: TextIO) -> bool:

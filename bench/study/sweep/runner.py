@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +14,7 @@ from bench.record.runs_dir import Sweep, known_record
 from bench.record.version import is_current
 from bench.study.launcher.contract import Ending, Launcher, Watch
 from bench.study.launcher.execution import Busy, run_lock
+from bench.study.launcher.progress import print_aside
 from bench.study.launcher.task import Task, label
 from bench.study.tracking.contract import Tracker, TrackingError
 from bench.system.file import WriteError
@@ -93,12 +93,12 @@ class Runner:
         try:
             self._records.keep(record)
         except OSError as error:
-            print(f"bench: {error}; the same command takes the record from {folder.path} later", file=sys.stderr)
+            print_aside(f"bench: {error}; the same command takes the record from {folder.path} later")
 
     def fail(self, config: RunConfig, message: str) -> None:
         """Note that a run has failed by its own fault, and say so."""
         self.failures[label(config)] = message
-        print(f"{label(config)}: {message}", file=sys.stderr)
+        print_aside(f"{label(config)}: {message}")
         self.end(config, message, "failed")
 
     def end(self, config: RunConfig, message: str, status: WithoutResult) -> None:
@@ -116,11 +116,11 @@ class Runner:
                 report()
         except TrackingError as error:
             if error.outage != self._told:
-                print(f"MLflow is away, training goes on: {error}", file=sys.stderr)
+                print_aside(f"MLflow is away, training goes on: {error}")
             self._told = error.outage
             return False
         except RecordError as error:
-            print(f"not in MLflow: {error}", file=sys.stderr)
+            print_aside(f"not in MLflow: {error}")
             return False
         return True
 
@@ -129,15 +129,15 @@ class Runner:
         try:
             sweep.write(Path(runs_dir))
         except WriteError as error:
-            print(f"bench: {error}", file=sys.stderr)
+            print_aside(f"bench: {error}")
 
     def print_failures(self, runs_dir: str) -> None:
         """Print, at the end, what MLflow lacks, and a line for each failure."""
         if self.undelivered:
             command = f"python -m bench sync runs_dir={runs_dir}"
-            print(f"not in MLflow: {self.undelivered} of the runs; {command} delivers them", file=sys.stderr)
+            print_aside(f"not in MLflow: {self.undelivered} of the runs; {command} delivers them")
         for name, message in self.failures.items():
-            print(f"failed: {name}: {gist(message)}", file=sys.stderr)
+            print_aside(f"failed: {name}: {gist(message)}")
 
 
 def _is_current(task: Task, record: Mapping[str, Any], place: Path) -> bool:
@@ -149,4 +149,4 @@ def _is_current(task: Task, record: Mapping[str, Any], place: Path) -> bool:
 
 
 def _say(task: Task, words: str) -> None:
-    print(f"{task.title}: {words}", file=sys.stderr)
+    print_aside(f"{task.title}: {words}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,6 +17,7 @@ from bench.record.runs_dir import Sweep
 from bench.record.tail import Tail
 from bench.study.launcher.agents import Pruned
 from bench.study.launcher.assessment import Assessment, assess
+from bench.study.launcher.progress import print_aside
 from bench.study.launcher.task import Task
 from bench.study.sweep.runner import Runner
 from bench.study.tune.space import Space, space_of
@@ -217,7 +217,7 @@ class Search:
         record = f" (best: {best.values[0]:.1%}, trial number {best.number})" if best else ""
         settings = claim.settings["lr"]
         what = f"{settings['name']} gamma0={settings['gamma0']:.3g}"
-        print(f"{name} {claim.position}/{self.study.trials}: {what}: {words}{record}", file=sys.stderr)
+        print_aside(f"{name} {claim.position}/{self.study.trials}: {what}: {words}{record}")
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
