@@ -46,7 +46,8 @@ overrides (Hydra's grammar; conf/config.yaml explains each key):
 {keys}
 
 tracking.uri and tracking.experiment, where not given, are those of MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME
-exit codes: 0 there is a result, 1 a run failed, 2 the configuration is wrong, 130 interrupted
+exit codes: 0 there is a result, 1 a run failed, 2 the configuration is wrong, 130 interrupted,
+  143 ended by SIGTERM, behind a checkpoint: the same command goes on from there
 
 choices (python -m bench --cfg job model=vgg prints the keys of one):
 {choices}
@@ -89,6 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _say(str(error))
         return EXIT_FAILED
+    except signals.Stopped as stopped:
+        _say(str(stopped))
+        return signals.EXIT_STOPPED
     except KeyboardInterrupt:
         _say("interrupted")
         return signals.EXIT_INTERRUPTED

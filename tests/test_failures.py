@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import threading
@@ -20,7 +21,7 @@ from bench.__main__ import main
 from bench.engine.rank import RunFailed
 from bench.study.launcher.agents import launch
 from bench.system.call import Call
-from bench.system.signals import ENDING, Interrupted, is_interrupted, terminable
+from bench.system.signals import ANNOUNCING, ENDING, Interrupted, is_interrupted, terminable
 from tests.commands import (
     BENCH,
     TINY,
@@ -35,6 +36,8 @@ from tests.commands import (
 )
 
 ENDLESS = (*TINY, "epochs=1000000", "runs_dir=runs")
+STOPPED = re.compile(r"stopped with a checkpoint at update \d+ of \d+; the same command goes on from there")
+"""What a run says that has stopped behind a checkpoint."""
 pytestmark = pytest.mark.timeout(600)
 TRAP = """
 import math, multiprocessing, os, sys
@@ -188,14 +191,19 @@ def _signalled(running: Command, number: signal.Signals, group: bool) -> Path:
     while running.process.poll() is None:
         (os.killpg if group else os.kill)(running.process.pid, number)
         time.sleep(0.2)
-    assert running.process.returncode == 130
     running.assert_gone()
     assert "Traceback" not in running.stderr
-    assert running.stderr.splitlines()[-1] == "bench: interrupted"
     assert not (folder / "record.json").exists()
     failure = read_json(folder / "failure.json")
-    assert (failure["status"], failure["message"]) == ("killed", "interrupted")
+    assert failure["status"] == "killed"
+    assert running.stderr.splitlines()[-1] == f"bench: {failure['message']}"
+    assert (running.process.returncode, bool(STOPPED.fullmatch(failure["message"]))) == _ending_by(number)
     return folder
+
+
+def _ending_by(number: signal.Signals) -> tuple[int, bool]:
+    """The exit code of a run that a signal ends while it trains, and whether it goes on from a checkpoint."""
+    return (143, True) if number in ANNOUNCING else (130, False)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +222,8 @@ def test_a_signal_ends_a_run_however_often_it_comes(
     words = [*ENDLESS, "tracking=mlflow", f"tracking.uri={uri}", f"seed={int(number) + 100 * group}"]
     with command([*BENCH, *words], tmp_path) as running:
         folder = _signalled(running, number, group)
-    assert _tracked(uri, folder.name) == {"status": "KILLED", "error": "interrupted"}
+    message = read_json(folder / "failure.json")["message"]
+    assert _tracked(uri, folder.name) == {"status": "KILLED", "error": message}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -283,11 +292,14 @@ def test_whatever_would_end_a_process_at_once_ends_it_in_order(
     before = [signal.getsignal(each) for each in ENDING]
     thread = threading.Thread(target=terminate)
     thread.start()
-    assert main([*ENDLESS, f"runs_dir={tmp_path}", "engine=reference"]) == 130
+    code, stopped = _ending_by(number)
+    assert main([*ENDLESS, f"runs_dir={tmp_path}", "engine=reference"]) == code
     thread.join()
     assert [signal.getsignal(each) for each in ENDING] == before
-    assert capsys.readouterr().err.splitlines()[-1] == "bench: interrupted"
-    assert read_json(next(tmp_path.glob("*/failure.json")))["status"] == "killed"
+    failure = read_json(next(tmp_path.glob("*/failure.json")))
+    assert capsys.readouterr().err.splitlines()[-1] == f"bench: {failure['message']}"
+    assert failure["status"] == "killed"
+    assert failure["message"] == "interrupted" or (stopped and STOPPED.fullmatch(failure["message"]))
 
 
 @pytest.mark.usefixtures("handlers")

@@ -27,6 +27,7 @@ VALUES: dict[str, Any] = {
     "records": None,
     "force": False,
     "dry_run": False,
+    "restarts": 3,
     "alone": False,
     "report": {"margin": 0.005, "target": None},
     "checkpoint": {"every": None, "minutes": 10.0},
@@ -37,7 +38,7 @@ JOBS = {"name": "submitit", "cluster": "slurm", "minutes": 5, "memory_gigabytes"
 def test_plain_values_become_choices() -> None:
     settings = parse_as(Settings, VALUES)
     asked: dict[str, Any] = {"report": Reporting(0.005, None), "checkpoint": Checkpointing(None, 10.0)}
-    kept: dict[str, Any] = {"records": None, "force": False, "dry_run": False, "alone": False}
+    kept: dict[str, Any] = {"records": None, "force": False, "dry_run": False, "restarts": 3, "alone": False}
     assert settings == Settings(NoTracking(), Local(1), "runs", **kept, **asked)
     assert settings.values() == VALUES
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.config import RunConfig
 from bench.engine.seat import Seat
+from bench.engine.stop import Paused
 from bench.keys import ConfigError
 from bench.record.checkpoints import NEVER, Checkpointing
 from bench.record.folder import SCHEMA, RunFolder, describe_data
@@ -34,6 +35,10 @@ RESUMED = ("step", "time")
 
 class RunFailed(RuntimeError):
     """A rank raised or was killed: the message names the first one, and holds its traceback."""
+
+
+class RankKilled(RunFailed):
+    """A rank was ended by force, or by itself without a word."""
 
 
 class Job(NamedTuple):
@@ -61,11 +66,14 @@ def run_rank(job: Job, start: Start) -> str | None:
 
     Raises:
         RunFailed: it failed.
+        Paused: the end was announced, and the run goes on from a checkpoint.
     """
     from bench.engine.world import PeerLost
 
     try:
         return _trained(job, start)
+    except Paused:
+        raise
     except (WriteError, ConfigError) as error:
         raise RunFailed(f"rank {start.seat.rank} failed: {error}") from None
     except Exception as error:

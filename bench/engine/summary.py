@@ -27,6 +27,8 @@ class FlushReport:
     """Seconds of the stretch before it, on the training clock."""
     due: bool
     """Whether it asks for a checkpoint."""
+    stop: bool
+    """Whether it was announced the end, so that the run is to stop here."""
     epoch: EpochReport | None
     """None within an epoch."""
 

@@ -16,6 +16,7 @@ from bench.engine.assembly import build_worker, cut_as
 from bench.engine.checkpoint import Checkpointer, Emit, Place, State
 from bench.engine.measure.curvature import CurvatureOnTheWay
 from bench.engine.meter import Meter
+from bench.engine.stop import Paused
 from bench.engine.summary import AgentReport, EpochReport, FlushReport
 from bench.engine.worker import Evaluation, Stretch
 from bench.engine.world import World
@@ -26,6 +27,7 @@ from bench.rule.convergence import limits_of, margin_of
 from bench.rule.lr.contract import updates
 from bench.system.heap import give_back_freed_memory, keep_freed_memory
 from bench.system.resident import forget_peak, peak_memory, resident
+from bench.system.signals import is_announced
 from bench.task.dataset import Dataset, Split
 
 PROGRESS_SECONDS = 1.0
@@ -125,7 +127,7 @@ class _Run:
         last = self._done == self._steps
         ends = last or self._done % self._per_epoch == 0
         due = self._checkpointer is not None and self._checkpointer.due()
-        reports = self._world.gather(FlushReport(wall, due, self._judged(last) if ends else None))
+        reports = self._world.gather(FlushReport(wall, due, is_announced(), self._judged(last) if ends else None))
         wall = max(report.wall_seconds for report in reports)
         self._seconds, self._epoch_seconds = self._seconds + wall, self._epoch_seconds + wall
         if ends:
@@ -133,8 +135,20 @@ class _Run:
             self._epoch_seconds = 0.0
             self._outcome.epochs.append(summary)
             self._announce(event="epoch", **summary)
-        if self._checkpointer and any(report.due for report in reports) and not (last or self._is_diverged):
-            self._outcome.checkpointed |= self._checkpointer.save(self._done, self._state())
+        if not (last or self._is_diverged):
+            stops = any(report.stop for report in reports)
+            self._keep(stops or any(report.due for report in reports), stops)
+
+    def _keep(self, due: bool, stops: bool) -> None:
+        """Leave a checkpoint, if one is due, and stop behind it, if the end was announced.
+
+        Raises:
+            Paused: it has stopped.
+        """
+        if self._checkpointer and due and self._checkpointer.save(self._done, self._state()):
+            self._outcome.checkpointed = True
+            if stops:
+                raise Paused(self._done, self._steps)
 
     @property
     def _is_diverged(self) -> bool:

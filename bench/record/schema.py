@@ -208,6 +208,15 @@ class EpochEvent(Event, EpochModel):
     pass
 
 
+class Restarted(Event):
+    number: Count
+    """How often the run has begun again by itself."""
+    step: Cardinal
+    """Updates that its newest checkpoint stands behind."""
+    message: str
+    """Why: the failure that ended it."""
+
+
 class ResumedEvent(Event, Resumption):
     pass
 
@@ -225,6 +234,7 @@ class CheckpointProblem(Event):
 
 EVENTS: dict[object, type[Event]] = {
     "begun": Begun,
+    "restarted": Restarted,
     "started": Started,
     "progress": ProgressModel,
     "epoch": EpochEvent,

@@ -26,7 +26,13 @@ from typing import Any
 
 from bench.system.leftovers import Mark, clear_left_behind
 from bench.system.pin import Pin
-from bench.system.signals import FROM_TERMINALS, Interrupted, is_interrupted
+from bench.system.signals import (
+    FROM_TERMINALS,
+    Interrupted,
+    is_announced,
+    is_interrupted,
+    note_announcements,
+)
 from bench.system.variables import every_variable
 
 PRELOAD = ["bench.system.orphan", "bench.engine.train", "bench.engine.rank", "bench.engine.method.decoupled"]
@@ -101,13 +107,23 @@ class Call:
     Args:
         name: what a message calls the process.
         pin: what it keeps to; None: what this process may use.
+        patient: whether it notes that the end is announced (:func:`~bench.system.signals.is_announced`), and ends by
+            itself then.
     """
 
-    def __init__(self, function: Callable[..., Any], *arguments: Any, name: str = "", pin: Pin | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        name: str = "",
+        pin: Pin | None = None,
+        patient: bool = False,
+    ) -> None:
         temporary()
         context = multiprocessing.get_context("forkserver")
         self.answers, there = context.Pipe(duplex=False)
-        words = (there, os.getcwd(), every_variable(), pin or Pin(), function, arguments)
+        self._patient = patient
+        words = (there, os.getcwd(), every_variable(), pin or Pin(), patient, function, arguments)
         self._process = context.Process(target=_answer, args=words, name=name or None)
         with _SERVING, without_program():
             self._process.start()
@@ -131,6 +147,13 @@ class Call:
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    def announce(self) -> None:
+        """Tell the process, if it is patient, that the end is announced."""
+        if self._patient:
+            assert self._process.pid is not None
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Force the process to end; what it has begun is not put in order."""
@@ -166,6 +189,7 @@ def results(asked: Iterable[Call], watch: Callable[[], None] | None = None) -> l
     """
     calls: list[Call] = []
     found: dict[Call, Any] = {}
+    told = False
     try:
         for call in asked:
             calls.append(call)
@@ -174,6 +198,10 @@ def results(asked: Iterable[Call], watch: Callable[[], None] | None = None) -> l
             found |= {call: call.take() for call in missing if call.answers in ready}
             if is_interrupted():
                 raise Interrupted
+            if is_announced() and not told:
+                told = True
+                for call in missing:
+                    call.announce()
             if watch is not None:
                 watch()
     except BaseException:
@@ -202,12 +230,15 @@ def _answer(
     folder: str,
     environment: dict[str, str],
     pin: Pin,
+    patient: bool,
     function: Callable[..., Any],
     arguments: Any,
 ) -> None:
     # Whether a signal that all processes of a terminal get is the end, the process says that asked for this one.
     for number in FROM_TERMINALS:
         signal.signal(number, signal.SIG_IGN)
+    if patient:
+        note_announcements()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     pin.keep()
     end_with_parent()

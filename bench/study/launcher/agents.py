@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config import RunConfig
-from bench.engine.rank import Job, RunFailed, Start, run_rank
+from bench.engine.rank import Job, RankKilled, RunFailed, Start, run_rank
 from bench.engine.seat import Seat, seats, torchrun_seat
+from bench.engine.stop import Paused
 from bench.keys import ConfigError
 from bench.record.checkpoints import NEVER, Checkpointing
 from bench.record.folder import RunFolder
 from bench.system.call import Call, Killed, results, temporary
 from bench.system.leftovers import clear_left_behind
 from bench.system.pin import Pin
+from bench.system.signals import Interrupted, Stopped, is_announced, patient
 from bench.task.data.contract import Data
 
 if TYPE_CHECKING:
@@ -77,20 +79,38 @@ def launch(
 
     Raises:
         RunFailed: a rank failed.
+        Stopped: the end was announced, and the run has stopped behind a checkpoint; no process is left.
         Interrupted: the end is wanted; no process is left.
     """
     job, oracle, seat = Job(config, prepared, folder, known, checkpoint), config.engine == "reference", torchrun_seat()
-    if seat is not None or (oracle and watch is None and pin is None):
-        return run_rank(job, Start(seat or Seat()))
+    try:
+        with patient():
+            if seat is not None or (oracle and watch is None and pin is None):
+                return run_rank(job, Start(seat or Seat()))
+            return _all_ranks(job, watch, pin)
+    except Paused as paused:
+        raise Stopped(str(paused)) from None
+
+
+def _all_ranks(job: Job, watch: Callable[[], None] | None, pin: Pin | None) -> str | None:
+    """Train in processes of their own, one a rank."""
+    config, prepared = job.config, job.prepared
     with tempfile.TemporaryDirectory(dir=temporary()) as place:
         try:
             # The data's file may have been overwritten since the command began: looked at once for all ranks.
             stamp = Call(vouch, config.data, prepared, pin=pin).result() if prepared else None
             # They find each other by a file, and no port.
             starts = [Start(seat, Path(place, "store"), stamp) for seat in seats(config.processes)]
-            ranks = (Call(run_rank, job, start, name=f"rank {start.seat.rank}", pin=pin) for start in starts)
+            ranks = (
+                Call(run_rank, job, start, name=f"rank {start.seat.rank}", pin=pin, patient=True) for start in starts
+            )
             problem: str | None = results(ranks, watch)[0]
-        except (Killed, ConfigError) as error:
+        except Killed as error:
+            if is_announced():
+                # Whoever announces the end to all processes has hit one that did not listen yet.
+                raise Interrupted from None
+            raise RankKilled(str(error)) from None
+        except ConfigError as error:
             raise RunFailed(str(error)) from None
         finally:
             clear_left_behind()

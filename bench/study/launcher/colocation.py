@@ -20,7 +20,7 @@ from bench.study.launcher.running import run_here
 from bench.study.launcher.task import Task
 from bench.study.tracking.contract import Tracker
 from bench.system.pin import Pin
-from bench.system.signals import Interrupted
+from bench.system.signals import Interrupted, is_announced
 
 
 def needs(configs: Sequence[RunConfig]) -> list[Need]:
@@ -100,7 +100,8 @@ class _Team:
         """Run a task, pinned as ``run`` says, in a thread of its own."""
 
         def look(_: Task) -> None:
-            if self._is_over.is_set():
+            # Where the end was announced, every run comes by itself to where it can go on from.
+            if self._is_over.is_set() and not is_announced():
                 raise Interrupted
             if self._watch is not None:
                 self._watch(task)

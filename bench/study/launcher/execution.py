@@ -17,8 +17,10 @@ from bench.record.runs_dir import known_record
 from bench.record.version import is_current
 from bench.study.launcher.agents import Pruned, launch
 from bench.study.launcher.devices import oversubscribed
+from bench.study.launcher.restarts import with_restarts
 from bench.study.launcher.task import Task, label
 from bench.study.report.figure import drawn
+from bench.system.signals import Stopped
 
 
 class Busy(RuntimeError):
@@ -37,7 +39,7 @@ def execute(task: Task, following: AbstractContextManager[object], watch: Callab
         RunFailed: a rank failed.
         Pruned: ``watch`` has ended it.
         Busy: another process is at it.
-        Interrupted: the user wants the end.
+        Interrupted: the user wants the end; Stopped where it was announced, and the run goes on from a checkpoint.
     """
     config, folder = task.config, task.folder
     try:
@@ -50,7 +52,12 @@ def execute(task: Task, following: AbstractContextManager[object], watch: Callab
                 around = environment(oversubscribed(config), task.colocated)
                 known = {"environment": around, "rates": task.assessment.record()}
                 known |= {"metrics": task.assessment.metrics()}
-                problem = launch(config, task.prepared, folder, known, watch, task.pin, task.checkpoint)
+                problem = with_restarts(
+                    lambda: launch(config, task.prepared, folder, known, watch, task.pin, task.checkpoint),
+                    folder,
+                    task.restarts,
+                    label(config),
+                )
             if problem is not None:
                 print(f"{label(config)}: {problem}", file=sys.stderr)
             elif folder.timeline.exists():
@@ -69,7 +76,7 @@ def _one_ending(config: RunConfig, folder: RunFolder) -> Iterator[None]:
     except (RunFailed, Pruned, OSError, KeyboardInterrupt) as error:
         pruned, interrupted = isinstance(error, Pruned), isinstance(error, KeyboardInterrupt)
         if not folder.record.exists():
-            message = "interrupted" if interrupted else str(error)
+            message = "interrupted" if interrupted and not isinstance(error, Stopped) else str(error)
             with suppress(OSError):
                 folder.write_failure(message, "killed" if interrupted else "pruned" if pruned else "failed")
         elif isinstance(error, RunFailed | OSError):

@@ -21,8 +21,8 @@ def run_here(task: Task, tracker: Tracker, watch: Watch | None = None) -> RunFai
         execute(task, _followed(task, tracker), functools.partial(watch, task) if watch else None)
     except (RunFailed, Pruned, Busy) as failure:
         return failure
-    except KeyboardInterrupt:
-        stop(tracker, task)
+    except KeyboardInterrupt as interruption:
+        stop(tracker, task, str(interruption))
         raise
     return None
 

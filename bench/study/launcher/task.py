@@ -35,6 +35,8 @@ class Task:
     """What people call a task of this kind."""
     pin: Pin | None = None
     """What its processes keep to; None: what this one may use."""
+    restarts: int = 0
+    """How often it may begin again from a checkpoint, where a rank fails."""
     colocated: bool = False
     """Whether other runs of this sweep or study train on this machine meanwhile."""
     checkpoint: Checkpointing = NEVER
@@ -59,11 +61,15 @@ def start(tracker: Tracker, task: Task) -> None:
         tracker.start(task.config, task.folder)
 
 
-def stop(tracker: Tracker, task: Task) -> None:
+def stop(tracker: Tracker, task: Task, message: str = "") -> None:
     """Tell the tracker how a run was interrupted: one that had its record by then is delivered, any other was
-    killed."""
+    killed.
+
+    Args:
+        message: what is said of it, if there is more to say than that.
+    """
     with suppress(TrackingError, RecordError), TALKING:
         if task.folder.record.exists():
             tracker.deliver(task.folder)
         else:
-            tracker.fail(task.config, "interrupted", "killed")
+            tracker.fail(task.config, message or "interrupted", "killed")

@@ -13,7 +13,7 @@ from typing import Any
 from bench.choice import Choice, check_together, choices_of, contracts_of, plain_values, telling
 from bench.config import RunConfig
 from bench.engine.seat import under_torchrun
-from bench.keys import STRICT, ConfigError, Place, Share
+from bench.keys import STRICT, Cardinal, ConfigError, Place, Share
 from bench.record.checkpoints import Checkpointing
 from bench.record.folder import RunFolder
 from bench.record.records_file import RecordsFile
@@ -47,6 +47,8 @@ class Settings:
     """Whether to run again although there is a record."""
     dry_run: bool
     """Whether to list what would run, and how long it would take, instead of running it."""
+    restarts: Cardinal
+    """How often a run that a rank has ended begins again by itself, from its newest checkpoint."""
     alone: bool
     """Whether every run has its machine to itself, whatever the launcher could have at once."""
     report: Reporting
@@ -108,7 +110,7 @@ class Settings:
 
     def keeping(self) -> dict[str, Any]:
         """What a task is told of its run's checkpoints."""
-        return {"checkpoint": self.checkpoint, "anew": self.force}
+        return {"checkpoint": self.checkpoint, "anew": self.force, "restarts": self.restarts}
 
     @property
     def records_file(self) -> RecordsFile | None:

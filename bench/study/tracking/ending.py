@@ -45,6 +45,7 @@ def without_result(config: RunConfig, folder: RunFolder, failure: Failure) -> En
     curves = EpochCurves(folder)
     curves.read()
     tags = [RunTag("error", failure.message[: mirror.TAG_LENGTH]), RunTag("status", failure.status)]
+    tags += mirror.restart_tags(folder)
     files = [file for file in (folder.failure, folder.events_file) if file.exists()]
     digest = _digest(files[0]) if files else ""
     status: Literal["FAILED", "KILLED"] = "FAILED" if failure.status == "failed" else "KILLED"

@@ -33,6 +33,7 @@ class EpochCurves:
     def __init__(self, folder: RunFolder) -> None:
         self._tail = Tail(folder)
         self._epochs: dict[int, list[Any]] = {}
+        self._restarts: list[Any] = []
         self.step = 0
         """Updates that the run has made."""
         self.process = ""
@@ -40,17 +41,19 @@ class EpochCurves:
 
     @property
     def metrics(self) -> list[Any]:
-        """MLflow's entities for the metrics, epoch by epoch."""
-        return [metric for epoch in self._epochs.values() for metric in epoch]
+        """MLflow's entities for the metrics: how often the run has begun again, and then epoch by epoch."""
+        return [*self._restarts, *(metric for epoch in self._epochs.values() for metric in epoch)]
 
     def read(self) -> bool:
         """Read the events since the last time; return whether the curves have changed."""
         changed = False
         for event in self._tail.read():
-            changed = changed or event["event"] in ("resumed", "epoch")
+            changed = changed or event["event"] in ("resumed", "restarted", "epoch")
             match event["event"]:
                 case "begun":
                     self.process = event["process"]
+                case "restarted":
+                    self._restarts.append(mirror.restart_metric(event))
                 case "resumed":
                     self.step = event["step"]
                     self._epochs = {

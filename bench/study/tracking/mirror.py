@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from bench.record.tail import Tail
 
 PARAMETER_LENGTH = 500
 TAG_LENGTH = 5000
+RESTARTS = "restarts"
 NO_METRICS = ("event", "time", "epoch", "step")
 """What an epoch has that is no number to be judged by."""
 
@@ -82,7 +83,8 @@ def content_of(record: dict[str, Any], folder: RunFolder) -> Content:
     """Gather what a run's folder holds for MLflow."""
     files = [folder.record, folder.events_file, folder.timeline, folder.picture, folder.model]
     there = [file for file in files if file.exists()]
-    return Content(metrics(record, folder), _result_tags(record), _inputs(record), there)
+    tags = [*_result_tags(record), *restart_tags(folder)]
+    return Content(metrics(record, folder), tags, _inputs(record), there)
 
 
 def _result_tags(record: dict[str, Any]) -> list[Any]:
@@ -103,8 +105,11 @@ def metrics(record: dict[str, Any], folder: RunFolder) -> list[Any]:
     """
     from mlflow.entities import Metric
 
-    finished, times = milliseconds(record["finished"]), _times(folder)
+    events = Tail(folder).read()
+    finished, times = milliseconds(record["finished"]), _times(events)
     found: dict[str, list[Any]] = {}
+    if restarts := [restart_metric(event) for event in events if _is_restart(event)]:
+        found[RESTARTS] = restarts
     for epoch in record["epochs"]:
         for metric in epoch_metrics(epoch, times.get(epoch["epoch"], finished)):
             found.setdefault(metric.key, []).append(metric)
@@ -141,9 +146,28 @@ def event_time(event: Mapping[str, Any]) -> int:
     return int(event["time"] * 1000)
 
 
-def _times(folder: RunFolder) -> dict[int, int]:
+def restart_metric(event: Mapping[str, Any]) -> Any:
+    """How often a run has begun again by itself, as the event of one such time tells."""
+    from mlflow.entities import Metric
+
+    return Metric(RESTARTS, float(event["number"]), event_time(event), event["step"])
+
+
+def restart_tags(folder: RunFolder) -> list[Any]:
+    """A tag that says why a run has begun again by itself, each time; none where it has not."""
+    from mlflow.entities import RunTag
+
+    told = [f"at update {event['step']}: {event['message']}" for event in Tail(folder).read() if _is_restart(event)]
+    return [RunTag(RESTARTS, "; ".join(told)[:TAG_LENGTH])] if told else []
+
+
+def _is_restart(event: Mapping[str, Any]) -> bool:
+    return bool(event["event"] == "restarted")
+
+
+def _times(events: Sequence[Mapping[str, Any]]) -> dict[int, int]:
     """When each epoch ended, the last time that it did, in milliseconds of Unix time."""
-    return {event["epoch"]: event_time(event) for event in Tail(folder).read() if event["event"] == "epoch"}
+    return {event["epoch"]: event_time(event) for event in events if event["event"] == "epoch"}
 
 
 def _inputs(record: dict[str, Any]) -> list[Any]:
