@@ -140,6 +140,23 @@ def test_no_rank_of_any_point_outlives_a_parent_that_is_killed(tmp_path: Path) -
         running.assert_gone()
 
 
+@pytest.mark.full
+def test_a_run_that_goes_on_alone_has_had_company(tmp_path: Path) -> None:
+    """Its seconds go on where they stood. The parent is killed, and the same points go on one after the other."""
+    words = [*TINY, "-m", "seed=0,1", "engine=reference", "epochs=500", "checkpoint.every=1", "runs_dir=runs"]
+    with command([*BENCH, *words, "launcher.parallel=auto"], tmp_path) as running:
+        kept = tmp_path.glob
+        await_that(lambda: len(list(kept("runs/*/checkpoint/*"))) >= 2, lambda: running.stderr)
+        _trained(running, 2)
+        running.process.kill()
+        running.assert_gone()
+    with command([*BENCH, *words], tmp_path) as again:
+        assert again.wait() == 0, again.stderr
+    records = [read_json(path) for path in tmp_path.glob("runs/*/record.json")]
+    assert [len(record["resumed"]) > 0 for record in records] == [True, True]
+    assert [record["environment"].get("colocated") for record in records] == [True, True]
+
+
 def _bits(folder: Path) -> dict[str, Any]:
     """What the runs in a folder have computed, by hash: each epoch's figures but those of time, and the weights."""
     found = {}

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from bench.config import RunConfig
 from bench.engine.rank import RunFailed
 from bench.record.environment import environment
-from bench.record.folder import RunFolder
+from bench.record.folder import RecordError, RunFolder
 from bench.record.runs_dir import known_record
 from bench.record.version import is_current
 from bench.study.launcher.agents import Pruned, launch
@@ -21,6 +21,9 @@ from bench.study.launcher.restarts import with_restarts
 from bench.study.launcher.task import Task, label
 from bench.study.report.figure import drawn
 from bench.system.signals import Stopped
+
+COLOCATED = {"event": "colocated"}
+"""What a run's events say of other runs beside it; one that goes on from a checkpoint has had them from then on."""
 
 
 class Busy(RuntimeError):
@@ -49,7 +52,9 @@ def execute(task: Task, following: AbstractContextManager[object], watch: Callab
             folder.clear(go_on=not task.anew)
             problem: str | None = None
             with _one_ending(config, folder), following:
-                around = environment(oversubscribed(config), task.colocated)
+                if task.colocated:
+                    folder.append(COLOCATED)
+                around = environment(oversubscribed(config), _had_company(folder))
                 known = {"environment": around, "rates": task.assessment.record()}
                 known |= {"metrics": task.assessment.metrics()}
                 problem = with_restarts(
@@ -99,6 +104,13 @@ def run_lock(folder: RunFolder, wait: bool = False) -> Iterator[None]:
         raise Busy(f"another process is running it, in {folder.path}") from None
     with held:
         yield
+
+
+def _had_company(folder: RunFolder) -> bool:
+    """Whether other runs have trained beside the one in a folder, now or before it was resumed."""
+    with suppress(RecordError):
+        return any(event["event"] == COLOCATED["event"] for event in folder.events())
+    return False
 
 
 def _draw(folder: RunFolder) -> None:
