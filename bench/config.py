@@ -147,7 +147,7 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
         keys |= {"staleness": 0, "partition": []}
     if keys["staleness"] == 0:
         keys["weights"] = "stashed"
-    if not keys.get("flush_every"):
+    if keys["staleness"] == 0 or not keys.get("flush_every"):  # what never waits has nothing to drain
         keys.pop("flush_every", None)
     if not facts_of(keys["method"]).microbatched:
         keys.pop("microbatches", None)

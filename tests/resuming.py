@@ -46,6 +46,8 @@ class Resumed(NamedTuple):
 def ran_on(run: RunConfig, world: World, folder: Path, stop: int) -> Resumed:
     """Train a run whole; then again up to its checkpoint number ``stop``, from 1, and from that to the end."""
     dataset, place = tiny.dataset_of(run), Place(Checkpoints(folder / run.hash()), EVERY)
+    if world.rank == 0:
+        place.checkpoints.clear()  # of a run with other flush points, which may be the same one
     whole = Ran.of(train(run, dataset, world, lambda _: None))
     before, after = list[Mapping[str, Any]](), list[Mapping[str, Any]]()
     stop_at(run, world, place, stop, before)

@@ -21,11 +21,13 @@ from bench.engine.measure.update import Update
 from bench.engine.numerics import Numerics
 from bench.engine.weights.versions import Weights
 from bench.plan.interval import ratio
+from bench.study.compare.checkpoint_cost import CHECKPOINTED, checkpointed, measure_checkpoints, turn
 from bench.study.compare.contenders import CONTENDERS, PIPELINES, PREDICTED, WORKLOAD, Measurement, Prediction
 from bench.study.compare.oracles import oracles
 from bench.study.sweep.compose import compose
 from bench.study.verbs.benchmark import BEST, RATIOS, asked_of, report
 from bench.system.call import Call, results
+from bench.task.build import build
 from tests import tiny
 from tests.commands import read_json
 from tests.tiny import method_of
@@ -80,6 +82,27 @@ def test_contenders_do_the_same_work(name: str) -> None:
     assert {name for pair in RATIOS for name in pair} | set(PREDICTED) <= set(CONTENDERS)
 
 
+def checkpoints_in(*rounds: int) -> list[Measurement]:
+    """One and a half seconds in each round: 0.25% of ten minutes."""
+    names = [turn(name) for name in CHECKPOINTED]
+    return [Measurement(number, name, 100.0, checkpoint_seconds=1.5) for number in rounds for name in names]
+
+
+def test_checkpoints_are_measured_of_so_many_parameters() -> None:
+    words = checkpointed(["precision=bfloat16"])
+    own, large = (compose(words[turn(name)]) for name in CHECKPOINTED)
+    assert (own.precision, large.precision) == ("bfloat16", "float32")
+    network = build(large.model, (3, 32, 32), 10)
+    assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(25e6, rel=0.02)
+
+
+def test_the_cost_of_a_checkpoint_is_measured(tmp_path: Path) -> None:
+    words = [*checkpointed([*TINY, *SMALL])[turn("FDG")], "engine=reference"]
+    found = measure_checkpoints(0, "checkpoints of FDG", compose(words), tmp_path)
+    assert found.checkpoint_seconds is not None
+    assert found.checkpoint_seconds > 0
+
+
 def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine slows down by half after round 0: the ratios do not see it."""
     monkeypatch.chdir(tmp_path)
@@ -91,6 +114,7 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for round_number in (0, 1)
         for name, speed in speeds.items()
     ]
+    measurements += checkpoints_in(0, 1)
     predictions = [
         Prediction(round_number, name, 1.05 * speeds[name] / (1 + round_number), 0.49)
         for round_number in (1, 0)
@@ -119,6 +143,10 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert float(rows["four replicas / one core: processor time"]["mean"]) == 1.1
     assert float(rows["FDG: efficiency"]["mean"]) == 0.98
     assert float(rows["FDG: following the run / training time"]["mean"]) == 0.001
+    for name in CHECKPOINTED:
+        assert float(rows[f"{name}: seconds of a checkpoint"]["mean"]) == 1.5
+        row = rows[f"{name}: checkpoints / training time"]
+        assert (row["mean"], row["asked"]) == ("0.0025", "0.02")
     for name in PREDICTED:
         row = rows[f"{name}: predicted / measured"]
         assert (row["mean"], row["n"], row["asked"], row["at_most"]) == ("1.05", "2", "0.9", "1.1")
@@ -172,6 +200,7 @@ def test_a_costly_mirror_fails_the_benchmark(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     figures = (100.0, 0.98, 0.02, 3.0, 0.006, 0.002)
     measurements = [Measurement(number, name, *figures) for number in (0, 1) for name in CONTENDERS]
+    measurements += checkpoints_in(0, 1)
     predictions = [Prediction(number, name, 100.0, 0.98) for number in (0, 1) for name in PREDICTED]
     with pytest.raises(AssertionError, match=r"^to follow a run took 0\.60% of its training time"):
         report(measurements, predictions, compose([]), MACHINE)

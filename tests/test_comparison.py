@@ -41,6 +41,7 @@ OTHER: dict[str, list[dict[str, Any]]] = {
         for name, keys in (("shrink", {"beta": 0.5}), ("lr_discount", {"until": 0.5}), ("weight_prediction", {}))
     ],
     "lr.staleness_power": [{"lr": {**VALUES["lr"], "staleness_power": power}} for power in (0.5, 1.0)],
+    "flush_every": [{"flush_every": 4}],
     "partition": [{"partition": "measured"}, {"partition": [4]}],
     "backend": [{"backend": "gloo"}],
     "engine": [{"engine": "reference"}],

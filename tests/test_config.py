@@ -224,6 +224,7 @@ def test_what_decides_the_result_names_the_run() -> None:
         {"partition": [3]},
         {"seed": 1},
         {"max_steps": 3},
+        {"flush_every": 5},
         {"precision": "float32"},
         {"lr": {**CONSTANT, "gamma0": 0.06}},
         {"data": {**SYNTHETIC, "classes": 4}},

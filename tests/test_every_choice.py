@@ -27,6 +27,7 @@ CHOICES: dict[str, list[Any]] = {
         {"name": "weight_prediction"},
     ],
     "averaging": [{"name": "allreduce"}, {"name": "gossip", "graph": "ring"}],
+    "flush_every": [None, 4],
     "precision": ["float64", "float32", "bfloat16"],
     "channels_last": [False, True],
 }

@@ -114,12 +114,13 @@ class _Run:
 
     def _stretches(self) -> Iterator[Stretch]:
         """The pieces of training that are still to be made."""
-        for made in stretches(self._steps, self._per_epoch, self._config.flush_every):
-            if made.start >= self._done:
-                rates = [self._config.lr.rate(step, self._steps, self._per_epoch) for step in made]
-                of_stages = [self._of_stage(k, made.start, rates) for k in range(len(self._lags))]
-                epoch, first_batch = divmod(made.start, self._per_epoch)
-                yield Stretch(epoch, len(made), made.start, of_stages, first_batch)
+        for whole in stretches(self._steps, self._per_epoch, self._config.flush_every):
+            # Without staleness other flush points are the same run, and the checkpoint may be of such.
+            if left := range(max(whole.start, self._done), whole.stop):
+                rates = [self._config.lr.rate(step, self._steps, self._per_epoch) for step in left]
+                of_stages = [self._of_stage(k, left.start, rates) for k in range(len(self._lags))]
+                epoch, first_batch = divmod(left.start, self._per_epoch)
+                yield Stretch(epoch, len(left), left.start, of_stages, first_batch)
 
     def _flush(self, stretch: Stretch, wall: float) -> None:
         """Stand at a flush point: evaluate where an epoch ends, and leave a checkpoint where one is due."""

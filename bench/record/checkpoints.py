@@ -144,8 +144,9 @@ class Checkpoints:
         return sorted((int(step) for step in steps if step.isdecimal()), reverse=True)
 
     def unfinished(self) -> list[int]:
-        """The steps of those that have parts and no manifest, the newest first."""
-        return sorted({*self._begun()} - {*self.published()}, reverse=True)
+        """The steps of those that have parts and no manifest, the newest first: older ones were removed, or will be."""
+        newest = max(self.published(), default=0)
+        return sorted((step for step in self._begun() if step > newest), reverse=True)
 
     def manifest(self, step: int, origin: Origin) -> Manifest:
         """Read a manifest, and hold it against what the checkpoint should be of.

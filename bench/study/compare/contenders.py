@@ -81,6 +81,8 @@ class Measurement:
     MLflow), over the training time."""
     processor: float | None = None
     """Processor time of all agents, seconds an image."""
+    checkpoint_seconds: float | None = None
+    """Seconds that a checkpoint takes."""
 
 
 @dataclass(frozen=True)

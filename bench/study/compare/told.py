@@ -19,6 +19,8 @@ FIGURES = (
     *("FDG, K=4 / one core: processor time", "four replicas / one core: processor time"),
     *("one core / minimal loop", "minimal loop, compiled / minimal loop", "one core / one core, contiguous"),
     "FDG: following the run / training time",
+    *("FDG: seconds of a checkpoint", "FDG: checkpoints / training time"),
+    *("25 million parameters: seconds of a checkpoint", "25 million parameters: checkpoints / training time"),
 )
 """The figures of a benchmark that are told, beside those of the fastest pipelines."""
 
@@ -38,6 +40,7 @@ METHODS = """Interleaved rounds in random order, geometric means of ratios withi
   it, with its own messages.
 - **minimal loop**: one core's training written by hand, and the same by `torch.compile`. "following" is what
   the parent process does for progress and MLflow meanwhile.
+- **checkpoint**: what the ranks take from a flush point until it is on the disk, and its share of ten minutes.
 - **K=4** and **four replicas** (K=1, S=4) have four agents on the two cores: processor time an image over one
   core's.
 - **predicted / measured**: how good predictions are, least and greatest of all methods, made in the same

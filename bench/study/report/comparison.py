@@ -14,9 +14,9 @@ from typing import Any
 from bench.rule.correction.none import NoCorrection
 
 REPEAT = "seed"
-DELAY = ("staleness", "weights", "correction", "lr.staleness_power")
+DELAY = ("staleness", "weights", "correction", "lr.staleness_power", "flush_every")
 """Keys of staleness and of what meets it: without staleness, nothing is left of them."""
-NEUTRAL = {"correction.name": NoCorrection.name, "lr.staleness_power": 0.0}
+NEUTRAL = {"correction.name": NoCorrection.name, "lr.staleness_power": 0.0, "flush_every": None}
 """Keys that change nothing in a run with staleness at these values; its canonical configuration leaves them out."""
 WAYS = (*DELAY, "stages", "replicas", "method", "microbatches", "averaging", "partition", "backend", "engine")
 LENGTH = ("lr", "epochs", "max_steps", "loss_limit")

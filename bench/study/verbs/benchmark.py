@@ -24,6 +24,7 @@ from typing import Any
 from bench.config import RunConfig
 from bench.plan.interval import Interval, ratio
 from bench.record.environment import environment
+from bench.study.compare.checkpoint_cost import CHECKPOINTED, checkpointed, measure_checkpoints, turn
 from bench.study.compare.contenders import (
     CONTENDERS,
     PIPELINES,
@@ -38,6 +39,7 @@ from bench.study.compare.contenders import (
 )
 from bench.study.launcher.check import check_rounds
 from bench.study.launcher.devices import oversubscribed
+from bench.study.predict.surroundings import EVERY_MINUTES
 from bench.study.predict.workload import MICROBATCHES
 from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN
@@ -68,9 +70,10 @@ ASKED = {
     "FDG: locking fraction": 0.03,
     "FDG: following the run / training time": FOLLOWING_LIMIT,
     "two oracles / oracle": 1.9,
+    **{f"{name}: checkpoints / training time": 0.02 for name in CHECKPOINTED},
 }
-"""What is asked of a ResNet in either precision: processor time, locking and following are to be at most this, all else
-at least."""
+"""What is asked of a ResNet in either precision: processor time, locking, following and checkpoints are to be at most
+this, all else at least."""
 ASKED_IN = {
     "float32": {"FDG / one core": 1.95, "FDG / locked": 1.9, "FDG / DDP": 1.0}
     | {f"FDG / {best}": 1.35 for best in BEST.values()},
@@ -97,7 +100,8 @@ def main(arguments: argparse.Namespace) -> int:
     check_rounds(arguments.rounds)
     contenders = {name: [*WORKLOAD, *overrides, *arguments.overrides] for name, overrides in CONTENDERS.items()}
     primary = RUN.beside(arguments.config_dir)
-    configs = {name: compose(overrides, primary) for name, overrides in contenders.items()}
+    saved = checkpointed(arguments.overrides)
+    configs = {name: compose(overrides, primary) for name, overrides in (contenders | saved).items()}
     warm_up()
     measurements: list[Measurement] = []
     predictions: list[Prediction] = []
@@ -112,6 +116,9 @@ def main(arguments: argparse.Namespace) -> int:
                     found = predict_contenders(number, configs)
                     predictions += found
                     said = [f"{one.contender}: {one.images_per_second:.1f} img/s predicted" for one in found]
+                elif name in saved:
+                    measurements.append(measure_checkpoints(number, name, configs[name], Path(place)))
+                    said = [f"{name}: {measurements[-1].checkpoint_seconds:.3f} s"]
                 else:
                     words = [*primary.words, *contenders[name]]
                     measurement = measure_contender(number, name, configs[name], words, Path(place))
@@ -188,6 +195,10 @@ def _figures(measurements: Sequence[Measurement]) -> Iterator[tuple[str, str, In
     alone += [(f"{name}: images/s", series(name), ones) for name in CONTENDERS]
     for name in ("FDG", "whole command"):
         alone.append((f"{name}: seconds beyond training", series(name, "overhead_seconds"), ones))
+    for name in CHECKPOINTED:
+        seconds = series(turn(name), "checkpoint_seconds")
+        alone.append((f"{name}: seconds of a checkpoint", seconds, ones))
+        alone.append((f"{name}: checkpoints / training time", seconds, [60 * EVERY_MINUTES] * len(ones)))
     for figure, values, others in alone:
         yield figure, figure, ratio(values, others)
 
