@@ -14,7 +14,8 @@ from torch import nn
 from torch.distributed import Store
 
 from bench.config import RunConfig
-from bench.engine.train import Outcome, train
+from bench.engine.summary import Outcome
+from bench.engine.train import train
 from bench.task.build import build
 from bench.task.model.contract import Model
 from tests import tiny

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 import torch
@@ -27,6 +27,7 @@ from bench.record.checkpoints import (
     CheckpointError,
     Checkpointing,
     Checkpoints,
+    Hashing,
     Manifest,
     Origin,
 )
@@ -275,15 +276,17 @@ def test_cuts_that_were_measured_stay(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_said_once(tmp_path: Path, whole: Ran, capsys: pytest.CaptureFixture[str]) -> None:
-    """Behind the second epoch and the third: the first one's checkpoint stands."""
-    attempts, save = Attempts(tmp_path), torch.save
+    """In the middle of the second checkpoint, of 100 kB each, and at once in the third: the first one stands."""
+    attempts, write, left = Attempts(tmp_path), Hashing.write, 150_000
 
-    def filling(state: Any, file: Any) -> None:
-        save(state, file)
-        if len(state["epochs"]) > 1:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def filling(self: Hashing, content: bytes) -> int:
+        nonlocal left
+        left -= len(content)
+        if left < 0:
+            self._file = Mock(write=Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+        return write(self, content)
 
-    with patch("torch.save", filling):
+    with patch.object(Hashing, "write", filling):
         ran, events = attempts.go_on()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("no checkpoint of update 48, the run goes on: ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,16 @@ import torch
 from torch.distributed import Store
 
 from bench.config import RunConfig
+from bench.engine.checkpoint import Place
 from bench.engine.train import train
+from bench.engine.world import World
+from bench.plan.grid import Grid
+from bench.record.checkpoints import Checkpoints
 from tests import tiny
+from tests.both import Ran
 from tests.pool import Pool, joined
+from tests.resuming import EVERY, stop_at
+from tests.test_equality import ADAMW, SGD
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here"),
@@ -45,3 +53,25 @@ def test_ranks_on_a_gpu_equal_the_oracle_there(pool: Pool, stages: int, replicas
         for name, value in oracle.items():
             what = f"staleness={run.staleness} weights={run.weights} {name}"
             np.testing.assert_allclose(state[name], value, rtol=TOLERANCE, atol=TOLERANCE, err_msg=what)
+
+
+@pytest.mark.parametrize("engine", ["distributed", "reference"])
+@pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=lambda optimizer: optimizer["name"])
+def test_a_run_on_a_gpu_goes_on(engine: str, optimizer: dict[str, Any], tmp_path: Path) -> None:
+    """Equal but for sums in orders of their own; what counts steps stays on the host, as it was."""
+    run = tiny.config(device="cuda", engine=engine, optimizer=optimizer, epochs=3)
+    whole, ran, _ = stopped_and_whole(run, tmp_path)
+    for name, value in whole.state.items():
+        np.testing.assert_allclose(ran.state[name], value, rtol=TOLERANCE, atol=TOLERANCE, err_msg=name)
+
+
+def stopped_and_whole(run: RunConfig, folder: Path) -> tuple[Any, Any, list[Any]]:
+    world = World(Grid(1, 1), 0, torch.device("cuda", 0), "gloo")
+    place, dataset, events = Place(Checkpoints(folder), EVERY), tiny.dataset_of(run), list[Any]()
+    stop_at(run, world, place, 2, [])
+    ran = train(run, dataset, world, events.append, place)
+    assert [event["event"] for event in events[:2]] == ["started", "resumed"]
+    whole = train(run, dataset, world, lambda _: None)
+    for outcome in (whole, ran):
+        outcome.state = {name: tensor.cpu() for name, tensor in outcome.state.items()}
+    return Ran.of(whole), Ran.of(ran), events

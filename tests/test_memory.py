@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributed import Store
 
 from bench.config import RunConfig
-from bench.engine.train import Outcome
+from bench.engine.summary import Outcome
 from bench.engine.transport import shared
 from bench.engine.transport.channels import Receiver, Route, Sender
 from bench.engine.transport.message import Message

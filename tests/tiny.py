@@ -11,7 +11,8 @@ from torch.distributed import Store
 
 from bench.choice import choices
 from bench.config import RunConfig, parse
-from bench.engine.train import Outcome, train
+from bench.engine.summary import Outcome
+from bench.engine.train import train
 from bench.engine.world import World
 from bench.plan.grid import Grid
 from bench.rule.method.contract import Method

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, Any, NamedTuple, cast
 
 import torch
+from torch.serialization import default_restore_location
 
 from bench.config import RunConfig
 from bench.engine.world import World
@@ -116,10 +117,15 @@ class Checkpointer:
         """This rank's state, or else why there is none."""
         try:
             content = io.BytesIO(self._checkpoints.read(manifest, self._world.rank))
-            state: State = torch.load(content, map_location=self._world.device, weights_only=True)
+            state: State = torch.load(content, map_location=self._placed, weights_only=True)
         except (CheckpointError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
             return None, str(error).splitlines()[0]
         return state, ""
+
+    def _placed(self, storage: Any, place: str) -> Any:
+        """What was on a GPU, to this rank's, which may be another one now; counters of steps stay where they were."""
+        where = place if place == "cpu" else str(self._world.device)
+        return default_restore_location(storage, where)  # type: ignore[no-untyped-call]
 
     def _set_aside(self, step: int, why: str) -> None:
         self._checkpoints.set_aside(step)

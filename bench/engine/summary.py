@@ -1,13 +1,34 @@
-"""What the ranks report of an epoch and of a whole run."""
+"""What the ranks report of an epoch and of a whole run, and what it leaves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from torch import Tensor
 
 from bench.engine.meter import Meter
 from bench.engine.worker import Ages, Evaluation
 from bench.system.resident import peak_memory
+
+
+@dataclass
+class Outcome:
+    """What a run leaves in memory, for its record and its files."""
+
+    status: str
+    """``done``, or ``diverged``: an epoch's training loss is over ``loss_limit``, or a loss is not finite."""
+    partition: list[dict[str, Any]]
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    agents: list[dict[str, Any]] = field(default_factory=list)
+    timelines: list[dict[str, Any]] = field(default_factory=list)
+    state: dict[str, Tensor] = field(default_factory=dict)
+    """Parameters and statistics: at rank 0 the uncut network's, elsewhere this process's own."""
+    resumed: bool = False
+    """Whether an earlier process had begun the run: from a checkpoint of its, or anew where there was no whole one."""
+    checkpointed: bool = False
+    """Whether there are checkpoints, as all ranks know."""
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bench.config import RunConfig
 from bench.engine.assembly import build_worker, cut_as
@@ -17,7 +15,7 @@ from bench.engine.checkpoint import Checkpointer, Emit, Place, State
 from bench.engine.measure.curvature import CurvatureOnTheWay
 from bench.engine.meter import Meter
 from bench.engine.stop import Paused
-from bench.engine.summary import AgentReport, EpochReport, FlushReport
+from bench.engine.summary import AgentReport, EpochReport, FlushReport, Outcome
 from bench.engine.worker import Evaluation, Stretch
 from bench.engine.world import World
 from bench.plan.clock import Clock
@@ -31,25 +29,6 @@ from bench.system.signals import is_announced
 from bench.task.dataset import Dataset, Split
 
 PROGRESS_SECONDS = 1.0
-
-
-@dataclass
-class Outcome:
-    """What a run leaves in memory, for its record and its files."""
-
-    status: str
-    """``done``, or ``diverged``: an epoch's training loss is over ``loss_limit``, or a loss is not finite."""
-    partition: list[dict[str, Any]]
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    metrics: dict[str, float] = field(default_factory=dict)
-    agents: list[dict[str, Any]] = field(default_factory=list)
-    timelines: list[dict[str, Any]] = field(default_factory=list)
-    state: dict[str, Tensor] = field(default_factory=dict)
-    """Parameters and statistics: at rank 0 the uncut network's, elsewhere this process's own."""
-    resumed: bool = False
-    """Whether an earlier process had begun the run: from a checkpoint of its, or anew where there was no whole one."""
-    checkpointed: bool = False
-    """Whether there are checkpoints, as all ranks know."""
 
 
 def train(config: RunConfig, dataset: Dataset, world: World, emit: Emit, place: Place | None = None) -> Outcome:

@@ -96,11 +96,17 @@ class Hashing:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._hash, self._bytes = file, hashlib.sha256(), 0
+        self.problem: OSError | None = None
+        """Why it could not be written: whoever writes it may raise an error of its own on top."""
 
     def write(self, content: bytes) -> int:
         self._hash.update(content)
         self._bytes += len(content)
-        return self._file.write(content)
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.problem = error
+            raise
 
     def flush(self) -> None:
         self._file.flush()
@@ -125,7 +131,11 @@ class Checkpoints:
         """
         part = self._part(step, rank)
         with replacing(part) as file:
-            yield Hashing(file)
+            hashing = Hashing(file)
+            try:
+                yield hashing
+            except RuntimeError as error:
+                raise hashing.problem or error from None
         make_durable(part.parent)
 
     def publish(self, manifest: Manifest) -> None:

@@ -84,6 +84,8 @@ def _one_ending(config: RunConfig, folder: RunFolder) -> Iterator[None]:
             message = "interrupted" if interrupted and not isinstance(error, Stopped) else str(error)
             with suppress(OSError):
                 folder.write_failure(message, "killed" if interrupted else "pruned" if pruned else "failed")
+            if pruned:
+                folder.checkpoints.clear()  # nobody goes on with it
         elif isinstance(error, RunFailed | OSError):
             print(f"{label(config)}: has its record, and then {str(error).splitlines()[0]}", file=sys.stderr)
             return

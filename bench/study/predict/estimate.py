@@ -63,7 +63,7 @@ def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]],
     per_epoch = batches_per_epoch(images, config.batch_size, config.replicas)
     steps = updates(config.epochs, config.max_steps, per_epoch)
     work = sum(layer.cost for layer in layers) * config.replicas / cores
-    pace = max(_pace(config, layers, min(steps, per_epoch, WALKED)), work)
+    pace = max(_pace(config, layers, min(steps, per_epoch, config.flush_every or per_epoch, WALKED)), work)
     flushes, held_out = math.ceil(steps / per_epoch), len(dataset.held_out)
     judged = flushes * held_out + len(dataset.test_labels) if held_out else flushes * len(dataset.test_labels)
     tests = judged / config.batch_size
