@@ -12,7 +12,7 @@ import pytest
 from bench.engine.rank import RunFailed
 from bench.engine.transport import shared
 from bench.record.folder import RunFolder
-from bench.study.launcher import submitit
+from bench.study.launcher import node
 from bench.study.launcher.task import Task
 from bench.system import process
 from bench.system.file import WriteError, replacing
@@ -69,11 +69,12 @@ def test_a_job_has_its_ranks_start_from_a_server_with_torch(tmp_path: Path, monk
     order.check.return_value = None
     order.execute.side_effect = RunFailed("as asked for")
     for name in ("warm_up", "check", "execute"):
-        monkeypatch.setattr(submitit, name, getattr(order, name))
+        monkeypatch.setattr(node, name, getattr(order, name))
+    monkeypatch.setattr(node, "_nodes", lambda *_: node.Nodes(1, 0, 2, "", "7"))
     for engine in ("distributed", "reference"):
         run = config(engine=engine)
         task = Task(run, None, Mock(), RunFolder(tmp_path), False, 1, 1)
-        assert submitit.on_node(task) == "as asked for"
+        assert node.on_node(task) == "as asked for"
     names = [call[0] for call in order.mock_calls]
     assert names == ["warm_up", "check", "execute", "check", "execute"]
     (modules,) = order.warm_up.call_args.args

@@ -32,7 +32,18 @@ VALUES: dict[str, Any] = {
     "report": {"margin": 0.005, "target": None},
     "checkpoint": {"every": None, "minutes": 10.0},
 }
-JOBS = {"name": "submitit", "cluster": "slurm", "minutes": 5, "memory_gigabytes": 1, "gpus": 0, "slurm_partition": None}
+JOBS = {
+    "name": "submitit",
+    "cluster": "slurm",
+    "minutes": 5,
+    "memory_gigabytes": 1,
+    "gpus": 0,
+    "agents_per_node": None,
+    "parallel": None,
+    "array": False,
+    "slurm_partition": None,
+    "additional": {},
+}
 
 
 def test_plain_values_become_choices() -> None:

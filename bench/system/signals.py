@@ -47,6 +47,8 @@ _asked = threading.Event()
 """Whether a signal has come. An exception may be lost, where a library catches all of them; this is not."""
 _announced = threading.Event()
 """Whether the end was announced, to a process that was patient then."""
+_heard: list[int] = []
+"""The signal that has interrupted this process."""
 _over = threading.Event()
 """Whether nobody waits any more for what was announced."""
 _patience: list[object] = []
@@ -69,6 +71,7 @@ def terminable() -> Iterator[None]:
         if taken:
             _asked.clear()
             _announced.clear()
+            _heard.clear()
 
 
 @contextmanager
@@ -119,6 +122,12 @@ def is_interrupted() -> bool:
     return _asked.is_set()
 
 
+def is_ending_softly() -> bool:
+    """Whether this process is ended by what a login that drops or a system that shuts down sends, and not by somebody
+    at its terminal."""
+    return bool(_heard) and _heard[0] not in (signal.SIGINT, signal.SIGQUIT)
+
+
 def is_announced() -> bool:
     """Whether the end was announced, so that training is to stop as soon as it can go on from where it stands."""
     return _announced.is_set()
@@ -161,4 +170,5 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
         _announced.set()
     elif not _asked.is_set():
         _asked.set()
+        _heard.append(number)
         raise Interrupted

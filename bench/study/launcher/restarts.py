@@ -15,7 +15,9 @@ from bench.system.text import gist
 Answer = TypeVar("Answer")
 
 
-def with_restarts(train: Callable[[], Answer], folder: RunFolder, restarts: int, title: str) -> Answer:
+def with_restarts(
+    train: Callable[[], Answer], folder: RunFolder, restarts: int, title: str, tells: bool = True
+) -> Answer:
     """Train a run to its end, again where a rank fails and there is a checkpoint to go on from.
 
     Under torchrun that starts the ranks again, if it is asked to (``--max-restarts``).
@@ -24,6 +26,7 @@ def with_restarts(train: Callable[[], Answer], folder: RunFolder, restarts: int,
         train: trains from the newest checkpoint on.
         restarts: how often it may begin again.
         title: the run's short name for people.
+        tells: whether this process is the one that adds to the run's events; of several nodes it is the first.
 
     Raises:
         RunFailed: it has failed without a checkpoint, too often, or once more in the same way before there was another
@@ -41,7 +44,8 @@ def with_restarts(train: Callable[[], Answer], folder: RunFolder, restarts: int,
                 raise
             before = newest, failure
             message = gist(str(failure))
-            folder.append({"event": "restarted", "number": number, "step": newest, "message": message})
+            if tells:
+                folder.append({"event": "restarted", "number": number, "step": newest, "message": message})
             print(f"{title}: {message}; goes on from update {newest}, {number} of {restarts}", file=sys.stderr)
     raise AssertionError("the last time has an answer or an error")
 
