@@ -68,8 +68,8 @@ def named(source: str) -> Iterator[str]:
             yield str(node.value)
 
 
-OTHER_MEANINGS = {"none", "exponential", "torchvision", "mlflow"}
-"""Names that are words of something else too: a verdict, a graph, packages."""
+OTHER_MEANINGS = {"none", "exponential", "torchvision", "mlflow", "local"}
+"""Names that are words of something else too: a verdict, a graph, packages, what is on this machine."""
 FAMILIES = "bench.task.model.torchvision"
 """The file that names torchvision's own families of networks."""
 
