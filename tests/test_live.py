@@ -221,6 +221,21 @@ def test_a_short_run_is_told_of_at_its_end_alone(
 
 
 @pytest.mark.usefixtures("at_once")
+def test_the_timeline_is_there_as_soon_as_the_run_has_one(uri: str, point: RunConfig, folder: RunFolder) -> None:
+    opened = begun(uri, point)
+    opened.start(point, folder)
+    (run,) = runs_of(uri, point)
+    shown = []
+    for content in (None, "{}", "{}"):
+        if content is not None:
+            folder.timeline.write_text(content)
+        assert opened._look()
+        shown.append([artifact.path for artifact in client_of(uri).list_artifacts(run.info.run_id)])
+    assert shown == [[], ["timeline.json"], ["timeline.json"]]
+    opened.fail(point, "over", "failed")
+
+
+@pytest.mark.usefixtures("at_once")
 def test_what_another_machine_does_is_not_told(
     uri: str, point: RunConfig, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

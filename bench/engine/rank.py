@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import time
 import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -100,8 +102,13 @@ def _trained(job: Job, start: Start) -> str | None:
         believe(prepared, start.stamp)
     dataset = config.data.load(prepared)
     store = FileStore(str(start.store), seat.size) if start.store else None
+
+    def show(timelines: Sequence[Mapping[str, Any]]) -> None:
+        with suppress(Exception):  # what keeps it from being written is told at the end
+            write_json_atomic(folder.timeline, chrome_trace(timelines))
+
     with joined(config, seat, store) as world:
-        outcome = train(config, dataset, world, folder.append, Place(folder.checkpoints, checkpoint))
+        outcome = train(config, dataset, world, folder.append, Place(folder.checkpoints, checkpoint), show)
         if world.rank > 0:
             if outcome.checkpointed:
                 world.barrier()  # not before the record is there

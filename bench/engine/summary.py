@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,7 +68,6 @@ class AgentReport:
     predicted_peak_memory_bytes: int | None
     """The peak of memory predicted for the process, in bytes; None by other methods and engines, on a GPU, and where
     the system tells too little."""
-    spans: list[list[Any]]
 
     @classmethod
     def of(cls, rank: int, meter: Meter, ages: list[Ages], peak: int, predicted: int | None) -> AgentReport:
@@ -76,9 +76,8 @@ class AgentReport:
         Args:
             peak: the most bytes that its process held before the run went on in this one; 0 if it began here.
         """
-        spans = [list(span) for span in meter.spans]
         clocks = (meter.wall_seconds, meter.processor_seconds)
-        return cls(rank, *clocks, dict(meter.seconds), ages, max(peak, peak_memory(meter.device)), predicted, spans)
+        return cls(rank, *clocks, dict(meter.seconds), ages, max(peak, peak_memory(meter.device)), predicted)
 
     def agents(self) -> list[dict[str, Any]]:
         """The record's entries, one an agent. Agents that share a process (the oracle) share its seconds."""
@@ -98,5 +97,7 @@ class AgentReport:
             for age in self.ages
         ]
 
-    def timeline(self) -> dict[str, Any]:
-        return {"replica": self.ages[0].replica, "stage": self.ages[0].stage, "spans": self.spans}
+
+def timeline(meter: Meter, ages: Sequence[Ages]) -> dict[str, Any]:
+    """A process's part of the trace, as :func:`~bench.record.trace.chrome_trace` takes it."""
+    return {"replica": ages[0].replica, "stage": ages[0].stage, "spans": [list(span) for span in meter.spans]}

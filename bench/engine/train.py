@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from bench.engine.checkpoint import Checkpointer, Emit, Place, State
 from bench.engine.measure.curvature import CurvatureOnTheWay
 from bench.engine.meter import Meter
 from bench.engine.stop import Paused
-from bench.engine.summary import AgentReport, EpochReport, FlushReport, Outcome
+from bench.engine.summary import AgentReport, EpochReport, FlushReport, Outcome, timeline
 from bench.engine.worker import Evaluation, Stretch
 from bench.engine.world import World
 from bench.plan.clock import Clock
@@ -29,24 +29,36 @@ from bench.system.signals import is_announced
 from bench.task.dataset import Dataset, Split
 
 PROGRESS_SECONDS = 1.0
+Show = Callable[[Sequence[Mapping[str, Any]]], None]
+"""Takes timelines."""
 
 
-def train(config: RunConfig, dataset: Dataset, world: World, emit: Emit, place: Place | None = None) -> Outcome:
+def train(
+    config: RunConfig,
+    dataset: Dataset,
+    world: World,
+    emit: Emit,
+    place: Place | None = None,
+    show: Show | None = None,
+) -> Outcome:
     """Train to the end, or until the loss says that it diverges. Every rank of the run calls it.
 
     Args:
         emit: takes the events as they happen; called at rank 0 alone.
         place: where the run's checkpoints are, of which the newest is gone on from; None: it has none.
+        show: takes the timelines of all processes as soon as there are some; called at rank 0 alone.
     """
     if world.device.type == "cpu":
         torch.set_num_threads(1)
         keep_freed_memory()
-    return _Run(config, dataset, world, emit, place).train()
+    return _Run(config, dataset, world, emit, place, show).train()
 
 
 class _Run:
-    def __init__(self, config: RunConfig, dataset: Dataset, world: World, emit: Emit, place: Place | None) -> None:
-        self._config, self._world, self._emit = config, world, emit
+    def __init__(
+        self, config: RunConfig, dataset: Dataset, world: World, emit: Emit, place: Place | None, show: Show | None
+    ) -> None:
+        self._config, self._world, self._emit, self._show = config, world, emit, show
         self._meter = Meter(world.device)
         self._checkpointer = Checkpointer(place, config, dataset, world, emit) if place else None
         found = self._checkpointer.newest() if self._checkpointer else None
@@ -115,6 +127,10 @@ class _Run:
             self._epoch_seconds = 0.0
             self._outcome.epochs.append(summary)
             self._announce(event="epoch", **summary)
+        if not self._outcome.timelines:
+            self._outcome.timelines = self._world.gather(timeline(self._meter, self._method.ages()))
+            if self._show and self._world.rank == 0:
+                self._show(self._outcome.timelines)
         if not (last or self._is_diverged):
             stops = any(report.stop for report in reports)
             self._keep(stops or any(report.due for report in reports), stops)
@@ -243,7 +259,6 @@ class _Run:
         images = outcome.epochs[-1]["step"] * self._images_per_step
         mixing = self._config.averaging.among(self._config.replicas)
         outcome.metrics = taken(Ended(images, outcome.epochs, self._tested(), outcome.agents, mixing))
-        outcome.timelines = [report.timeline() for report in reports]
         outcome.state = world.collect(self._method.network())
 
     def _predicted_peak_memory(self) -> int | None:

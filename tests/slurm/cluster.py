@@ -1,6 +1,6 @@
 """A SLURM cluster of two nodes, both of them this machine, that listens on loopback alone and is gone afterwards.
 
-    python -m tests.slurm.cluster      starts one, says how to use it, and stops it with Ctrl-C
+    python -m tests.slurm.cluster      starts one, says how to use it, and stops it with Ctrl-C or SIGTERM
 
 It needs Debian's ``slurm-wlm``, or another build with several ``slurmd`` on a machine.
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "sinfo", "sbatch", "srun", "squeue", "scancel", "scontrol")
@@ -33,6 +34,7 @@ SlurmdUser={user}
 AuthType=auth/none
 CredType=cred/none
 AuthInfo=cred_expire=5
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmctldLogFile={folder}/slurmctld.log
@@ -127,10 +129,8 @@ def _await_nodes(environment: dict[str, str], folder: Path) -> None:
 if __name__ == "__main__":
     if missing():
         sys.exit(f"not installed here: {', '.join(missing())}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as place, cluster(Path(place)) as found:
         print(*(f"export {key}={value}" for key, value in found.items()), sep="\n", flush=True)
-        try:
-            while True:
-                time.sleep(3600)
-        except KeyboardInterrupt:
-            pass
+        with suppress(KeyboardInterrupt):
+            signal.pause()

@@ -85,8 +85,10 @@ class Submitit(Launcher):
     def _adopt(self, waiting: list[Task], tracker: Tracker, running: dict[Any, Task]) -> None:
         """Follow the jobs that an earlier command has started and that go on; take their tasks out of those that
         wait."""
-        known = states() if self.cluster == "slurm" else None
-        for task in list(waiting) if known else []:
+        if self.cluster != "slurm":
+            return
+        known = states()
+        for task in list(waiting):
             kept = JobFile.of(task.folder).read()
             if kept is None:
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from bench.config import RunConfig
@@ -39,6 +40,8 @@ class LiveRun:
         self.sent = set(sent)
         self._curves = EpochCurves(folder)
         self._news: list[Any] = []
+        self._shown = False
+        """Whether MLflow has the run's timeline."""
         self._looked = time.monotonic()
 
     def look(self) -> None:
@@ -48,7 +51,16 @@ class LiveRun:
 
     def is_due(self) -> bool:
         """Whether there is something to tell, and MLflow may be told now."""
-        return (bool(self._news) or self._wants_load()) and self.budget.is_due()
+        return (bool(self._news) or self.timeline is not None or self._wants_load()) and self.budget.is_due()
+
+    @property
+    def timeline(self) -> Path | None:
+        """The file of the run's timeline, where there is one that MLflow does not have."""
+        return None if self._shown or not self.folder.timeline.exists() else self.folder.timeline
+
+    def note_timeline(self) -> None:
+        """Note that MLflow has the timeline."""
+        self._shown = True
 
     @property
     def is_void(self) -> bool:
@@ -57,7 +69,7 @@ class LiveRun:
 
     def begin_anew(self, run_id: str) -> None:
         """Tell all of it to another run of MLflow's, which has nothing yet."""
-        self.run_id, self.sent, self._news = run_id, set(), self._curves.metrics
+        self.run_id, self.sent, self._news, self._shown = run_id, set(), self._curves.metrics, False
 
     def news(self, load: Mapping[str, float]) -> list[Any]:
         """MLflow's entities for what it is to be told now.

@@ -205,6 +205,9 @@ class MLflowTracker(Tracker):
             live.begin_anew(self._create(live.config))
         self._experiment.log(live.run_id, live.news(self._load.look()))
         live.note()
+        if timeline := live.timeline:
+            self._client.log_artifact(live.run_id, str(timeline))
+            live.note_timeline()
 
     def _join(self) -> str | None:
         """The parent's id; looked for, reopened or created at the first need of it."""
