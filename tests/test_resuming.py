@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,11 @@ def test_any_two_choices_go_on(pool: Pool, design: list[Case], grid: tuple[int, 
 @pytest.mark.parametrize("optimizer", CHOICES["optimizer"], ids=lambda optimizer: optimizer["name"])
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_all_choices_go_on(pool: Pool, grid: tuple[int, int], optimizer: dict[str, Any], tmp_path: Path) -> None:
+    """Of flush points and precisions, which touch nothing else's state, each case has the next pair."""
     narrowed = {**CHOICES, "stages": [grid[0]], "replicas": [grid[1]], "optimizer": [optimizer]}
-    runs = on_grid(every_case(narrowed, possible), grid)
+    pairs = cycle(product(narrowed.pop("flush_every"), narrowed.pop("precision")))
+    cases = zip(every_case(narrowed, possible), pairs, strict=False)
+    runs = on_grid([{**case, "flush_every": every, "precision": kind} for case, (every, kind) in cases], grid)
     for first in range(0, len(runs), 20):
         check_all(pool, runs[first : first + 20], tmp_path)
 

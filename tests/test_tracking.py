@@ -213,14 +213,18 @@ def test_a_run_is_delivered_once(uri: str, point: RunConfig, folder: RunFolder) 
     assert len(client_of(uri).get_metric_history(run_of(uri, point).info.run_id, "accuracy/test")) == 2
 
 
-def test_a_delivery_that_was_killed_is_taken_up_again(uri: str, point: RunConfig, folder: RunFolder) -> None:
-    """All was sent but the word that it is all."""
+@pytest.mark.parametrize("tagged", [False, True])
+def test_a_delivery_that_was_killed_is_taken_up_again(
+    tagged: bool, uri: str, point: RunConfig, folder: RunFolder
+) -> None:
+    """All was sent but the word that it is all, or but the end: such a run once stayed KILLED with its whole result."""
     opened = begun(uri, point)
     opened.deliver(folder)
     run_id = run_of(uri, point).info.run_id
     client = client_of(uri)
     client.update_run(run_id, status="RUNNING")
-    client.delete_tag(run_id, "record")
+    if not tagged:
+        client.delete_tag(run_id, "record")
     client.set_tag(run_id, "process", DEAD)
     again = begun(uri, point)
     assert client.get_run(run_id).info.status == "KILLED"

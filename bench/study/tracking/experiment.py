@@ -86,6 +86,8 @@ class Experiment:
 
     def _kill(self, run_id: str) -> None:
         self.client.set_tag(run_id, "status", "killed")
+        # Whoever was about to end it with its result was killed in between: that is to be delivered again.
+        self.client.set_tag(run_id, "record", "")
         self.client.set_terminated(run_id, "KILLED")
 
 
