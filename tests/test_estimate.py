@@ -10,7 +10,7 @@ import torch
 from bench.config import RunConfig
 from bench.engine.profile import Layer
 from bench.engine.transport.message import Message
-from bench.study.predict.estimate import START_SECONDS, WALKED, duration, estimate
+from bench.study.predict.estimate import RUN_SECONDS, WALKED, duration, estimate
 from tests.tiny import config
 
 LAYERS = [Layer(Message.like(torch.zeros(1)), 1.0, 2.0) for _ in range(4)]
@@ -29,7 +29,7 @@ def seconds_of(**changes: object) -> float:
     """Seconds beyond the start; where nothing else is asked, of two epochs of 24 updates."""
     run = config(**{"partition": [2] if changes.get("stages") == 2 else [], **changes})
     (seconds,) = estimate([run], [None])
-    return seconds - START_SECONDS
+    return seconds - RUN_SECONDS
 
 
 @pytest.mark.parametrize(
