@@ -74,7 +74,7 @@ def test_any_two_choices_go_on(pool: Pool, design: list[Case], grid: tuple[int, 
 @pytest.mark.parametrize("optimizer", CHOICES["optimizer"], ids=lambda optimizer: optimizer["name"])
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_all_choices_go_on(pool: Pool, grid: tuple[int, int], optimizer: dict[str, Any], tmp_path: Path) -> None:
-    """Of flush points and precisions, which touch nothing else's state, each case has the next pair."""
+    """Each case has the next pair of a flush point and a precision, which touch nothing else's state."""
     narrowed = {**CHOICES, "stages": [grid[0]], "replicas": [grid[1]], "optimizer": [optimizer]}
     pairs = cycle(product(narrowed.pop("flush_every"), narrowed.pop("precision")))
     cases = zip(every_case(narrowed, possible), pairs, strict=False)
