@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
-from tests.commands import TINY, command, read_json, said
+from tests.commands import TINY, await_event, await_that, command, read_json, said
 
 RUN = (*TINY, "stages=2", "staleness=2")
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
@@ -94,3 +95,26 @@ def _shape(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _shape(item) for key, item in value.items()}
     return [_shape(item) for item in value] if isinstance(value, list) else None
+
+
+@pytest.mark.full
+def test_ranks_that_torchrun_starts_again_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+    """They once looked for each other at the addresses of the ranks before them, in the store that torchrun keeps."""
+    how = ["--standalone", "--nproc-per-node=2", "--max-restarts=1", "-m", "bench"]
+    words = [sys.executable, "-m", "torch.distributed.run", *how, *RUN, "epochs=300", "checkpoint.every=5"]
+    with command([*words, f"runs_dir={tmp_path}/runs"], tmp_path, **LOOPBACK) as running:
+        events = await_event(running, "runs/*/events.jsonl") / "events.jsonl"
+        await_that(lambda: '"checkpoint"' in events.read_text(), lambda: running.stderr)
+        # torchrun puts its ranks into sessions of their own.
+        ranks = psutil.Process(running.process.pid).children()
+        try:
+            ranks[-1].kill()
+            assert running.wait() == 0, running.stderr
+        finally:
+            for rank in psutil.Process().children(recursive=True):
+                if rank in ranks:
+                    rank.kill()
+    (path,) = tmp_path.glob("runs/*/record.json")
+    record = read_json(path)
+    assert len(record["resumed"]) == 1
+    assert [epoch["epoch"] for epoch in record["epochs"]] == list(range(300))

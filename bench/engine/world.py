@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed import ProcessGroup, Store
+from torch.distributed import ProcessGroup, Store, rendezvous
 
 from bench.config import RunConfig
 from bench.engine.seat import Seat
@@ -107,10 +108,8 @@ def joined(config: RunConfig, seat: Seat, store: Store | None = None) -> Iterato
     if size == 1:
         yield World(grid, 0, device, backend)
         return
-    if store is None:
-        dist.init_process_group(backend, timeout=TIMEOUT)
-    else:
-        dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=size)
+    store = store or _store_of_torchrun()
+    dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=size)
     try:
         control = dist.group.WORLD if backend == "gloo" else _group(list(range(size)), "gloo")
         groups = [_group(grid.peers(stage)) for stage in range(grid.stages)] if grid.replicas > 1 else []
@@ -123,6 +122,15 @@ def joined(config: RunConfig, seat: Seat, store: Store | None = None) -> Iterato
         yield World(grid, rank, device, backend, control, peers, line, forward_lines, backward_lines)
     finally:
         dist.destroy_process_group()
+
+
+def _store_of_torchrun() -> Store:
+    """Enter the store that torchrun's variables name, apart from what an earlier start of the same ranks left there.
+
+    Torch elastic keeps its store from one start to the next, with the addresses of ranks that are dead by then.
+    """
+    store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
+    return dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def _group(ranks: list[int], backend: str | None = None) -> ProcessGroup | None:
