@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -108,7 +107,7 @@ def joined(config: RunConfig, seat: Seat, store: Store | None = None) -> Iterato
     if size == 1:
         yield World(grid, 0, device, backend)
         return
-    store = store or _store_of_torchrun()
+    store = store or _store_of_torchrun(seat.start)
     dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=size)
     try:
         control = dist.group.WORLD if backend == "gloo" else _group(list(range(size)), "gloo")
@@ -124,13 +123,13 @@ def joined(config: RunConfig, seat: Seat, store: Store | None = None) -> Iterato
         dist.destroy_process_group()
 
 
-def _store_of_torchrun() -> Store:
+def _store_of_torchrun(start: int) -> Store:
     """Enter the store that torchrun's variables name, apart from what an earlier start of the same ranks left there.
 
     Torch elastic keeps its store from one start to the next, with the addresses of ranks that are dead by then.
     """
     store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
-    return dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return dist.PrefixStore(f"start {start}", store)
 
 
 def _group(ranks: list[int], backend: str | None = None) -> ProcessGroup | None:
