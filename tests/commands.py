@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -187,6 +188,19 @@ def await_event(running: Command, pattern: str) -> Path:
 def training(folder: Path, pattern: str) -> list[Path]:
     """The ``events.jsonl`` below a folder of runs that train, or have trained."""
     return [path for path in folder.glob(pattern) if '"started"' in path.read_text()]
+
+
+def tracked(uri: str, query: str = "") -> list[Any]:
+    """The runs that a command has told MLflow of, in the experiment that it takes by itself."""
+    from mlflow.tracking import MlflowClient
+
+    with warnings.catch_warnings():
+        # MLflow's store uses what SQLAlchemy deprecates.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name("staleness-bench")
+        assert experiment is not None
+        return list(client.search_runs([experiment.experiment_id], query))
 
 
 def read_json(path: Path) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from bench.study.tracking.contract import Tracker
 from bench.study.tracking.none import NoTracking
 from bench.system.call import Call
 from bench.system.pin import Pin
-from tests.commands import BENCH, TINY, Command, await_that, command, read_json
+from tests.commands import BENCH, TINY, Command, await_that, command, read_json, tracked
 from tests.tiny import config
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("without_pictures", "two_cores")]
@@ -93,15 +92,7 @@ def _trained(running: Command, count: int) -> list[Path]:
 
 def _statuses(folder: Path) -> Counter[str]:
     """How many runs MLflow has of each status."""
-    from mlflow.tracking import MlflowClient
-
-    with warnings.catch_warnings():
-        # MLflow's store uses what SQLAlchemy deprecates.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
-        experiment = client.get_experiment_by_name("staleness-bench")
-        assert experiment is not None
-        runs = client.search_runs([experiment.experiment_id])
+    runs = tracked(f"sqlite:///{folder}/mlflow.db")
     return Counter(run.info.status for run in runs if "mlflow.parentRunId" in run.data.tags)
 
 

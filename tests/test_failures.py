@@ -8,7 +8,6 @@ import shutil
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +31,7 @@ from tests.commands import (
     heed_signals,
     listening,
     read_json,
+    tracked,
     training,
 )
 
@@ -75,15 +75,7 @@ def uri(no_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def _tracked(uri: str, config_hash: str) -> dict[str, str]:
     """The status and the error of a run in MLflow."""
-    from mlflow.tracking import MlflowClient
-
-    with warnings.catch_warnings():
-        # MLflow's store uses what SQLAlchemy deprecates.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        client = MlflowClient(tracking_uri=uri)
-        experiment = client.get_experiment_by_name("staleness-bench")
-        assert experiment is not None
-        runs = client.search_runs([experiment.experiment_id], f"tags.config_hash = '{config_hash}'")
+    runs = tracked(uri, f"tags.config_hash = '{config_hash}'")
     assert len(runs) == 1
     return {"status": runs[0].info.status, "error": runs[0].data.tags.get("error", "")}
 

@@ -23,23 +23,14 @@ from tests.resuming import EVERY, alone, by_ranks, check, curves, stop_at
 from tests.test_baselines import MLP, PIPELINES, RESNET
 from tests.test_baselines import configured as of_baseline
 from tests.test_equality import ADAMW, SGD, configured, dropout_network, small_network
+from tests.test_every_choice import CHOICES as TOGETHER
 from tests.test_every_choice import possible, run_of
 
 RMSPROP = {"_target_": "tests.outside.steps.RMSProp", "name": "rmsprop", "alpha": 0.9}
 CHOICES: dict[str, list[Any]] = {
-    "stages": [3, 2, 1],
-    "replicas": [2, 1],
+    **{key: values for key, values in TOGETHER.items() if key != "channels_last"},
     "staleness": [0, 1, 2],
-    "weights": ["stashed", "latest", "recomputed"],
     "optimizer": [SGD, ADAMW, RMSPROP],
-    "correction": [
-        {"name": "none"},
-        {"name": "shrink", "beta": 0.75},
-        {"name": "lr_discount", "until": 0.6},
-        {"name": "weight_prediction"},
-    ],
-    "averaging": [{"name": "allreduce"}, {"name": "gossip", "graph": "ring"}],
-    "flush_every": [None, 4],
     "precision": ["float32", "float64"],
 }
 GRIDS = list(product(CHOICES["stages"], CHOICES["replicas"]))

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import time
-import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from bench.record.folder import RunFolder
 from bench.study.tracking.contract import Tracker, TrackingError
 from bench.study.tracking.none import NoTracking
 from bench.system.call import Call, results
-from tests.commands import BENCH, TINY, await_event, command, read_json
+from tests.commands import BENCH, TINY, await_event, command, read_json, tracked
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("without_pictures")]
 
@@ -33,15 +32,7 @@ def _six(folder: Path) -> list[str]:
 
 def _tracked(folder: Path) -> tuple[list[Any], list[Any]]:
     """Parents and children in the folder's MLflow database."""
-    from mlflow.tracking import MlflowClient
-
-    with warnings.catch_warnings():
-        # MLflow's store uses what SQLAlchemy deprecates.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
-        experiment = client.get_experiment_by_name("staleness-bench")
-        assert experiment is not None
-        runs = client.search_runs([experiment.experiment_id])
+    runs = tracked(f"sqlite:///{folder}/mlflow.db")
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     return [run for run in runs if run not in children], children
 

@@ -10,6 +10,7 @@ from bench.config import RunConfig, parse_recorded
 from bench.keys import ConfigError
 from bench.record.folder import Failure, RecordError, RunFolder
 from bench.record.state import configuration_of, failure_of
+from bench.record.tail import Tail
 from bench.study.tracking import mirror
 from bench.study.tracking.epoch_curves import EpochCurves
 from bench.study.tracking.mirror import Content
@@ -45,7 +46,7 @@ def without_result(config: RunConfig, folder: RunFolder, failure: Failure) -> En
     curves = EpochCurves(folder)
     curves.read()
     tags = [RunTag("error", failure.message[: mirror.TAG_LENGTH]), RunTag("status", failure.status)]
-    tags += mirror.restart_tags(folder)
+    tags += mirror.restart_tags(Tail(folder).read())
     files = [file for file in (folder.failure, folder.events_file) if file.exists()]
     digest = _digest(files[0]) if files else ""
     status: Literal["FAILED", "KILLED"] = "FAILED" if failure.status == "failed" else "KILLED"

@@ -83,8 +83,9 @@ def content_of(record: dict[str, Any], folder: RunFolder) -> Content:
     """Gather what a run's folder holds for MLflow."""
     files = [folder.record, folder.events_file, folder.timeline, folder.picture, folder.model]
     there = [file for file in files if file.exists()]
-    tags = [*_result_tags(record), *restart_tags(folder)]
-    return Content(metrics(record, folder), tags, _inputs(record), there)
+    events = Tail(folder).read()
+    tags = [*_result_tags(record), *restart_tags(events)]
+    return Content(metrics(record, events), tags, _inputs(record), there)
 
 
 def _result_tags(record: dict[str, Any]) -> list[Any]:
@@ -98,14 +99,13 @@ def _result_tags(record: dict[str, Any]) -> list[Any]:
     return [RunTag(key, value) for key, value in found.items()]
 
 
-def metrics(record: dict[str, Any], folder: RunFolder) -> list[Any]:
+def metrics(record: dict[str, Any], events: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Every number that a run has, with its time and step (updates). The latest of each name is the record's.
 
     A number that epochs have and the record has as null is NaN here: the run has no such number in the end.
     """
     from mlflow.entities import Metric
 
-    events = Tail(folder).read()
     finished, times = milliseconds(record["finished"]), _times(events)
     found: dict[str, list[Any]] = {}
     if restarts := [restart_metric(event) for event in events if _is_restart(event)]:
@@ -153,11 +153,11 @@ def restart_metric(event: Mapping[str, Any]) -> Any:
     return Metric(RESTARTS, float(event["number"]), event_time(event), event["step"])
 
 
-def restart_tags(folder: RunFolder) -> list[Any]:
+def restart_tags(events: Sequence[Mapping[str, Any]]) -> list[Any]:
     """A tag that says why a run has begun again by itself, each time; none where it has not."""
     from mlflow.entities import RunTag
 
-    told = [f"at update {event['step']}: {event['message']}" for event in Tail(folder).read() if _is_restart(event)]
+    told = [f"at update {event['step']}: {event['message']}" for event in events if _is_restart(event)]
     return [RunTag(RESTARTS, "; ".join(told)[:TAG_LENGTH])] if told else []
 
 
