@@ -321,10 +321,14 @@ def test_more_latency_never_speeds_up(setup: Setup, batches: int, more: float, a
 @settings(max_examples=30)
 @given(setups(["decoupled"], jitter=False))
 def test_more_staleness_never_slows_the_pace_down(setup: Setup) -> None:
-    """The pipeline is full: what counts is what 80 batches more take, without the fill and the drain."""
+    """The pipeline is full: what counts is what 80 batches more take, without the fill and the drain.
+
+    After 80 batches four stages with a shared line between them were not yet at the pace that they then kept: 877.8 s
+    and 878.5 s for the next 80 at staleness 2 and 3, and 878.56 s at either from there on.
+    """
 
     def pace(staleness: int) -> float:
-        short, long = (predict(replace(setup, staleness=staleness), [batches]).seconds for batches in (80, 160))
+        short, long = (predict(replace(setup, staleness=staleness), [batches]).seconds for batches in (400, 480))
         return long - short
 
     assert pace(setup.staleness + 1) <= pace(setup.staleness) + 1e-9
