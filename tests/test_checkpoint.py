@@ -360,7 +360,7 @@ def epochs_of(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_the_same_command_goes_on_after_a_kill(tmp_path: Path) -> None:
     """All processes at once, as with a power cut. Then the bits are those of a run that was never ended."""
-    words = (*LONGER, "epochs=150")
+    words = (*LONGER, "epochs=90")
     with command([*BENCH, *words, "runs_dir=killed"], tmp_path) as running:
         await_that(lambda: [*tmp_path.glob("killed/*/checkpoint/*.json")], lambda: running.stderr)
         for process in [*running.members()]:

@@ -26,7 +26,7 @@ from tests.commands import BENCH, TINY, Command, await_that, command, read_json,
 from tests.tiny import config
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("without_pictures", "two_cores")]
-ENDLESS = (*TINY, "epochs=50000", "runs_dir=runs", "launcher.parallel=auto")
+ENDLESS = (*TINY, "epochs=20000", "runs_dir=runs", "launcher.parallel=auto")
 
 
 @pytest.fixture

@@ -96,6 +96,7 @@ def test_a_change_reaches_what_hangs_on_it(changed: Path) -> None:
     assert stale(changed) == []
 
 
+@pytest.mark.full
 def test_the_report_is_made_of_records_alone(changed: Path) -> None:
     """Whoever has a clone can check every published table, picture and page, to the byte."""
     for name in ("README.md", "index.html", "accuracy/accuracy.csv", "grid/locking.png"):

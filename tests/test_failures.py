@@ -35,7 +35,7 @@ from tests.commands import (
     training,
 )
 
-ENDLESS = (*TINY, "epochs=1000000", "runs_dir=runs")
+ENDLESS = (*TINY, "epochs=20000", "runs_dir=runs")
 STOPPED = re.compile(r"stopped with a checkpoint at update \d+ of \d+; the same command goes on from there")
 """What a run says that has stopped behind a checkpoint."""
 pytestmark = pytest.mark.timeout(600)
@@ -201,9 +201,9 @@ def _ending_by(number: signal.Signals) -> tuple[int, bool]:
 @pytest.mark.parametrize(
     ("number", "group"),
     [
-        (signal.SIGINT, True),
+        pytest.param(signal.SIGINT, True, marks=pytest.mark.full),
         pytest.param(signal.SIGINT, False, marks=pytest.mark.full),
-        (signal.SIGTERM, False),
+        pytest.param(signal.SIGTERM, False, marks=pytest.mark.full),
         pytest.param(signal.SIGHUP, True, marks=pytest.mark.full),
     ],
 )

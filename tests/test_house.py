@@ -281,12 +281,3 @@ def test_a_rank_loads_nothing_heavy() -> None:
     loaded = loaded_by(["bench.engine.rank", "bench.engine.train", "bench.task.cache", *CHOICES])
     assert "torch" in loaded
     assert not loaded & HEAVY
-
-
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("words", ["ruff check", "ruff format --check", "mypy"])
-def test_the_tools_agree(words: str) -> None:
-    answer = subprocess.run(
-        [sys.executable, "-m", *words.split()], cwd=ROOT, check=False, capture_output=True, text=True
-    )
-    assert answer.returncode == 0, answer.stdout + answer.stderr

@@ -45,6 +45,7 @@ def _namespaces(process: int) -> list[str]:
     return [path.name for path in NAMESPACES.glob(f"staleness-bench-{process}-*")]
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("rights")
 @pytest.mark.timeout(400)
 def test_messages_cross_the_shaped_line_and_nothing_stays(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_all_choices_go_on(pool: Pool, grid: tuple[int, int], optimizer: dict[st
         check_all(pool, runs[first : first + 20], tmp_path)
 
 
-@pytest.mark.parametrize("grid", [(2, 1), (2, 2)], ids=str)
+@pytest.mark.parametrize("grid", [(2, 1), pytest.param((2, 2), marks=pytest.mark.full)], ids=str)
 def test_the_pipelines_go_on(pool: Pool, grid: tuple[int, int], tmp_path: Path) -> None:
     """With two updates of the second epoch made, or of the first."""
     runs = [

@@ -168,11 +168,11 @@ def test_of_a_sweep_what_is_to_do_is_told_too(tmp_path: Path, capsys: pytest.Cap
 
 def test_a_real_run_is_followed_to_its_end(tmp_path: Path) -> None:
     """Another process is at it, until that is killed by force."""
-    words = [*BENCH, *TINY, "engine=reference", "epochs=1000000"]
+    words = [*BENCH, *TINY, "engine=reference", "epochs=20000"]
     with command(words, tmp_path) as running:
         await_that(lambda: _state(tmp_path).step, lambda: running.stderr)
         state = _state(tmp_path)
-        assert (state.standing, state.epochs, state.steps) == ("running", 1_000_000, 16_000_000)
+        assert (state.standing, state.epochs, state.steps) == ("running", 20_000, 320_000)
         answer = said(tmp_path, "status")
         assert answer.out.startswith("running K2 S1 c2 ")
         assert answer.out.endswith(" left\n1 running\n")

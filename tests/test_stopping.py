@@ -65,6 +65,14 @@ def test_what_is_announced_is_noted_by_the_patient_alone() -> None:
     assert not is_announced()
 
 
+@pytest.mark.parametrize("number", ENDING)
+def test_whatever_would_end_a_process_at_once_interrupts_it(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with terminable(), pytest.raises(Interrupted):
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
 @pytest.mark.parametrize("number", FROM_TERMINALS)
 def test_who_sits_at_a_terminal_does_not_wait(number: signal.Signals) -> None:
     with terminable(), pytest.raises(Interrupted), patient():
@@ -172,8 +180,9 @@ def test_the_oracle_stops_behind_a_checkpoint_and_goes_on(whole: dict[str, Any],
     _assert_same(_whole(tmp_path), whole)
 
 
+@pytest.mark.full
 def test_points_side_by_side_stop_behind_their_checkpoints(tmp_path: Path) -> None:
-    words = [*BENCH, "-m", *TINY, "epochs=100000", "engine=reference", "seed=0,1,2", "launcher.parallel=2"]
+    words = [*BENCH, "-m", *TINY, "epochs=20000", "engine=reference", "seed=0,1,2", "launcher.parallel=2"]
     with command(words, tmp_path) as running:
         await_that(
             lambda: len([1 for path in tmp_path.glob("runs/*/events.jsonl") if '"epoch"' in path.read_text()]) >= 2,
@@ -187,6 +196,7 @@ def test_points_side_by_side_stop_behind_their_checkpoints(tmp_path: Path) -> No
     assert all(message.startswith("stopped with a checkpoint at update ") for message in messages)
 
 
+@pytest.mark.full
 def test_who_has_announced_the_end_waits_so_long_and_no_longer(tmp_path: Path) -> None:
     """A run that comes to no flush point meanwhile ends without a checkpoint, as one that is interrupted."""
     (tmp_path / "sitecustomize.py").write_text(IMPATIENT)

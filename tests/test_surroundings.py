@@ -93,7 +93,7 @@ def test_a_folder_that_goes_while_a_run_trains_is_a_line(ends: Ends, tmp_path: P
 
     thread = threading.Thread(target=remove)
     thread.start()
-    answer = said(tmp_path, "-m", *ORACLE, "epochs=100000,1")
+    answer = said(tmp_path, "-m", *ORACLE, "epochs=20000,1")
     thread.join()
     assert answer.code == 1
     (failure,) = tmp_path.glob("runs/*/failure.json")

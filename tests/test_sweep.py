@@ -178,6 +178,7 @@ def test_a_job_that_slurm_refuses_is_a_point_that_fails(
     assert said.count("SLURM takes no such job: invalid partition\n") == 4, "each when it fails, and at the end"
 
 
+@pytest.mark.full
 def test_points_are_jobs_of_a_cluster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

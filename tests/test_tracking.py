@@ -651,6 +651,7 @@ def test_no_tracking_does_nothing(point: RunConfig, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.full
 def test_two_processes_may_open_one_fresh_database(tmp_path: Path) -> None:
     """They follow the same sweep, which has one parent all the same."""
     code = (

@@ -64,6 +64,7 @@ def test_a_wheel_is_one_package_with_everything_in_it(wheel: Path) -> None:
     assert sorted(names) == sorted(map(str, [*code, *choices]))
 
 
+@pytest.mark.full
 def test_a_wheel_works_in_an_empty_folder(programs: Path, tmp_path: Path) -> None:
     """A run by the module, and the same by the script, which finds its record."""
     where = "import bench.study.sweep.library as c; print(c.__file__, c.CONF)"
