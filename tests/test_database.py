@@ -73,6 +73,7 @@ def postgres() -> Iterator[Postgres]:
         server.stop()
 
 
+@pytest.mark.full
 def test_processes_that_share_a_server_have_each_trial_once(
     postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

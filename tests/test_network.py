@@ -93,7 +93,8 @@ def network(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.usefixtures("rights")
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_leaves_nothing(network: subprocess.Popen[bytes], number: signal.Signals) -> None:
     inside = [int(word) for name in _namespaces(network.pid) for word in _ip(f"pids {name}").split()]
     network.send_signal(number)

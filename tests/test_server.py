@@ -76,6 +76,7 @@ def server(no_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     server.stop()
 
 
+@pytest.mark.full
 def test_what_a_server_misses_is_delivered_later_once(
     server: Server,
     tmp_path: Path,

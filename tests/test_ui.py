@@ -268,6 +268,7 @@ def shown(store: Path, tmp_path: Path) -> Iterator[Command]:
             running.wait()
 
 
+@pytest.mark.full
 @pytest.mark.timeout(3 * SECONDS)
 def test_the_comparison_has_names_and_charts_and_its_server_ends_with_the_command(
     shown: Command, tmp_path: Path
