@@ -235,7 +235,7 @@ def test_arguments_and_environment_are_read_at_the_edges() -> None:
     """The command line's words in __main__, the ranks in the engine's seat; below it only where the cache lies,
     what a call hands on, and what variables are put back to."""
     allowed = {
-        "bench.engine.seat": TORCHRUN_SAYS | {"TORCHELASTIC_RESTART_COUNT"},
+        "bench.engine.seat": TORCHRUN_SAYS,
         "bench.task.cache": {"XDG_CACHE_HOME"},
     }
     allowed |= {"bench.system.call": {"?"}, "bench.system.variables": {"?"}}

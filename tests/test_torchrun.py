@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from tests.commands import TINY, await_event, await_that, command, read_json, said
+from tests.commands import TINY, Command, await_that, command, read_json, said
 
 RUN = (*TINY, "stages=2", "staleness=2")
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
@@ -97,24 +97,45 @@ def _shape(value: Any) -> Any:
     return [_shape(item) for item in value] if isinstance(value, list) else None
 
 
+def _killed_once(nodes: list[Command], folder: Path) -> dict[str, Any]:
+    """Kill a rank of the last node once there is a checkpoint; what the run has left."""
+    await_that(lambda: [*folder.glob("*/checkpoint/*.json")], lambda: nodes[-1].stderr)
+    # torchrun puts its ranks into sessions of their own.
+    ranks = [rank for node in nodes for rank in psutil.Process(node.process.pid).children()]
+    try:
+        ranks[-1].kill()
+        for node in nodes:
+            assert node.wait() == 0, node.stderr
+    finally:
+        for rank in psutil.Process().children(recursive=True):
+            if rank in ranks:
+                rank.kill()
+    (path,) = folder.glob("*/record.json")
+    record: dict[str, Any] = read_json(path)
+    assert len(record["resumed"]) == 1
+    return record
+
+
 @pytest.mark.full
 def test_ranks_that_torchrun_starts_again_go_on_from_a_checkpoint(tmp_path: Path) -> None:
     """They once looked for each other at the addresses of the ranks before them, in the store that torchrun keeps."""
     how = ["--standalone", "--nproc-per-node=2", "--max-restarts=1", "-m", "bench"]
     words = [sys.executable, "-m", "torch.distributed.run", *how, *RUN, "epochs=300", "checkpoint.every=5"]
     with command([*words, f"runs_dir={tmp_path}/runs"], tmp_path, **LOOPBACK) as running:
-        events = await_event(running, "runs/*/events.jsonl") / "events.jsonl"
-        await_that(lambda: '"checkpoint"' in events.read_text(), lambda: running.stderr)
-        # torchrun puts its ranks into sessions of their own.
-        ranks = psutil.Process(running.process.pid).children()
-        try:
-            ranks[-1].kill()
-            assert running.wait() == 0, running.stderr
-        finally:
-            for rank in psutil.Process().children(recursive=True):
-                if rank in ranks:
-                    rank.kill()
-    (path,) = tmp_path.glob("runs/*/record.json")
-    record = read_json(path)
-    assert len(record["resumed"]) == 1
+        record = _killed_once([running], tmp_path / "runs")
+    assert [epoch["epoch"] for epoch in record["epochs"]] == list(range(300))
+
+
+@pytest.mark.full
+def test_ranks_of_two_nodes_that_torchrun_starts_again_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+    """Torch elastic counts on each node by itself how often it has started them."""
+    torchrun = _torchrun(_free_port())
+    at = torchrun.index("-m", torchrun.index("-m") + 1)
+    words = [*torchrun[:at], "--max-restarts=2", *torchrun[at:], *RUN, "epochs=300", "checkpoint.every=5"]
+    with ExitStack() as stack:
+        nodes = [
+            stack.enter_context(command([*words, f"runs_dir={tmp_path}/runs"], tmp_path / name, **LOOPBACK))
+            for name in ("first", "second")
+        ]
+        record = _killed_once(nodes, tmp_path / "runs")
     assert [epoch["epoch"] for epoch in record["epochs"]] == list(range(300))

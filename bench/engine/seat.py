@@ -14,8 +14,6 @@ class Seat:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
-    start: int = 0
-    """How often torchrun has started the run's processes before."""
 
 
 def seats(size: int) -> list[Seat]:
@@ -42,6 +40,5 @@ def torchrun_seat() -> Seat | None:
     address = (os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", ""))
     if not all((os.environ.get("TORCHELASTIC_RUN_ID", ""), *address)) or not all(map(str.isdecimal, numbers)):
         return None
-    count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "")
-    seat = Seat(*map(int, numbers), *([int(count)] if count.isdecimal() else []))
+    seat = Seat(*map(int, numbers))
     return seat if seat.rank < seat.size and seat.local_rank < seat.local_size <= seat.size else None

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch.distributed import ProcessGroup, Store, rendezvous
 
 from bench.config import RunConfig
+from bench.engine.meeting import meet
 from bench.engine.seat import Seat
 from bench.plan.grid import Grid
 
@@ -107,7 +108,7 @@ def joined(config: RunConfig, seat: Seat, store: Store | None = None) -> Iterato
     if size == 1:
         yield World(grid, 0, device, backend)
         return
-    store = store or _store_of_torchrun(seat.start)
+    store = store or meet(next(rendezvous("env://", timeout=TIMEOUT))[0], rank, size, TIMEOUT)
     dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=size)
     try:
         control = dist.group.WORLD if backend == "gloo" else _group(list(range(size)), "gloo")
@@ -121,15 +122,6 @@ def joined(config: RunConfig, seat: Seat, store: Store | None = None) -> Iterato
         yield World(grid, rank, device, backend, control, peers, line, forward_lines, backward_lines)
     finally:
         dist.destroy_process_group()
-
-
-def _store_of_torchrun(start: int) -> Store:
-    """Enter the store that torchrun's variables name, apart from what an earlier start of the same ranks left there.
-
-    Torch elastic keeps its store from one start to the next, with the addresses of ranks that are dead by then.
-    """
-    store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
-    return dist.PrefixStore(f"start {start}", store)
 
 
 def _group(ranks: list[int], backend: str | None = None) -> ProcessGroup | None:
