@@ -156,8 +156,11 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
     if keys["replicas"] == 1:
         keys["averaging"] = AllReduce().values()
     keys["lr"] = {key: value for key, value in keys["lr"].items() if key != "require_convergent"}
-    if not keys["lr"].get("margin_every"):
-        keys["lr"].pop("margin_every", None)
+    for name in ("margin_every", "floor"):  # 0, or what an older version had not
+        if not keys["lr"].get(name):
+            keys["lr"].pop(name, None)
+    if keys["optimizer"].get("decayed") == "all":
+        keys["optimizer"] = {key: value for key, value in keys["optimizer"].items() if key != "decayed"}
     if keys["staleness"] == 0 or keys.get("correction", {}).get("name") == NoCorrection.name:
         keys.pop("correction", None)
     if not (keys["staleness"] and keys["lr"].get("staleness_power")):

@@ -18,8 +18,8 @@ MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 OPTIMIZERS = sorted(yaml.safe_load((CONF / "model/resnet.yaml").read_text())["rates"])
 """The optimizers that the default model, and so every model, has a rate for."""
 SCHEDULES = sorted(path.stem for path in (CONF / "lr").glob("*.yaml"))
-SHARES = {"constant": 0.5, "onecycle": 2.0}
-"""Factors on the model's rate that a schedule takes: one that never falls less, one that is soon past it more."""
+SHARES = {"constant": 0.5, "warmup_stable_decay": 0.5, "onecycle": 2.0}
+"""Factors on the model's rate that a schedule takes: one that stays for long less, one that is soon past it more."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the rates

@@ -13,13 +13,14 @@ from tests.both import assert_same, both
 from tests.designs import Case, covering, every_case
 from tests.pool import Pool
 from tests.test_equality import ADAMW, SGD, configured, small_network
+from tests.test_optimizers import VALUES
 
 CHOICES: dict[str, list[Any]] = {
     "stages": [3, 2, 1],
     "replicas": [2, 1],
     "staleness": [0, 1, 2, 3],
     "weights": ["stashed", "latest", "recomputed"],
-    "optimizer": [SGD, ADAMW],
+    "optimizer": [SGD, ADAMW, *(VALUES[name] for name in ("nadamw", "lion", "muon", "soap"))],
     "correction": [
         {"name": "none"},
         {"name": "shrink", "beta": 0.75},
@@ -84,7 +85,7 @@ def test_any_two_choices_go_together(pool: Pool, design: list[Case], grid: tuple
 
 @pytest.mark.full
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("optimizer", CHOICES["optimizer"], ids=lambda optimizer: optimizer["name"])
+@pytest.mark.parametrize("optimizer", CHOICES["optimizer"][:2], ids=lambda optimizer: optimizer["name"])
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_all_choices_go_together(pool: Pool, grid: tuple[int, int], optimizer: dict[str, Any]) -> None:
     narrowed = {**CHOICES, "stages": [grid[0]], "replicas": [grid[1]], "optimizer": [optimizer]}

@@ -83,7 +83,7 @@ def mix(store: Store, run: config.RunConfig) -> list[NDArray[np.float64]]:
         matrix = run.averaging.mixing(run.replicas)
         assert matrix is not None
         row = matrix[world.replica].tolist()
-        gossip = WeightMixing(world, row, weights, run.optimizer.flat(weights.current), Meter(CPU))
+        gossip = WeightMixing(world, row, weights, run.optimizer.flat(weights.current, weights.layout), Meter(CPU))
         rounds = [weights.current.numpy().copy()]
         for _ in range(ROUNDS):
             gossip.begin(0.5)

@@ -82,7 +82,13 @@ def imports(path: Path) -> Iterator[str]:
             yield from (name if name in MODULES else node.module for name in names)
 
 
-CHOICES = [name for name in MODULES if name.startswith(("bench.rule.", "bench.task.data.", "bench.task.model."))]
+OF_TORCHS_KIND = "bench.rule.by_parameter"
+"""What some choices make, and their keys do without."""
+CHOICES = [
+    name
+    for name in MODULES
+    if name.startswith(("bench.rule.", "bench.task.data.", "bench.task.model.")) and name != OF_TORCHS_KIND
+]
 """Keys are importable without what they are for."""
 
 IMPORTS = {name: set(imports(path)) for name, path in MODULES.items()}

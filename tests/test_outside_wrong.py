@@ -75,7 +75,12 @@ IN_CHECK = {
         1,
         "AssertionError: in __post",
     ),
-    "by_parameter": ("optimizer", f"    def by_parameter(self, given):\n{FAILS}", 1, "ZeroDivisionError: division"),
+    "by_parameter": (
+        "optimizer",
+        f"    def by_parameter(self, given, layout):\n{FAILS}",
+        1,
+        "ZeroDivisionError: division",
+    ),
     "part": ("lr", f"    def part(self, step, steps, epoch):\n{FAILS}", 1, "ZeroDivisionError: division by zero"),
     "part that is nothing": ("lr", "    def part(self, *_):\n        return -1\n", -3, "ValueError: rates are "),
     "part at a later update": (

@@ -12,34 +12,42 @@ from hypothesis import strategies as st
 
 from bench.rule.convergence import bound_of, shape_of
 from bench.rule.lr.constant import Constant
-from bench.rule.lr.contract import LearningRate
+from bench.rule.lr.contract import LearningRate, Length
 from bench.rule.lr.cosine import Cosine
 from bench.rule.lr.exponential import Exponential
 from bench.rule.lr.inverse_log import InverseLog
+from bench.rule.lr.inverse_root import InverseRoot
 from bench.rule.lr.inverse_time import InverseTime
+from bench.rule.lr.linear import Linear
 from bench.rule.lr.multistep import MultiStep
 from bench.rule.lr.onecycle import OneCycle
 from bench.rule.lr.plateau_polynomial import PlateauPolynomial
 from bench.rule.lr.polynomial import Polynomial
+from bench.rule.lr.warmup_stable_decay import WarmupStableDecay
 
 KINDS = {
     "constant": Constant,
     "multistep": MultiStep,
     "cosine": Cosine,
+    "linear": Linear,
     "exponential": Exponential,
     "onecycle": OneCycle,
+    "warmup_stable_decay": WarmupStableDecay,
     "polynomial": Polynomial,
     "inverse_time": InverseTime,
     "inverse_log": InverseLog,
+    "inverse_root": InverseRoot,
     "plateau_polynomial": PlateauPolynomial,
 }
 REST: dict[str, dict[str, Any]] = {
     "multistep": {"milestones": [2, 3], "factor": 0.5},
     "exponential": {"factor": 0.25},
     "onecycle": {"rise": 0.5, "start": 0.25},
+    "warmup_stable_decay": {"decay": 0.5, "fall": "straight"},
     "polynomial": {"t0": 2.0, "p": 0.75},
     "inverse_time": {"t0": 2.0},
     "inverse_log": {"t0": 2.0},
+    "inverse_root": {"t0": 2.0},
     "plateau_polynomial": {"t0": 2.0, "p": 0.75},
 }
 
@@ -72,6 +80,37 @@ FALLING = [
         (build("multistep", 5), [0.16, 0.32, 0.48, 0.64, 0.4, 0.4, 0.2, 0.2]),
         (build("cosine"), [0.8, *FALLING]),
         (build("cosine", 2), [0.4, *FALLING]),
+        (build("cosine", floor=0.25), [0.8, *(0.2 + 0.75 * rate for rate in FALLING)]),
+        (build("linear"), [0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        (build("linear", 4), [0.2, 0.35, 0.45, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        (build("warmup_stable_decay"), [0.8, 0.8, 0.8, 0.8, 0.8, 0.6, 0.4, 0.2]),
+        (build("warmup_stable_decay", 2, decay=0.25), [0.4, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.4]),
+        # Three and a half updates fall, from the middle of the fifth on: by 1/7, 3/7 and 5/7.
+        (
+            build("warmup_stable_decay", decay=0.4375),
+            [0.8, 0.8, 0.8, 0.8, 0.8, 0.8 * 6 / 7, 0.8 * 4 / 7, 0.8 * 2 / 7],
+        ),
+        # By the roots of 0, 1/4, 1/2 and 3/4.
+        (
+            build("warmup_stable_decay", fall="root"),
+            [0.8, 0.8, 0.8, 0.8, 0.8, 0.4, 0.234314575050762, 0.107179676972449],
+        ),
+        (build("warmup_stable_decay", decay=1.0), [0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        # 0.8 sqrt(2/3), 0.8 sqrt(2/4) and so on.
+        (
+            build("inverse_root"),
+            [
+                0.8,
+                0.8,
+                0.653197264742181,
+                0.565685424949238,
+                0.505964425626941,
+                0.461880215351701,
+                0.427617987059879,
+                0.4,
+            ],
+        ),
+        (build("inverse_root", 4, t0=4.0), [0.2, 0.4, 0.6, 0.8, *(0.8 * (4 / t) ** 0.5 for t in range(5, 9))]),
         (build("exponential"), [0.8, 0.4, 0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625]),
         (build("exponential", factor=1.0), [0.8] * 8),
         # 0.2 + 0.3 (1 - cos(pi t / 4)), then 0.4 (1 + cos(pi t / 4)).
@@ -147,6 +186,16 @@ def test_the_peak_is_found_without_a_walk(
     assert schedule.peak(steps, per_epoch) == max(schedule.rate(step, steps, per_epoch) for step in range(steps))
 
 
+def test_an_inverse_root_never_falls_before_the_first_update() -> None:
+    """However short the run of a study's trial."""
+
+    def least(name: str, log: bool = False) -> float:  # noqa: ARG001
+        return 0.01
+
+    assert InverseRoot.search(least, Length(40, 10)) == {"t0": 1.0}
+    assert InverseRoot.search(least, Length(400, 10)) == {"t0": 4.0}
+
+
 @pytest.mark.parametrize(
     ("power", "expected"), [(0.0, [1, 1, 1]), (1.0, [1, 1 / 3, 1 / 5]), (0.5, [1, 3**-0.5, 5**-0.5])]
 )
@@ -173,6 +222,18 @@ SHAPES: list[tuple[str, dict[str, Any], str]] = [
     ("cosine", {"gamma0": 1e-3}, ENDS),
     ("cosine", {"warmup_steps": 1}, ENDS),
     ("cosine", {"warmup_steps": 10**6}, ENDS),
+    ("cosine", {"floor": 0.1}, NEIGHBOURHOOD),
+    ("cosine", {"floor": E}, NEIGHBOURHOOD),
+    ("cosine", {"floor": 0.1, "warmup_steps": 3}, NEIGHBOURHOOD),
+    ("linear", {}, ENDS),
+    ("linear", {"warmup_steps": 10}, ENDS),
+    ("warmup_stable_decay", {}, ENDS),
+    ("warmup_stable_decay", {"decay": E}, ENDS),
+    ("warmup_stable_decay", {"fall": "root"}, ENDS),
+    ("warmup_stable_decay", {"warmup_steps": 10}, ENDS),
+    ("inverse_root", {}, NEIGHBOURHOOD),
+    ("inverse_root", {"t0": 1e9}, NEIGHBOURHOOD),
+    ("inverse_root", {"warmup_steps": 2}, NEIGHBOURHOOD),
     ("exponential", {}, ENDS),
     ("exponential", {"factor": 1e-6}, ENDS),
     ("exponential", {"factor": 1 - E}, ENDS),

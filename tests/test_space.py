@@ -123,6 +123,8 @@ EVERY = {"gamma0": 0.01, "warmup_steps": 22, "staleness_power": 0.0, "require_co
     [
         ({"family": "constant"}, {}),
         ({"family": "cosine"}, {}),
+        ({"family": "linear"}, {}),
+        ({"family": "warmup_stable_decay"}, {"decay": 0.2, "fall": "straight"}),
         # Half and three quarters of ten epochs; twice a fifth is a twenty-fifth.
         ({"family": "multistep", "final": 0.04}, {"milestones": [5, 7], "factor": 0.2}),
         # 0.5 to the power of 1/10 an epoch is 0.5 after ten.
@@ -131,6 +133,7 @@ EVERY = {"gamma0": 0.01, "warmup_steps": 22, "staleness_power": 0.0, "require_co
         ({"family": "polynomial", "t0": 0.5, "p": 0.75}, {"t0": 110.0, "p": 0.75}),
         ({"family": "inverse_time", "t0": 0.5}, {"t0": 110.0}),
         ({"family": "inverse_log", "t0": 2.0}, {"t0": 440.0}),
+        ({"family": "inverse_root", "t0": 0.5}, {"t0": 110.0}),
         ({"family": "plateau_polynomial", "t0": 0.5, "p": 1.0}, {"t0": 5.0, "p": 1.0}),
     ],
     ids=lambda case: str(case.get("family", "")),
@@ -139,7 +142,13 @@ def test_schedules_worked_by_hand(suggested: dict[str, Any], schedule: dict[str,
     found = space("tuning.conditions=none")
     settings = found.suggest(FixedTrial({**SUGGESTED, **suggested}))
     assert settings["lr"] == {"name": suggested["family"], **EVERY, **schedule}
-    assert settings["optimizer"] == {"name": "sgd", "momentum": 0.8, "weight_decay": 0.001, "nesterov": False}
+    assert settings["optimizer"] == {
+        "name": "sgd",
+        "momentum": 0.8,
+        "weight_decay": 0.001,
+        "nesterov": False,
+        "decayed": "all",
+    }
     assert found.study.run_of(settings).lr.gamma0 == 0.01
 
 
@@ -274,7 +283,8 @@ def test_only_corrections_that_do_something_are_suggested(
 def test_adamws_momentum_is_its_first_beta() -> None:
     found = space("optimizer=adamw", "tuning.conditions=shape")
     settings = found.suggest(FixedTrial({**SUGGESTED, "family": "inverse_time", "t0": 1.0}))
-    assert settings["optimizer"] == {"name": "adamw", "betas": [0.8, 0.999], "eps": 1e-8, "weight_decay": 0.001}
+    searched = {"betas": [0.8, 0.999], "weight_decay": 0.001}
+    assert settings["optimizer"] == {"name": "adamw", "eps": 1e-8, "decayed": "all", **searched}
     assert found.study.run_of(settings).optimizer.name == "adamw"
 
 
@@ -335,8 +345,9 @@ def test_a_range_of_one_number_is_not_suggested() -> None:
         ),
         (
             ("tuning.families=[cosin]", "tuning.conditions=none"),
-            "tuning.families=['cosin']: 'cosin' is not among constant, multistep, cosine, exponential, onecycle, "
-            "polynomial, inverse_time, inverse_log, plateau_polynomial, allowed",
+            "tuning.families=['cosin']: 'cosin' is not among constant, multistep, cosine, linear, exponential, "
+            "onecycle, warmup_stable_decay, polynomial, inverse_time, inverse_log, inverse_root, "
+            "plateau_polynomial, allowed",
         ),
         (
             ("tuning.corrections=[shrnk]",),

@@ -38,9 +38,9 @@ class Footprint:
     """The channels to the neighbours."""
     versions: int
     """The number of weight versions that are kept."""
-    states: int
+    states: float
     """Numbers that optimizer and averaging keep for each weight, the gradient apart."""
-    scratch: int
+    scratch: float
     """Copies of all weights that are made in passing, by an update and for an evaluation."""
     begun: int
     """Bytes of versions, gradient and states that are there before training begins."""
@@ -53,7 +53,7 @@ class Footprint:
     @property
     def standing(self) -> int:
         """What stays all the time: versions, gradient and states of the weights."""
-        return (self.versions + 1 + self.states) * self._parameters
+        return round((self.versions + 1 + self.states) * self._parameters)
 
     @property
     def batch(self) -> int:
@@ -78,7 +78,7 @@ class Footprint:
             held += layer.parameters
             most = max(most, held + PASSING * layer.largest)
             held -= layer.saved
-        return most + self.scratch * self._parameters
+        return most + round(self.scratch * self._parameters)
 
     def peak(self, base: int) -> int:
         """The most resident bytes: ``base + standing + slots + (1 + HOLES) * passing``.

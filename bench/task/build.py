@@ -9,6 +9,7 @@ from torch import nn
 from bench.choice import telling
 from bench.keys import ConfigError
 from bench.origin import is_own
+from bench.rule.optimizer.layout import mark_ends
 from bench.task.model.contract import Model, Shape
 
 
@@ -21,7 +22,9 @@ def build(model: Model, image_shape: Shape, classes: int) -> nn.Sequential:
     Raises:
         ConfigError: as :func:`entries`.
     """
-    return nn.Sequential(*entries(model, image_shape, classes))
+    layers = list(entries(model, image_shape, classes))
+    mark_ends(layers)
+    return nn.Sequential(*layers)
 
 
 def entries(model: Model, image_shape: Shape, classes: int) -> Iterator[nn.Module]:

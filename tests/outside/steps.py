@@ -7,6 +7,7 @@ from torch import nn
 
 from bench.keys import Fraction
 from bench.rule.optimizer.contract import Optimizer
+from bench.rule.optimizer.layout import FlatLayout
 
 
 @dataclass(frozen=True)
@@ -17,5 +18,5 @@ class RMSProp(Optimizer):
     alpha: Fraction
     """Share of the mean square that stays at an update."""
 
-    def by_parameter(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    def by_parameter(self, parameters: Sequence[nn.Parameter], layout: FlatLayout) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(parameters, lr=0.0, alpha=self.alpha, foreach=False)

@@ -11,6 +11,7 @@ from bench.engine.assembly import batches_of, network_of
 from bench.engine.numerics import Numerics
 from bench.engine.profile import now
 from bench.rule.optimizer.contract import set_rate
+from bench.rule.optimizer.layout import FlatLayout
 
 RATE = 0.1
 WARM_UP = 20
@@ -38,7 +39,7 @@ def minimal_loop(config: RunConfig, compiled: bool = False) -> Minimal:
     network = network_of(config, dataset, numerics)
     on_gpu = config.device == "cuda"
     forward = torch.compile(network, mode="reduce-overhead" if on_gpu else "default") if compiled else network
-    optimizer = config.optimizer.by_parameter(list(network.parameters()))
+    optimizer = config.optimizer.by_parameter(list(network.parameters()), FlatLayout.of(network))
     set_rate(optimizer, RATE)
     steps, warm_up = config.max_steps or batches.batches, WARM_UP if on_gpu or compiled else 0
     started, loss = now(numerics.device), torch.zeros(())

@@ -20,6 +20,7 @@ from bench.engine.numerics import Numerics
 from bench.engine.profile import now
 from bench.plan.partition import bounds
 from bench.rule.optimizer.contract import set_rate
+from bench.rule.optimizer.layout import FlatLayout
 from bench.system.heap import keep_freed_memory
 from bench.task.tensors import every, together
 
@@ -59,7 +60,8 @@ def _train(config: RunConfig, cuts: Sequence[int], rank: int) -> Minimal:
     pieces = [_Piece(network[slice(*spans[number])], numerics, number == 0, number == last) for number in mine]
     stages = [PipelineStage(piece, number, len(spans), device) for piece, number in zip(pieces, mine, strict=True)]
     schedule = schedule_of(config.method, stages, config.microbatches, loss_fn=numerics.loss)
-    optimizer = config.optimizer.by_parameter(list(nn.ModuleList(pieces).parameters()))
+    own = nn.ModuleList(pieces)
+    optimizer = config.optimizer.by_parameter(list(own.parameters()), FlatLayout.of(own))
     set_rate(optimizer, RATE)
     steps, started = config.max_steps or batches.batches, now(device)
     losses: list[Tensor] = []

@@ -23,7 +23,7 @@ class Update:
 
     def __init__(self, config: RunConfig, numerics: Numerics, weights: Weights, whole: bool) -> None:
         self._numerics, self._weights, self._whole = numerics, weights, whole
-        self._optimizer = config.optimizer.flat(weights.current)
+        self._optimizer = config.optimizer.flat(weights.current, weights.layout)
         self._flight: deque[tuple[Row, list[nn.Parameter]]] = deque()
 
     def __call__(self, x: Tensors, targets: Tensor | None, flight: int = 0) -> Sequence[list[float]]:

@@ -77,7 +77,8 @@ class Agent(ABC):
     ) -> None:
         self._config, self._world, self._numerics, self._batches, self.meter = config, world, numerics, batches, meter
         self.weights = Weights(module.train(), versions)
-        self._optimizer = config.optimizer.flat(self.weights.current)
+        layout = self.weights.layout._replace(delay=self._delay(config, world))
+        self._optimizer = config.optimizer.flat(self.weights.current, layout)
         self._averaging = agreement(config.averaging, world, self.weights, self._optimizer, meter)
         self._losses: list[Tensor] = []
         """The loss of each batch of the stretch, where the agent has the network's last layer."""
@@ -99,6 +100,11 @@ class Agent(ABC):
     @abstractmethod
     def flush(self) -> None:
         """Let the messages leave, as the stretch's last update is over."""
+
+    @staticmethod
+    def _delay(config: RunConfig, world: World) -> int:  # noqa: ARG004
+        """How many updates old the agent's gradients are in a full pipeline."""
+        return 0
 
     def footprint(self, cut: Cut) -> Footprint | None:  # noqa: ARG002
         """The bytes that this agent adds to its process; None where that is not predicted."""

@@ -85,6 +85,10 @@ class Stage(Agent):
         module = numerics.place(piece(cut.network, *cut.spans[stage]))
         return cls(config, world, numerics, module, (ends[stage], ends[stage + 1]), batches, meter)
 
+    @staticmethod
+    def _delay(config: RunConfig, world: World) -> int:
+        return Clock(config.stages, config.staleness, 0).lag(world.stage)
+
     def _connect(self, boundaries: tuple[Message | None, Message | None], clock: Clock) -> None:
         into, out = boundaries
         world, rank = self._world, self._world.rank
@@ -224,7 +228,7 @@ class Stage(Agent):
             versions=versions,
             states=self._optimizer.states + self._averaging.copies,
             scratch=self._optimizer.scratch + FLUSH_COPIES,
-            begun=(versions + 1 + self._optimizer.begun) * self.weights.gradient.nbytes,
+            begun=round((versions + 1 + self._optimizer.begun) * self.weights.gradient.nbytes),
             in_flight=self._clock.in_flight(self._stage, self._config.replicas),
             recomputed=self._shadow is not None,
         )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.rule.optimizer.contract import Optimizer, set_rate
+from bench.rule.optimizer.layout import FlatLayout
 from bench.task.tensors import Tensors, every, together
 
 Weights = dict[str, Tensor]
@@ -20,12 +21,16 @@ Pullback = Callable[[Gradients | None], tuple[Gradients, Gradients]]
 
 
 class Part:
-    """Stage k of one replica: its weights, and the gradients that wait for their tick."""
+    """Stage k of one replica: its weights, and the gradients that wait for their tick.
 
-    def __init__(self, module: nn.Module, choice: Optimizer) -> None:
+    Args:
+        delay: how many updates old its gradients are in a full pipeline.
+    """
+
+    def __init__(self, module: nn.Module, choice: Optimizer, delay: int) -> None:
         self.module = module.train()
         self.parameters: dict[str, nn.Parameter] = dict(module.named_parameters())
-        self.optimizer = choice.by_parameter(list(self.parameters.values()))
+        self.optimizer = choice.by_parameter(list(self.parameters.values()), FlatLayout.of(module, delay))
         self.updates = 0
         self.before: dict[int, Weights] = {}
         """Weights of each batch's forward, until its loss is there."""

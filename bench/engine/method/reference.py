@@ -43,7 +43,10 @@ class Reference:
         meter: Meter,
     ) -> None:
         self._run, self._numerics, self._batches, self.meter = run, numerics, batches, meter
-        self._parts = [[Part(module, run.optimizer) for module in replica] for replica in parts]
+        lags = [Clock(run.stages, run.staleness, 0).lag(k) for k in range(run.stages)]
+        self._parts = [
+            [Part(module, run.optimizer, lag) for module, lag in zip(replica, lags, strict=True)] for replica in parts
+        ]
         self._last = run.stages - 1
         self._shrinkage = run.correction.shrinkage() if run.staleness else 1.0
         self._losses: list[Tensor] = []

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.rule.optimizer.layout import FlatLayout
+
 
 class Weights:
     """A ring of weight versions of one module.
@@ -29,11 +31,11 @@ class Weights:
 
     def __init__(self, module: nn.Module, versions: int) -> None:
         parameters = list(module.parameters())
-        self._layout = [(parameter.shape, parameter.stride()) for parameter in parameters]
-        size = sum(parameter.numel() for parameter in parameters)
+        self.layout = FlatLayout.of(module)
+        """Where the parameters lie in a buffer."""
         example = parameters[0] if parameters else torch.empty(0)
         # Written to, and so in memory from the start: what is measured then is what the ring takes.
-        self._buffers = [example.detach().new_zeros(size) for _ in range(versions)]
+        self._buffers = [example.detach().new_zeros(self.layout.size) for _ in range(versions)]
         views = self.views(self._buffers[0])
         if views:
             torch._foreach_copy_(views, [parameter.detach() for parameter in parameters])
@@ -46,11 +48,7 @@ class Weights:
 
     def views(self, flat: Tensor) -> list[Tensor]:
         """A flat buffer, seen as the module's parameters."""
-        views, offset = [], 0
-        for shape, stride in self._layout:
-            views.append(flat.as_strided(shape, stride, offset))
-            offset += shape.numel()
-        return views
+        return self.layout.views(flat)
 
     @property
     def kept(self) -> int:

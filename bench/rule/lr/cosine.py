@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from bench.rule.lr.contract import ENDED, LearningRate, LongRun, half_cosine
+from bench.keys import Fraction
+from bench.rule.lr.contract import ENDED, STEADY, LearningRate, LongRun, half_cosine
 
 
 @dataclass(frozen=True)
 class Cosine(LearningRate):
-    """From gamma0 down to 0 along half a cosine over the whole run."""
+    """From gamma0 down to 0, or to a floor, along half a cosine over the whole run."""
 
     name: ClassVar[str] = "cosine"
     place: ClassVar[int] = 3
+    floor: Fraction = field(default=0.0, kw_only=True)
+    """Share of gamma0 that it ends at, and would stay at."""
 
     def part(self, step: int, steps: int, steps_per_epoch: int) -> float:  # noqa: ARG002
-        return half_cosine(step / steps)
+        return self.floor + (1 - self.floor) * half_cosine(step / steps)
 
     def long_run(self) -> LongRun:
-        return ENDED
+        return STEADY if self.floor else ENDED

@@ -10,7 +10,9 @@ from pydantic import Field
 
 from bench.choice import Number
 from bench.keys import Fraction, NonNegative, Positive
-from bench.rule.optimizer.contract import Flat, Optimizer
+from bench.rule.optimizer.contract import Flat
+from bench.rule.optimizer.decay import Decaying, shrink
+from bench.rule.optimizer.layout import FlatLayout
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AdamW(Optimizer):
+class AdamW(Decaying):
     """Steps of a mean gradient over the root of a mean square, and a decay of the weights beside them."""
 
     name: ClassVar[str] = "adamw"
@@ -33,16 +35,14 @@ class AdamW(Optimizer):
     def search(self, number: Number) -> dict[str, Any]:
         return {"betas": [number("momentum"), self.betas[1]], "weight_decay": number("weight_decay", log=True)}
 
-    def by_parameter(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    def by_parameter(self, parameters: Sequence[nn.Parameter], layout: FlatLayout) -> torch.optim.Optimizer:  # noqa: ARG002
         import torch
 
         first, second = self.betas
-        return torch.optim.AdamW(
-            parameters, lr=0.0, betas=(first, second), eps=self.eps, weight_decay=self.weight_decay, foreach=False
-        )
+        return torch.optim.AdamW(self.groups(parameters), lr=0.0, betas=(first, second), eps=self.eps, foreach=False)
 
-    def flat(self, like: Tensor) -> Flat:
-        return FlatAdamW(self, like)
+    def flat(self, like: Tensor, layout: FlatLayout) -> Flat:
+        return FlatAdamW(self, like, layout)
 
 
 class FlatAdamW(Flat):
@@ -51,16 +51,17 @@ class FlatAdamW(Flat):
     states = begun = 2
     scratch = 2  # the denominator, and what that is made of
 
-    def __init__(self, keys: AdamW, like: Tensor) -> None:
+    def __init__(self, keys: AdamW, like: Tensor, layout: FlatLayout) -> None:
         import torch
         from torch.optim.adamw import adamw
 
-        self._keys, self._adamw = keys, adamw
+        self._keys, self._adamw, self._shrunk = keys, adamw, keys.shrunk(layout)
         self._first, self._second = torch.zeros_like(like), torch.zeros_like(like)
         self._steps = torch.tensor(0.0)
 
     def step(self, weights: Tensor, gradient: Tensor, rate: float) -> None:
         beta1, beta2 = self._keys.betas
+        shrink(weights, self._shrunk, rate * self._keys.weight_decay)
         self._adamw(
             [weights],
             [gradient],
@@ -74,7 +75,7 @@ class FlatAdamW(Flat):
             beta1=beta1,
             beta2=beta2,
             lr=rate,
-            weight_decay=self._keys.weight_decay,
+            weight_decay=self._keys.decay_of_all,
             eps=self._keys.eps,
             maximize=False,
         )

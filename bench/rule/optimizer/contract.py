@@ -7,20 +7,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.choice import Choice, Number
+from bench.rule.optimizer.layout import FlatLayout, FlatPlace
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+TRIED = FlatLayout((FlatPlace(0, (2, 2), (2, 1), hidden=True), FlatPlace(4, (2,), (1,))))
+"""What a choice is tried out on: a matrix and a bias."""
+
 
 class Flat:
     """An optimizer whose state stays while its weights move from buffer to buffer: one kernel for all parameters."""
 
-    states: int
+    states: float
     """Numbers that it keeps for each weight from its first update on."""
-    begun: int = 0
+    begun: float = 0
     """Those of them that there is memory for before the first update."""
-    scratch: int
+    scratch: float
     """Numbers that a step makes for each weight, for as long as it runs."""
 
     @property
@@ -63,24 +67,29 @@ class Optimizer(Choice):
         """Return the values of those of its keys that a study's trial tries."""
         return {}
 
-    def by_parameter(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return torch's optimizer of the parameters; its learning rate is set before every step."""
+    def by_parameter(self, parameters: Sequence[nn.Parameter], layout: FlatLayout) -> torch.optim.Optimizer:
+        """Return torch's optimizer of a stage's parameters; its learning rate is set before every step.
+
+        Args:
+            layout: what else there is to know of them, in their order.
+        """
         raise NotImplementedError
 
-    def flat(self, like: Tensor) -> Flat:
+    def flat(self, like: Tensor, layout: FlatLayout) -> Flat:  # noqa: ARG002
         """Return the same arithmetic on one vector of weights; without another, that of the class by element.
 
         Args:
             like: a vector [parameters] of the weights' type, on their device.
+            layout: where the parameters lie in it.
         """
         return ByElement(self, like)
 
     def try_out(self, run: Any) -> None:  # noqa: ARG002
         import torch
 
-        weights = torch.zeros(1)
-        self.flat(weights).step(weights, torch.ones(1), 0.1)
-        self.by_parameter([torch.nn.Parameter(weights)]).step()
+        weights = torch.zeros(TRIED.size)
+        self.flat(weights, TRIED).step(weights, torch.ones(TRIED.size), 0.1)
+        self.by_parameter([torch.nn.Parameter(view) for view in TRIED.views(weights)], TRIED).step()
         self._try_state()
 
     def _try_state(self) -> None:
@@ -91,8 +100,13 @@ class Optimizer(Choice):
         """
         import torch
 
-        weights, gradients = torch.ones(3), torch.tensor([[0.5, -1.0, 2.0], [1.0, 0.25, -0.5], [-0.5, 1.0, 0.75]])
-        flat, again = self.flat(weights), self.flat(weights)
+        weights, gradients = (
+            torch.ones(6),
+            torch.tensor(
+                [[0.5, -1.0, 2.0, 0.1, 1.0, 0.2], [1.0, 0.25, -0.5, 0.3, -1.0, 0.7], [-0.5, 1.0, 0.75, 0.2, 0.5, -0.1]]
+            ),
+        )
+        flat, again = self.flat(weights, TRIED), self.flat(weights, TRIED)
         for gradient in gradients[:2]:
             flat.step(weights, gradient.clone(), 0.1)
         kept, other = io.BytesIO(), weights.clone()
@@ -116,9 +130,9 @@ class ByElement(Flat):
 
         # As large as the weights at once, for classes that make their state of it before the first step.
         self._weights = torch.nn.Parameter(torch.zeros_like(like))
-        self._optimizer = optimizer.by_parameter([self._weights])
+        self._optimizer = optimizer.by_parameter([self._weights], FlatLayout.of_one(self._weights))
         probe = torch.nn.Parameter(torch.ones(3, dtype=like.dtype))
-        probe.grad, tried = torch.ones_like(probe), optimizer.by_parameter([probe])
+        probe.grad, tried = torch.ones_like(probe), optimizer.by_parameter([probe], FlatLayout.of_one(probe))
         tried.step()
         self.states = sum(getattr(value, "shape", None) == probe.shape for value in tried.state[probe].values())
 

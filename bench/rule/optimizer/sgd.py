@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.choice import Number
 from bench.keys import Fraction, NonNegative
-from bench.rule.optimizer.contract import Flat, Optimizer
+from bench.rule.optimizer.contract import Flat
+from bench.rule.optimizer.decay import Decaying
+from bench.rule.optimizer.layout import FlatLayout
 from bench.rule.stability import largest_step
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SGD(Optimizer):
+class SGD(Decaying):
     """Weights follow the gradient, or a velocity that sums gradients up (Sutskever et al. 2013, as torch has it)."""
 
     name: ClassVar[str] = "sgd"
@@ -46,40 +48,43 @@ class SGD(Optimizer):
     def search(self, number: Number) -> dict[str, Any]:
         return {"momentum": number("momentum"), "weight_decay": number("weight_decay", log=True)}
 
-    def by_parameter(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    def by_parameter(self, parameters: Sequence[nn.Parameter], layout: FlatLayout) -> torch.optim.Optimizer:  # noqa: ARG002
         import torch
 
-        keys = {"momentum": self.momentum, "weight_decay": self.weight_decay, "nesterov": self.nesterov}
-        return torch.optim.SGD(parameters, lr=0.0, foreach=False, **keys)  # type: ignore[arg-type]
+        return torch.optim.SGD(
+            self.groups(parameters), lr=0.0, foreach=False, momentum=self.momentum, nesterov=self.nesterov
+        )
 
-    def flat(self, like: Tensor) -> Flat:  # noqa: ARG002  (the first update makes the velocity)
-        return FlatSGD(self)
+    def flat(self, like: Tensor, layout: FlatLayout) -> Flat:  # noqa: ARG002  (the first update makes the velocity)
+        return FlatSGD(self, layout)
 
 
 class FlatSGD(Flat):
     """torch's own step as a function: the class keeps its weights in one place, and imports torch's compiler."""
 
-    def __init__(self, keys: SGD) -> None:
+    def __init__(self, keys: SGD, layout: FlatLayout) -> None:
         from torch.optim.sgd import sgd
 
-        self._keys, self._sgd = keys, sgd
+        self._keys, self._sgd, self._shrunk = keys, sgd, keys.shrunk(layout)
         self._momentum: list[Tensor | None] = [None]
         self.states = 1 if keys.momentum else 0
         # The gradient with its decay, and with Nesterov's look ahead.
-        self.scratch = (1 if keys.weight_decay else 0) + (1 if keys.nesterov else 0)
+        self.scratch = (1 if keys.decay_of_all else 0) + (1 if keys.nesterov else 0)
 
     @property
     def velocity(self) -> Tensor | None:
         return self._momentum[0]
 
     def step(self, weights: Tensor, gradient: Tensor, rate: float) -> None:
+        for span in self._shrunk:
+            gradient[span].add_(weights[span], alpha=self._keys.weight_decay)
         self._sgd(
             [weights],
             [gradient],
             self._momentum,
             foreach=False,
             fused=False,
-            weight_decay=self._keys.weight_decay,
+            weight_decay=self._keys.decay_of_all,
             momentum=self._keys.momentum,
             lr=rate,
             dampening=0.0,

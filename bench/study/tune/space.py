@@ -57,7 +57,12 @@ class Space:
         keys = self.study.run.canonical()
         own = self.study.tuning
         keys["lr"] = {"staleness_power": self.study.run.lr.staleness_power}
-        keys["optimizer"] = {"name": self.study.run.optimizer.name, "nesterov": keys["optimizer"].get("nesterov")}
+        kept = {key: value for key, value in keys["optimizer"].items() if key == "decayed"}
+        keys["optimizer"] = {
+            "name": self.study.run.optimizer.name,
+            "nesterov": keys["optimizer"].get("nesterov"),
+            **kept,
+        }
         keys["correction"] = list(self.corrections)
         ranges: dict[str, Any] = {name: getattr(own, name) for name in RANGES}
         how: dict[str, Any] = {
