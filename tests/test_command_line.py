@@ -385,6 +385,13 @@ def test_a_second_invocation_finds_the_record(ran: Ran, folder: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_picture_that_a_killed_command_has_not_drawn_is_drawn_by_the_next(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "timeline.png").unlink()
+    assert _run(folder.parent, *GRID).code == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_force_runs_it_again(record: dict[str, Any], folder: Path) -> None:
     (folder / "failure.json").write_text("{}")
     again = _run(folder.parent, *GRID, "force=true")

@@ -65,8 +65,8 @@ def execute(task: Task, following: AbstractContextManager[object], watch: Callab
                 )
             if problem is not None:
                 print(f"{label(config)}: {problem}", file=sys.stderr)
-            elif folder.timeline.exists():
-                drawn(folder.picture, lambda: _draw(folder))
+            else:
+                picture(folder)
     except OSError as error:
         raise RunFailed(str(error)) from None
 
@@ -115,7 +115,13 @@ def _had_company(folder: RunFolder) -> bool:
     return False
 
 
-def _draw(folder: RunFolder) -> None:
-    from bench.study.report.timeline import draw
+def picture(folder: RunFolder) -> None:
+    """Draw a run's timeline, if it has one; where that fails, one line says so."""
 
-    draw(json.loads(folder.timeline.read_text()), folder.picture)
+    def draw_it() -> None:
+        from bench.study.report.timeline import draw
+
+        draw(json.loads(folder.timeline.read_text()), folder.picture)
+
+    if folder.timeline.exists():
+        drawn(folder.picture, draw_it)

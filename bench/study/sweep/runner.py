@@ -13,7 +13,7 @@ from bench.record.records_file import RecordsFile
 from bench.record.runs_dir import Sweep, known_record
 from bench.record.version import is_current
 from bench.study.launcher.contract import Ending, Launcher, Watch
-from bench.study.launcher.execution import Busy, run_lock
+from bench.study.launcher.execution import Busy, picture, run_lock
 from bench.study.launcher.progress import print_aside
 from bench.study.launcher.task import Task, label
 from bench.study.tracking.contract import Tracker, TrackingError
@@ -50,6 +50,8 @@ class Runner:
         if record is not None:
             if not _is_current(task, record, folder.path):
                 return True
+            if not folder.picture.exists():  # whoever ran it was killed between the record and that
+                picture(folder)
             self._keep(folder)
             self.deliver(folder)
         elif folder.failure.exists():
