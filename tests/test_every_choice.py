@@ -20,7 +20,7 @@ CHOICES: dict[str, list[Any]] = {
     "replicas": [2, 1],
     "staleness": [0, 1, 2, 3],
     "weights": ["stashed", "latest", "recomputed"],
-    "optimizer": [SGD, ADAMW, *(VALUES[name] for name in ("nadamw", "lion", "muon", "soap"))],
+    "optimizer": [SGD, ADAMW, VALUES["muon"], VALUES["soap"]],
     "correction": [
         {"name": "none"},
         {"name": "shrink", "beta": 0.75},

@@ -25,12 +25,13 @@ from tests.test_baselines import configured as of_baseline
 from tests.test_equality import ADAMW, SGD, configured, dropout_network, small_network
 from tests.test_every_choice import CHOICES as TOGETHER
 from tests.test_every_choice import possible, run_of
+from tests.test_optimizers import VALUES
 
 RMSPROP = {"_target_": "tests.outside.steps.RMSProp", "name": "rmsprop", "alpha": 0.9}
 CHOICES: dict[str, list[Any]] = {
     **{key: values for key, values in TOGETHER.items() if key != "channels_last"},
     "staleness": [0, 1, 2],
-    "optimizer": [SGD, ADAMW, RMSPROP, *TOGETHER["optimizer"][2:]],
+    "optimizer": [SGD, ADAMW, RMSPROP, VALUES["soap"]],
     "precision": ["float32", "float64"],
 }
 GRIDS = list(product(CHOICES["stages"], CHOICES["replicas"]))
