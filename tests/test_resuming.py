@@ -31,7 +31,7 @@ RMSPROP = {"_target_": "tests.outside.steps.RMSProp", "name": "rmsprop", "alpha"
 CHOICES: dict[str, list[Any]] = {
     **{key: values for key, values in TOGETHER.items() if key != "channels_last"},
     "staleness": [0, 1, 2],
-    "optimizer": [SGD, ADAMW, RMSPROP, VALUES["soap"]],
+    "optimizer": [SGD, ADAMW, RMSPROP, *(VALUES[name] for name in ("nadamw", "lion", "muon", "soap"))],
     "precision": ["float32", "float64"],
 }
 GRIDS = list(product(CHOICES["stages"], CHOICES["replicas"]))
