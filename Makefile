@@ -1,6 +1,6 @@
 # make demo   the main job: a sweep over stages, replicas and staleness on embedded data, and its table
 # make test   the test suite, in which grids of equality are covered pair by pair: at most 5 minutes on two cores
-# make test-all  what the suite leaves out: the full products of those grids, and soak tests; some 40 minutes of two cores
+# make test-all  what the suite leaves out: the full products of those grids, and soak tests; half an hour of two cores
 # make check  formatter, linter and type checker alone
 # make results  the committed tables of the embedded data, by DVC; what is there already is kept
 # make benchmark   every method on ResNet-20 in both precisions, a VGG and a wide ResNet: results/benchmark*.csv, about two hours of an

@@ -358,6 +358,7 @@ def epochs_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [{name: value for name, value in epoch.items() if name not in timed} for epoch in record["epochs"]]
 
 
+@pytest.mark.full
 def test_the_same_command_goes_on_after_a_kill(tmp_path: Path) -> None:
     """All processes at once, as with a power cut. Then the bits are those of a run that was never ended."""
     words = (*LONGER, "epochs=90")
