@@ -125,6 +125,7 @@ def _share(task: Task, nodes: Nodes) -> None:
 def _elastic(task: Task, nodes: Nodes) -> list[str | None]:
     """Start this node's agents, and wait for them; their answers."""
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousConnectionError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(
@@ -141,6 +142,9 @@ def _elastic(task: Task, nodes: Nodes) -> list[str | None]:
         answers: dict[int, Any] = elastic_launch(config, seated)(task)
     except ChildFailedError as error:
         raise _failure(*error.get_first_failure()) from None
+    except RendezvousConnectionError as error:
+        # The node that the others meet at has ended first, by a failure that it tells itself.
+        raise RankKilled(f"PeerLost: the node at {nodes.meeting} is gone: {str(error).splitlines()[0]}") from None
     return list(answers.values())
 
 
