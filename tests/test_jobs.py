@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
+from bench.engine.rank import RankKilled
 from bench.record.folder import RunFolder
 from bench.study.launcher import submitit
 from bench.study.launcher.jobs import JobFile, going_on, told_by
+from bench.study.launcher.node import Nodes, _elastic
 from bench.study.launcher.submitit import Submitit
 from bench.study.launcher.task import Task
 from bench.study.tracking.contract import Tracker
@@ -73,3 +77,17 @@ def test_a_job_that_may_go_on_is_not_started_again(
     launcher._adopt(waiting, Tracker(), running)
     assert list(running.values()) == [task] * followed
     assert waiting == ([other] if followed else [task, other])
+
+
+def test_a_node_that_outlives_the_meeting_place_has_lost_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's store is the first node's; where that ended first, this node's word once hid why."""
+
+    def launched(*_: object) -> Any:
+        def wait(_: Task) -> Any:
+            raise RendezvousConnectionError("The connection to the C10d store has failed.\nSee inner exception.")
+
+        return wait
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", launched)
+    with pytest.raises(RankKilled, match=r"^PeerLost: the node at n0:20001 is gone: The connection to the C10d store"):
+        _elastic(Mock(spec=Task), Nodes(2, 1, 1, "n0:20001", "1"))
