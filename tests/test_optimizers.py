@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest.mock import patch
@@ -342,16 +341,15 @@ def test_the_engines_gradients_are_compared_too(pool: Pool, name: str) -> None:
         assert not np.array_equal(stage[0], its[0])
 
 
-def test_states_are_as_many_as_are_told() -> None:
-    for name, (delay, dtype) in itertools.product(KEYS, [(0, torch.float64)]):
-        module = network()
-        layout = FlatLayout.of(module, delay)
-        vector = torch.ones(layout.size, dtype=dtype)
-        flat = optimizer(name).flat(vector, layout)
-        for _ in range(2):
-            flat.step(vector, torch.ones_like(vector), 0.01)
-        numbers = sum(tensor.numel() for tensor in _tensors(flat.state()) if tensor.ndim)
-        assert numbers == pytest.approx(flat.states * layout.size), name
+@pytest.mark.parametrize("name", KEYS)
+def test_states_are_as_many_as_are_told(name: str) -> None:
+    layout = FlatLayout.of(network())
+    vector = torch.ones(layout.size, dtype=torch.float64)
+    flat = optimizer(name).flat(vector, layout)
+    for _ in range(2):
+        flat.step(vector, torch.ones_like(vector), 0.01)
+    numbers = sum(tensor.numel() for tensor in _tensors(flat.state()) if tensor.ndim)
+    assert numbers == pytest.approx(flat.states * layout.size)
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class NAdamByParameter(torch.optim.NAdam):
@@ -49,31 +49,11 @@ class LionByParameter(torch.optim.Optimizer):
                 state["mean"] = torch.lerp(mean, parameter.grad, 1 - staying)
 
 
-def muon_of(
-    parameters: Sequence[nn.Parameter],
-    momentum: float,
-    nesterov: bool,
-    ns_steps: int,
-    weight_decay: float,
-    length: str,
-) -> torch.optim.Optimizer:
-    """torch's Muon of matrices, as choices have its keys."""
-    return torch.optim.Muon(
-        list(parameters),
-        lr=0.0,
-        momentum=momentum,
-        nesterov=nesterov,
-        ns_steps=ns_steps,
-        weight_decay=weight_decay,
-        adjust_lr_fn=length,
-    )
-
-
 class Both(torch.optim.Optimizer):
     """Several optimizers of parameters of their own, as one."""
 
-    def __init__(self, *optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        self._each = [optimizer for some in optimizers for optimizer in some]
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self._each = optimizers
         owned = [parameter for each in self._each for group in each.param_groups for parameter in group["params"]]
         super().__init__([{"params": owned}], {"lr": 0.0})
 

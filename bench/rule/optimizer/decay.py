@@ -36,10 +36,13 @@ class Decaying(Optimizer):
         """The decay of a kernel that takes all weights at once."""
         return self.weight_decay if self.decayed == "all" else 0.0
 
+    def shrinking(self, layout: FlatLayout) -> list[slice]:
+        """Return where the weights lie that shrink."""
+        return layout.spans(lambda place: self.decayed == "all" or place.has_columns) if self.weight_decay else []
+
     def shrunk(self, layout: FlatLayout) -> list[slice]:
         """Return where those weights lie that shrink by themselves, as such a kernel cannot tell them from others."""
-        apart = self.weight_decay and self.decayed != "all"
-        return layout.spans(lambda place: place.has_columns) if apart else []
+        return [] if self.decayed == "all" else self.shrinking(layout)
 
 
 def shrink(weights: Tensor, spans: Sequence[slice], share: float) -> None:

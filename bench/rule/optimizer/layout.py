@@ -86,6 +86,13 @@ def view_of(vector: Tensor, place: FlatPlace) -> Tensor:
     return vector.as_strided(place.shape, place.stride, vector.storage_offset() + place.start)
 
 
+def copy_of(vector: Tensor, place: FlatPlace) -> Tensor:
+    """A copy of one of the vector's parameters, which lies in memory as one that is by itself."""
+    import torch
+
+    return view_of(vector, place).clone(memory_format=torch.contiguous_format)
+
+
 def mark_ends(layers: list[nn.Module]) -> None:
     """Mark the first and the last of a network's layers that have weights."""
     weighty = [layer for layer in layers if next(layer.parameters(), None) is not None]

@@ -51,13 +51,12 @@ class FlatLion(Flat):
     def __init__(self, keys: Lion, like: Tensor, layout: FlatLayout) -> None:
         import torch
 
-        self._keys, self._shrunk = keys, layout.spans(lambda place: keys.decayed == "all" or place.has_columns)
+        self._keys, self._shrunk = keys, keys.shrinking(layout)
         self._mean = torch.zeros_like(like)
 
     def step(self, weights: Tensor, gradient: Tensor, rate: float) -> None:
         leaning, staying = self._keys.betas
-        if self._keys.weight_decay:
-            shrink(weights, self._shrunk, rate * self._keys.weight_decay)
+        shrink(weights, self._shrunk, rate * self._keys.weight_decay)
         weights.sub_(self._mean.lerp(gradient, 1 - leaning).sign_(), alpha=rate)
         self._mean.lerp_(gradient, 1 - staying)
 

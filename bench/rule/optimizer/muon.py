@@ -19,7 +19,7 @@ from bench.keys import Count, Fraction, NonNegative, Positive
 from bench.rule.optimizer.adamw import AdamW
 from bench.rule.optimizer.contract import Flat
 from bench.rule.optimizer.decay import Decaying
-from bench.rule.optimizer.layout import FlatLayout, FlatPlace, view_of
+from bench.rule.optimizer.layout import FlatLayout, FlatPlace, copy_of, view_of
 
 if TYPE_CHECKING:
     import torch
@@ -57,14 +57,18 @@ class Muon(Decaying):
         return AdamW(betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, decayed=self.decayed)
 
     def by_parameter(self, parameters: Sequence[nn.Parameter], layout: FlatLayout) -> torch.optim.Optimizer:
-        from bench.rule.by_parameter import Both, muon_of
+        import torch
+
+        from bench.rule.by_parameter import Both
 
         hidden = [one for one, place in zip(parameters, layout.places, strict=True) if place.hidden]
         others = [one for one, place in zip(parameters, layout.places, strict=True) if not place.hidden]
-        return Both(
-            [muon_of(hidden, self.momentum, self.nesterov, self.ns_steps, self.weight_decay, LENGTH)] if hidden else [],
-            [self.rest.by_parameter(others, layout)] if others else [],
-        )
+        found = [self.rest.by_parameter(others, layout)] if others else []
+        if hidden:
+            keys = {"momentum": self.momentum, "nesterov": self.nesterov, "ns_steps": self.ns_steps}
+            muon = torch.optim.Muon(hidden, lr=0.0, weight_decay=self.weight_decay, adjust_lr_fn=LENGTH, **keys)  # type: ignore[arg-type]
+            found.insert(0, muon)
+        return Both(found)
 
     def flat(self, like: Tensor, layout: FlatLayout) -> Flat:
         return FlatMuon(self, like, layout)
@@ -95,11 +99,10 @@ class FlatMuon(Flat):
         import torch
 
         for place, mean in zip(self._hidden, self._means, strict=True):
-            matrix = view_of(weights, place)
-            own = matrix.clone(memory_format=torch.contiguous_format)
+            own = copy_of(weights, place)
             self._muon(
                 [own],
-                [view_of(gradient, place).clone(memory_format=torch.contiguous_format)],
+                [copy_of(gradient, place)],
                 [mean],
                 lr=rate,
                 weight_decay=self._keys.weight_decay,
@@ -111,7 +114,7 @@ class FlatMuon(Flat):
                 ns_coefficients=self._coefficients,
                 eps=self._eps,
             )
-            matrix.copy_(own)
+            view_of(weights, place).copy_(own)
         if self._spans:
             rest = torch.cat([weights[span] for span in self._spans])
             self._rest.step(rest, torch.cat([gradient[span] for span in self._spans]), rate)

@@ -17,7 +17,7 @@ from bench.choice import Number
 from bench.keys import Count, Fraction, NonNegative, Positive
 from bench.rule.optimizer.contract import Flat
 from bench.rule.optimizer.decay import Decaying, shrink
-from bench.rule.optimizer.layout import FlatLayout, FlatPlace, view_of
+from bench.rule.optimizer.layout import FlatLayout, FlatPlace, copy_of, view_of
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,7 @@ class FlatSOAP(Flat):
         import torch
 
         self._keys, self._interval = keys, keys.interval(layout.delay)
-        self._shrunk = layout.spans(lambda place: keys.decayed == "all" or place.has_columns)
+        self._shrunk = keys.shrinking(layout)
         self._first, self._second = torch.zeros_like(like), torch.zeros_like(like)
         self._bases = [Bases(place, keys, like) for place in layout.places]
         self._steps = 0
@@ -81,28 +81,22 @@ class FlatSOAP(Flat):
         self.states = self.begun = 2 + own / max(1, layout.size)
 
     def step(self, weights: Tensor, gradient: Tensor, rate: float) -> None:
-        import torch
-
         beta1, beta2 = self._keys.betas
         steps, self._steps = self._steps, self._steps + 1
         length = rate * (math.sqrt(1 - beta2**steps) / (1 - beta1**steps)) if steps else 0.0
         for bases in self._bases:
+            own = copy_of(gradient, bases.place)
+            first, second = (view_of(vector, bases.place) for vector in (self._first, self._second))
             if steps:
-                own = view_of(gradient, bases.place).clone(memory_format=torch.contiguous_format)
-                first, second = (view_of(vector, bases.place) for vector in (self._first, self._second))
                 first.lerp_(own, 1 - beta1)
-                second.lerp_(bases.into(own).square_(), 1 - beta2)
-                change = bases.into(first.clone(memory_format=torch.contiguous_format)).div_(
-                    second.sqrt().add_(self._keys.eps)
-                )
+                second.lerp_(bases.into(own).square(), 1 - beta2)
+                change = bases.into(copy_of(self._first, bases.place)) / second.sqrt().add_(self._keys.eps)
                 view_of(weights, bases.place).sub_(bases.back(change), alpha=length)
-        if steps and self._keys.weight_decay:
-            shrink(weights, self._shrunk, rate * self._keys.weight_decay)
-        for bases in self._bases:
-            bases.learn(view_of(gradient, bases.place).clone(memory_format=torch.contiguous_format))
+            bases.learn(own)
             if steps and steps % self._interval == 0:
-                second = view_of(self._second, bases.place)
                 second.copy_(bases.refresh(second.clone()))
+        if steps:
+            shrink(weights, self._shrunk, rate * self._keys.weight_decay)
 
     def state(self) -> dict[str, Any]:
         bases = [{"means": bases.means, "vectors": bases.vectors} for bases in self._bases]

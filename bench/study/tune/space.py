@@ -57,12 +57,10 @@ class Space:
         keys = self.study.run.canonical()
         own = self.study.tuning
         keys["lr"] = {"staleness_power": self.study.run.lr.staleness_power}
-        kept = {key: value for key, value in keys["optimizer"].items() if key == "decayed"}
-        keys["optimizer"] = {
-            "name": self.study.run.optimizer.name,
-            "nesterov": keys["optimizer"].get("nesterov"),
-            **kept,
-        }
+        optimizer = keys["optimizer"]
+        keys["optimizer"] = {"name": self.study.run.optimizer.name, "nesterov": optimizer.get("nesterov")}
+        if "decayed" in optimizer:  # not all of them
+            keys["optimizer"]["decayed"] = optimizer["decayed"]
         keys["correction"] = list(self.corrections)
         ranges: dict[str, Any] = {name: getattr(own, name) for name in RANGES}
         how: dict[str, Any] = {
