@@ -25,7 +25,7 @@ from bench.study import verbs
 from bench.study.launcher.packages import importable
 from bench.study.sweep.settings import Settings, contracts
 from bench.system import signals
-from bench.system.text import masked
+from bench.system.wording import masked
 
 EXIT_FAILED, EXIT_WRONG = 1, 2
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
@@ -34,7 +34,7 @@ COMMAND = "python -m bench"
 DEFAULT = "run"
 """The verb that is meant where none is typed."""
 MORE = f"{COMMAND} --help shows all verbs, keys and choices, and what the exit codes say"
-TITLE = "What do delayed gradients buy in throughput, and what do they cost in accuracy?"
+TITLE = "What do delayed gradients buy in throughput, and what do they cost in quality?"
 HELP = """\
 verbs (run, where none is typed; python -m bench VERB --help teaches one):
 {verbs}

@@ -10,9 +10,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from bench.choice import NAME, Choice, check_together, choices_of, plain_values, telling
+from bench.choice import NAME, Choice, check_together, choices, choices_of, plain_values, telling
 from bench.keys import STRICT, Cardinal, ConfigError, Count, Positive, Seed, parse_as
 from bench.origin import is_own
 from bench.rule.averaging.allreduce import AllReduce
@@ -25,6 +26,9 @@ from bench.rule.method.decoupled import Decoupled
 from bench.rule.optimizer.contract import Optimizer
 from bench.task.data.contract import Data
 from bench.task.model.contract import Model
+
+if TYPE_CHECKING:
+    from bench.task.dataset import Dataset
 
 WITHOUT_RESULT = ("tracking", "launcher", "runs_dir", "force", "dry_run")
 """Keys that older records have beside a run's own: how it was followed, started and kept."""
@@ -56,9 +60,9 @@ class RunConfig:
     """Updates from one flush point to the next within an epoch, for checkpoints; None where only its end is one."""
     loss_limit: Positive
     """Ends the run as diverged at the first flush at which an epoch's mean training loss is above it, or a loss (that
-    of the test images too) is not finite."""
+    of a split that it is judged by too) is not finite."""
     batch_size: Count
-    """Images per replica and tick."""
+    """Samples (images, or rows of tokens) per replica and tick."""
     seed: Seed
     device: Literal["cpu", "cuda"]
     precision: Literal["float32", "float64", "bfloat16"]
@@ -95,7 +99,24 @@ class RunConfig:
         with telling(type(self.method)):
             if refusal := self.method.refuses(self):
                 raise ConfigError(refusal)
-        check_together(self, [each for each in self.choices if each is not self.method] if self.method.stale else [])
+        self._check_kinds()
+        task = [self.model, self.data]
+        check_together(self, [each for each in self.choices if each is not self.method] if self.method.stale else task)
+
+    def _check_kinds(self) -> None:
+        """Check that the model takes what the data has.
+
+        Raises:
+            ValueError: it does not.
+        """
+        taken, unit = self.model.unit, self.data.task.unit
+        if taken != unit:
+            models = ", ".join(name for name, kind in choices(Model).items() if kind.unit == unit)
+            data = ", ".join(name for name, kind in choices(Data).items() if kind.task.unit == taken)
+            raise ValueError(
+                f"model={self.model.name} takes {taken}s, and data={self.data.name} has {unit}s; allowed are "
+                f"data={data} with this model, or model={models} with this data"
+            )
 
     @property
     def choices(self) -> list[Choice]:
@@ -113,6 +134,11 @@ class RunConfig:
         return 1 if self.engine == "reference" else self.agents
 
     @property
+    def units(self) -> int:
+        """The units of the task that all replicas' batches of an update have."""
+        return self.batch_size * self.replicas * self.model.window
+
+    @property
     def pieces(self) -> int:
         """The number of pieces that the network is cut into: one a stage, or two."""
         return self.stages * self.method.pieces
@@ -120,6 +146,17 @@ class RunConfig:
     @property
     def _looped(self) -> str:
         return f"method={self.method.name} " if self.method.pieces > 1 else ""
+
+    def dataset(self, prepared: Path | None = None) -> Dataset:
+        """Load what the network learns from, cut as the model takes it.
+
+        Args:
+            prepared: the file that the data was prepared in.
+
+        Raises:
+            ConfigError: as of :meth:`~bench.task.data.contract.Data.load`, or there is less than the model takes.
+        """
+        return self.data.load(prepared).in_windows(self.model.window)
 
     def resolved(self) -> dict[str, Any]:
         """All keys, as :func:`parse` takes them. One of the suite's methods, which have no keys, is its name alone."""

@@ -17,11 +17,12 @@ from bench.config import RunConfig
 from bench.engine.summary import Outcome
 from bench.engine.train import train
 from bench.task.build import build
+from bench.task.dataset import Dataset
 from bench.task.model.contract import Model
 from tests import tiny
 from tests.pool import Pool, joined
 
-Network = Callable[[Model, tuple[int, int, int], int], nn.Sequential]
+Network = Callable[[Model, Dataset], nn.Sequential]
 
 
 class Ran(NamedTuple):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
+import hypothesis
 import pytest
 import torch
 
@@ -18,6 +19,9 @@ from bench.system import call, sqlite
 from bench.system.heartbeat import TALKING, Repeated
 from tests.pool import Pool
 
+# On a busy machine an example takes as long as it takes; each test has its timeout.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
     # Whoever runs the tests may have set them for work of their own.
     os.environ.pop(variable, None)
@@ -87,7 +91,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[Pool]:
-    pool = Pool(6)
+    pool = Pool(8)
     yield pool
     pool.close()
 

@@ -18,7 +18,7 @@ from bench.rule.stability import largest_step
 from bench.study.launcher import assessment as module
 from bench.study.launcher.assessment import assess
 from bench.study.verbs.rates import plot
-from bench.task.dataset import assemble
+from bench.task.labelled import LabelledImages, assemble
 from tests import tiny
 from tests.commands import TINY, read_json
 
@@ -216,6 +216,7 @@ def test_smoothness_is_that_of_the_images_that_there_are(tmp_path: Path, monkeyp
 
     monkeypatch.setattr("bench.engine.measure.curvature.curvatures", count)
     dataset = tiny.dataset_of(run)
+    assert isinstance(dataset, LabelledImages)
     train = (255 - dataset.train_images, dataset.train_labels)
     for images in (dataset, assemble(train, dataset.test, dataset.class_names), dataset):
         monkeypatch.setattr(type(run.data), "load", lambda *_, images=images: images)

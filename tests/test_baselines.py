@@ -19,6 +19,7 @@ from bench.engine.meter import Span
 from bench.engine.method.metered import MeteredStage
 from bench.engine.train import train
 from bench.plan.sections import COMPUTE, KINDS
+from bench.task.dataset import Dataset
 from bench.task.model.contract import Model
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, distributed, together
@@ -163,13 +164,13 @@ def test_messages_may_go_by_the_network(pool: Pool) -> None:
         assert_same(ran.state, expected.state)
 
 
-def views(_: Model, image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+def views(_: Model, dataset: Dataset) -> nn.Sequential:
     """Four entries, of which one hands on a view."""
     return nn.Sequential(
-        nn.Sequential(nn.Conv2d(image_shape[0], 4, 3), nn.Tanh(), nn.Flatten()),
+        nn.Sequential(nn.Conv2d(dataset.input_shape[0], 4, 3), nn.Tanh(), nn.Flatten()),
         nn.Sequential(nn.Linear(144, 6), nn.ReLU(inplace=True), nn.Unflatten(1, (2, 3))),
         nn.Sequential(nn.Linear(3, 3), nn.Flatten()),
-        nn.Linear(6, classes),
+        nn.Linear(6, dataset.outputs),
     )
 
 

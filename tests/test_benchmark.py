@@ -27,7 +27,7 @@ from bench.study.compare.oracles import oracles
 from bench.study.sweep.compose import compose
 from bench.study.verbs.benchmark import BEST, RATIOS, asked_of, report
 from bench.system.call import Call, results
-from bench.task.build import build
+from bench.task.classification import IMAGES
 from tests import tiny
 from tests.commands import read_json
 from tests.tiny import method_of
@@ -92,7 +92,7 @@ def test_checkpoints_are_measured_of_so_many_parameters() -> None:
     words = checkpointed(["precision=bfloat16"])
     own, large = (compose(words[turn(name)]) for name in CHECKPOINTED)
     assert (own.precision, large.precision) == ("bfloat16", "float32")
-    network = build(large.model, (3, 32, 32), 10)
+    network = tiny.network_of(large.model, (3, 32, 32), 10)
     assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(25e6, rel=0.02)
 
 
@@ -171,7 +171,7 @@ def test_what_is_asked_depends_on_network_and_precision(words: list[str], asked:
 def test_a_minimal_loop_trains() -> None:
     for precision in ("float32", "bfloat16"):
         config = compose([*WORKLOAD, *TINY, *SMALL, "stages=1", "max_steps=2", f"precision={precision}"])
-        assert minimal_loop(config).images_per_second > 0
+        assert minimal_loop(config).units_per_second > 0
 
 
 @pytest.mark.parametrize("method", PIPELINES)
@@ -181,7 +181,7 @@ def test_a_plain_pipeline_trains_as_the_minimal_loop_does(method: str, tmp_path:
     config = compose([*WORKLOAD, *TINY, *network, f"method={method}", "microbatches=2", "max_steps=2"])
     first, second = _plain(config, [1, 2, 3] if config.pieces == 4 else [2], tmp_path)
     whole = minimal_loop(replace(config, stages=1, method=method_of("ddp"), max_steps=plain.WARM_UP + 2))
-    assert first.images_per_second > 0
+    assert first.units_per_second > 0
     losses = [stage.loss for stage in (first, second) if stage.loss is not None]
     assert losses == [pytest.approx(whole.loss, rel=1e-12)]
 
@@ -189,7 +189,7 @@ def test_a_plain_pipeline_trains_as_the_minimal_loop_does(method: str, tmp_path:
 def test_a_plain_pipeline_may_be_cut_inside_residual_blocks(tmp_path: Path) -> None:
     """Zero bubble detaches in place what a piece hands on, which must be no view and nothing that a layer has saved."""
     config = compose([*WORKLOAD, *TINY, *SMALL, "method=zero_bubble", "microbatches=2", "max_steps=1"])
-    assert min(stage.images_per_second for stage in _plain(config, [2, 4, 6], tmp_path)) > 0
+    assert min(stage.units_per_second for stage in _plain(config, [2, 4, 6], tmp_path)) > 0
 
 
 def _plain(config: RunConfig, cuts: list[int], place: Path) -> list[Minimal]:
@@ -218,7 +218,7 @@ def test_stages_that_compute_alone_are_as_fast_as_the_slowest() -> None:
 @pytest.mark.parametrize("last", [False, True])
 def test_what_is_measured_is_the_update_that_a_worker_makes(last: bool) -> None:
     """As one layer and layer by layer, with the gradient that autograd finds; at a rate of 0 no weight moves."""
-    run, numerics = tiny.config(), Numerics(torch.device("cpu"), torch.float64, False, False)
+    run, numerics = tiny.config(), Numerics(torch.device("cpu"), torch.float64, False, False, IMAGES)
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
     x, targets = torch.randn(6, 5, dtype=torch.float64), torch.arange(6) % 3 if last else None

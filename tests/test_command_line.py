@@ -300,7 +300,7 @@ def test_a_run_leaves_its_folder(ran: Ran) -> None:
 def test_a_record_has_the_keys_of_the_contract(record: dict[str, Any], ran: Ran) -> None:
     times = {"started", "finished"}
     keys = {"schema", "status", "config", "config_hash", "environment", "partition", "metrics", "epochs", "agents"}
-    assert set(record) == keys | times | {"data", "rates", "resumed"}
+    assert set(record) == keys | times | {"data", "rates", "resumed", "task"}
     assert (record["data"]["name"], record["data"]["train_images"], record["data"]["classes"]) == ("synthetic", 1024, 3)
     assert record["status"] == "done"
     assert record["config_hash"] == ran.folders[0].name
@@ -317,6 +317,7 @@ def test_a_record_has_the_public_metrics(record: dict[str, Any]) -> None:
         "loss/test",
         "loss/train",
         "throughput/images_per_second",
+        "throughput/units_per_second",
         "throughput/efficiency",
         "locking/total_fraction",
         "locking/forward_fraction",

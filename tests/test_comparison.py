@@ -11,10 +11,10 @@ import pytest
 from bench.config import WITHOUT_RESULT, RunConfig
 from bench.record.folder import flatten
 from bench.study.compare.contenders import CONTENDERS, PIPELINES, WORKLOAD
-from bench.study.report.accuracy import accuracy_table
 from bench.study.report.comparison import LENGTH, REPEAT, WAYS, is_of, shared
 from bench.study.report.group import groups_of, workloads_of
 from bench.study.report.pairing import Speeds
+from bench.study.report.quality_table import quality_table
 from bench.study.report.result import Run, read_run
 from bench.study.report.terminal import summary
 from bench.study.report.throughput import throughput_table
@@ -90,7 +90,7 @@ def test_every_key_is_a_way_to_train_or_the_work(key: str) -> None:
         replicas = other.keys["replicas"]
         alone, together = run(seed=0), run(replicas=replicas)
         runs = [other, alone, *([together] if replicas > 1 else [])]
-        accuracies = accuracy_table(runs, MARGIN).to_dict("records")
+        accuracies = quality_table(runs, MARGIN).to_dict("records")
         (row,) = (row for row in accuracies if row["runs"] == other.name)
         assert (row["difference"] == pytest.approx(-0.1)) == (key in LEARNED_ALIKE), changes
         (row,) = (row for row in throughput_table(runs).to_dict("records") if row["runs"] == other.name)
@@ -105,7 +105,7 @@ def test_what_differs_is_told_apart(key: str) -> None:
     for changes in OTHER[key]:
         grid = {"stages": 2, "staleness": 2, **({"replicas": changes["replicas"]} if "averaging" in changes else {})}
         runs = [run(**grid), run(**{**grid, **changes})]
-        table = accuracy_table(runs, MARGIN)
+        table = quality_table(runs, MARGIN)
         rows = table[table.columns[: list(table.columns).index("n")]].values.tolist()
         assert rows[0] != rows[1], changes
         first, second = (line.partition("100 |")[0] for line in summary(runs).splitlines()[2:4])
@@ -121,7 +121,7 @@ def test_the_seed_is_the_repeat() -> None:
         run(150.0, 0.8, stages=2, seed=0),
         run(280.0, 0.6, stages=2, seed=1),
     ]
-    accuracies, throughputs = accuracy_table(runs, MARGIN).to_dict("records"), throughput_table(runs).to_dict("records")
+    accuracies, throughputs = quality_table(runs, MARGIN).to_dict("records"), throughput_table(runs).to_dict("records")
     assert [row["n"] for row in accuracies] == [row["n"] for row in throughputs] == [2, 2]
     assert throughputs[1]["over_single"] == pytest.approx(math.sqrt(1.5 * 1.4), rel=1e-5)
     assert accuracies[1]["difference"] == pytest.approx(-0.1)
@@ -138,7 +138,7 @@ def test_corrected_runs_have_baselines() -> None:
         for seed in (0, 1)
         for stages, keys in points
     ]
-    single, *corrected = accuracy_table(runs, MARGIN).to_dict("records")
+    single, *corrected = quality_table(runs, MARGIN).to_dict("records")
     assert math.isnan(single["difference"])
     assert [row["difference"] for row in corrected] == pytest.approx([-0.1] * 3)
     assert [row["over_single"] for row in throughput_table(runs).to_dict("records")][1:] == [2.0] * 3
@@ -164,7 +164,7 @@ def test_accuracy_is_compared_with_plain_back_propagation() -> None:
     """It is compared with replicas that average gradients; gossip without staleness is itself a way to be compared."""
     averaged, gossiping = run(replicas=2, accuracy=0.9), run(replicas=2, accuracy=0.8, averaging=GOSSIP)
     stale = run(stages=2, replicas=2, staleness=2, accuracy=0.7, averaging=GOSSIP)
-    rows = {row["runs"]: row for row in accuracy_table([gossiping, stale, averaged], MARGIN).to_dict("records")}
+    rows = {row["runs"]: row for row in quality_table([gossiping, stale, averaged], MARGIN).to_dict("records")}
     assert rows[gossiping.name]["difference"] == pytest.approx(-0.1)
     assert rows[stale.name]["difference"] == pytest.approx(-0.2)
 

@@ -19,6 +19,7 @@ from bench.rule.correction.lr_discount import RateDiscount
 from bench.rule.correction.none import NoCorrection
 from bench.rule.correction.shrink import Shrink
 from bench.rule.correction.weight_prediction import WeightPrediction
+from bench.task.classification import IMAGES
 from tests import tiny
 from tests.both import assert_same, both, statistics
 from tests.pool import Pool
@@ -80,7 +81,7 @@ def test_a_forward_looks_as_far_ahead_as_its_gradient_will_be_late(correction: A
     run = tiny.config(stages=2, staleness=2, engine="reference", optimizer=MOMENTUM)
     run = replace(run, correction=correction)
     modules = [Shift(1.0), Shift(0.0)]
-    reference = Reference(run, Quadratic(CPU, torch.float64, False, False), [modules], [Zeros()], Meter(CPU))
+    reference = Reference(run, Quadratic(CPU, torch.float64, False, False, IMAGES), [modules], [Zeros()], Meter(CPU))
     for epoch in range(stretches):
         for tick in reference.begin(Stretch(epoch, updates, epoch * updates, [[rate] * updates] * 2)):
             reference.step(tick)

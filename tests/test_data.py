@@ -29,13 +29,15 @@ from bench.engine.rank import RunFailed
 from bench.keys import ConfigError
 from bench.record.folder import RunFolder
 from bench.study.launcher.agents import launch
-from bench.task.batches import BORDER, Batches, check_batch_size, crop_and_flip
+from bench.task.batches import Batches
 from bench.task.data.cifar import CIFAR, CIFAR10, CIFAR100
 from bench.task.data.contract import Data
 from bench.task.data.digits import Digits
 from bench.task.data.imagefolder import ImageFolder
 from bench.task.data.synthetic import Synthetic
-from bench.task.dataset import Dataset, assemble
+from bench.task.dataset import check_batch_size
+from bench.task.image_batches import BORDER, ImageBatches, crop_and_flip
+from bench.task.labelled import LabelledImages, assemble
 from tests import tiny
 
 DIGITS = json.loads((Path(__file__).parents[1] / "results" / "digits.json").read_text())["digest"]
@@ -51,7 +53,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "staleness-bench"
 
 
-def numbered(train: int, test: int, side: int = 2, channels: int = 1) -> Dataset:
+def loaded(data: Data, prepared: Path | None = None) -> LabelledImages:
+    found = data.load(prepared)
+    assert isinstance(found, LabelledImages)
+    return found
+
+
+def numbered(train: int, test: int, side: int = 2, channels: int = 1) -> LabelledImages:
     """Labels name the images, and every image is a constant that its label decides."""
 
     def split(first: int, size: int) -> tuple[Tensor, Tensor]:
@@ -61,8 +69,8 @@ def numbered(train: int, test: int, side: int = 2, channels: int = 1) -> Dataset
     return assemble(split(0, train), split(train, test), tuple(map(str, range(train + test))))
 
 
-def random_dataset(train: int = 40, shape: tuple[int, int, int] = (3, 6, 8)) -> Dataset:
-    return Synthetic(list(shape), 5, train, 10, validation=0.0).load()
+def random_dataset(train: int = 40, shape: tuple[int, int, int] = (3, 6, 8)) -> LabelledImages:
+    return loaded(Synthetic(list(shape), 5, train, 10, validation=0.0))
 
 
 # ----------------------------------------------------------------------------------------------------------- batches
@@ -72,10 +80,12 @@ def test_replicas_share_out_an_epoch(train: int, replicas: int, batch_size: int,
     dataset = numbered(train, 1)
     if replicas * batch_size > train:
         with pytest.raises(ConfigError):
-            Batches(dataset, seed=0, batch_size=batch_size, replicas=replicas)
+            tiny.batches_of(dataset, seed=0, batch_size=batch_size, replicas=replicas)
         return
-    shards = [Batches(dataset, seed=5, batch_size=batch_size, replica=s, replicas=replicas) for s in range(replicas)]
-    alone = Batches(dataset, seed=5, batch_size=replicas * batch_size)
+    shards = [
+        tiny.batches_of(dataset, seed=5, batch_size=batch_size, replica=s, replicas=replicas) for s in range(replicas)
+    ]
+    alone = tiny.batches_of(dataset, seed=5, batch_size=replicas * batch_size)
     assert {shard.batches for shard in shards} == {train // (replicas * batch_size)} == {alone.batches}
     seen: list[int] = []
     for index in range(alone.batches):
@@ -92,25 +102,25 @@ def test_batches_are_keyed_by_seed_and_epoch() -> None:
     dataset = random_dataset(train=40)
 
     def batch(seed: int, epoch: int, index: int) -> Tensor:
-        return Batches(dataset, seed=seed, batch_size=8, augment=True).inputs(epoch, index)
+        return tiny.batches_of(dataset, seed=seed, batch_size=8, augment=True).inputs(epoch, index)
 
     assert torch.equal(batch(1, 2, 3), batch(1, 2, 3))
     for other in (batch(2, 2, 3), batch(1, 3, 3), batch(1, 2, 4), batch(2, 1, 3)):
         assert not torch.equal(batch(1, 2, 3), other)
-    jumping = Batches(dataset, seed=1, batch_size=8, augment=True)
+    jumping = tiny.batches_of(dataset, seed=1, batch_size=8, augment=True)
     jumping.inputs(7, 0)
     assert torch.equal(jumping.inputs(2, 3), batch(1, 2, 3)), "an epoch depends on which one came before"
     halves = [batch_of.inputs(2, 1) for batch_of in two_replicas(dataset)]
-    assert torch.equal(torch.cat(halves), Batches(dataset, seed=1, batch_size=16, augment=True).inputs(2, 1))
+    assert torch.equal(torch.cat(halves), tiny.batches_of(dataset, seed=1, batch_size=16, augment=True).inputs(2, 1))
 
 
-def two_replicas(dataset: Dataset) -> list[Batches]:
-    return [Batches(dataset, seed=1, batch_size=8, replica=s, replicas=2, augment=True) for s in range(2)]
+def two_replicas(dataset: LabelledImages) -> list[Batches]:
+    return [tiny.batches_of(dataset, seed=1, batch_size=8, replica=s, replicas=2, augment=True) for s in range(2)]
 
 
 def test_images_belong_to_their_labels() -> None:
     dataset = numbered(20, 7)
-    batches = Batches(dataset, seed=0, batch_size=4)
+    batches = tiny.batches_of(dataset, seed=0, batch_size=4)
     for index in range(batches.batches):
         levels = batches.inputs(3, index)[:, 0, 0, 0] * dataset.deviation[0] + dataset.mean[0]
         assert (levels * 255).round().long().tolist() == batches.targets(3, index).tolist()
@@ -118,7 +128,7 @@ def test_images_belong_to_their_labels() -> None:
 
 def test_normalised_images_have_mean_0_and_deviation_1() -> None:
     dataset = random_dataset(train=64)
-    batches = Batches(dataset, seed=0, batch_size=64, dtype=torch.float64)
+    batches = tiny.batches_of(dataset, seed=0, batch_size=64, dtype=torch.float64)
     images = batches.inputs(0, 0)
     assert images.shape == (64, 3, 6, 8)
     torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64), atol=1e-12, rtol=0)
@@ -134,8 +144,8 @@ def test_normalised_images_have_mean_0_and_deviation_1() -> None:
 @pytest.mark.parametrize("shape", [(3, 6, 8), (1, 4, 4)])
 def test_layouts_hold_the_same_values(dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
     dataset = random_dataset(shape=shape)
-    plain = Batches(dataset, seed=0, batch_size=8, augment=True, dtype=dtype)
-    last = Batches(dataset, seed=0, batch_size=8, augment=True, dtype=dtype, channels_last=True)
+    plain = tiny.batches_of(dataset, seed=0, batch_size=8, augment=True, dtype=dtype)
+    last = tiny.batches_of(dataset, seed=0, batch_size=8, augment=True, dtype=dtype, channels_last=True)
     assert plain.inputs(0, 1).dtype == last.inputs(0, 1).dtype == dtype
     assert plain.inputs(0, 1).is_contiguous()
     assert last.inputs(0, 1).is_contiguous(memory_format=torch.channels_last)
@@ -157,12 +167,13 @@ def test_crop_and_flip_is_that_of_every_single_image() -> None:
 
 
 def test_augmentation_draws_every_crop_and_both_sides() -> None:
-    batches = Batches(random_dataset(train=1000, shape=(1, 2, 2)), seed=0, batch_size=1, augment=True)
+    batches = tiny.batches_of(random_dataset(train=1000, shape=(1, 2, 2)), seed=0, batch_size=1, augment=True)
+    assert isinstance(batches, ImageBatches)
     drawn = batches._drawn(0)
     assert set(drawn.offsets.flatten().tolist()) == set(range(9))
     assert 400 < int(drawn.flips.sum()) < 600
-    plain = Batches(random_dataset(), seed=0, batch_size=8)
-    augmented = Batches(random_dataset(), seed=0, batch_size=8, augment=True)
+    plain = tiny.batches_of(random_dataset(), seed=0, batch_size=8)
+    augmented = tiny.batches_of(random_dataset(), seed=0, batch_size=8, augment=True)
     assert not torch.equal(plain.inputs(0, 0), augmented.inputs(0, 0))
     assert torch.equal(plain.targets(0, 0), augmented.targets(0, 0))
     assert torch.equal(plain.judged["test"].inputs(0), augmented.judged["test"].inputs(0))
@@ -171,7 +182,7 @@ def test_augmentation_draws_every_crop_and_both_sides() -> None:
 @pytest.mark.parametrize(("test", "batch_size"), [(360, 500), (360, 360), (360, 100), (7, 3), (1, 4)])
 def test_test_batches_count_every_image_once(test: int, batch_size: int) -> None:
     dataset = numbered(500, test)
-    batches = Batches(dataset, seed=0, batch_size=batch_size)
+    batches = tiny.batches_of(dataset, seed=0, batch_size=batch_size)
     counted: list[int] = []
     for index in range(batches.judged["test"].batches):
         targets, valid = batches.judged["test"].targets(index), batches.judged["test"].valid(index)
@@ -182,12 +193,12 @@ def test_test_batches_count_every_image_once(test: int, batch_size: int) -> None
 
 
 def test_batch_size_is_bounded() -> None:
-    check_batch_size(100, 25, 4)
+    check_batch_size(numbered(100, 1), 25, 4)
     with pytest.raises(ConfigError) as error:
-        check_batch_size(100, 26, 4)
+        check_batch_size(numbered(100, 1), 26, 4)
     assert str(error.value) == "batch_size=26: may be at most 25; the data has 100 training images for replicas=4"
     with pytest.raises(ConfigError) as error:
-        Batches(numbered(3, 1), seed=0, batch_size=1, replicas=4)
+        tiny.batches_of(numbered(3, 1), seed=0, batch_size=1, replicas=4)
     assert str(error.value) == "replicas=4: may be at most 3, the number of training images"
 
 
@@ -197,7 +208,7 @@ def test_statistics_and_digest() -> None:
     levels = dataset.train_images.double().flatten(0, 2) / 255
     assert dataset.mean == pytest.approx(levels.mean(0).tolist())
     assert dataset.deviation == pytest.approx(levels.std(0, correction=0).tolist())
-    assert (dataset.image_shape, dataset.classes) == ((3, 6, 8), 5)
+    assert (dataset.input_shape, dataset.outputs) == ((3, 6, 8), 5)
     assert dataset.digest == random_dataset().digest != random_dataset(train=41).digest
     changed = dataset.test_labels.clone()
     changed[0] = (changed[0] + 1) % 5
@@ -211,11 +222,11 @@ def test_statistics_and_digest() -> None:
 def test_synthetic_needs_no_file(cache: Path) -> None:
     data = Synthetic([2, 3, 4], 7, 50, 20)
     assert data.prepare() is None
-    dataset = data.load(None)
+    dataset = loaded(data, None)
     assert dataset.train_images.shape == (50, 3, 4, 2)
     assert dataset.test_images.shape == (20, 3, 4, 2)
     assert set(dataset.train_labels.tolist()) == set(range(7))
-    assert torch.equal(dataset.train_images, data.load().train_images)
+    assert torch.equal(dataset.train_images, loaded(data).train_images)
     assert not cache.exists()
 
 
@@ -224,27 +235,27 @@ def test_digits(cache: Path) -> None:
     assert path is not None
     assert path.parent == cache
     assert [file.name for file in cache.iterdir()] == [path.name]
-    dataset = Digits().load(path)
+    dataset = loaded(Digits(), path)
     assert dataset.train_images.shape == (1437, 8, 8, 1)
     assert dataset.test_images.shape == (360, 8, 8, 1)
     assert (dataset.train_images.dtype, dataset.train_labels.dtype) == (torch.uint8, torch.int64)
-    assert (dataset.image_shape, dataset.classes) == ((1, 8, 8), 10)
+    assert (dataset.input_shape, dataset.outputs) == ((1, 8, 8), 10)
     assert int(dataset.train_images.max()) == 255
     assert set(dataset.test_labels.tolist()) == set(range(10))
     written = path.stat().st_mtime_ns
     assert Digits().prepare() == path
     assert path.stat().st_mtime_ns == written, "a whole file was made again"
-    assert Digits().load().digest == dataset.digest
+    assert loaded(Digits()).digest == dataset.digest
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a file of torch", None])
 def test_damaged_cache_is_made_again(damage: bytes | None) -> None:
     path = Digits().prepare()
     assert path is not None
-    whole = Digits().load(path).digest
+    whole = loaded(Digits(), path).digest
     path.write_bytes(path.read_bytes()[:5000] if damage is None else damage)
     assert Digits().prepare() == path
-    assert Digits().load(path).digest == whole
+    assert loaded(Digits(), path).digest == whole
 
 
 def test_cache_of_another_layout_is_made_again() -> None:
@@ -252,7 +263,7 @@ def test_cache_of_another_layout_is_made_again() -> None:
     assert path is not None
     torch.save({"train_images": torch.zeros(1)}, path)
     Digits().prepare()
-    assert Digits().load(path).classes == 10
+    assert loaded(Digits(), path).outputs == 10
 
 
 def overwritten(path: Path, **changes: Any) -> None:
@@ -263,7 +274,7 @@ def overwritten(path: Path, **changes: Any) -> None:
 
 
 def another_pixel(path: Path) -> None:
-    images = Digits().load(path).train_images.clone()
+    images = loaded(Digits(), path).train_images.clone()
     images[700, 3, 3] ^= 1
     overwritten(path, train_images=images)
 
@@ -274,10 +285,10 @@ def other_statistics(path: Path) -> None:
 
 def classes_that_there_are_not(path: Path) -> None:
     """All of it right, digest included, but that an agent would fail on the labels."""
-    dataset = Digits().load(path)
+    dataset = loaded(Digits(), path)
     labels = dataset.test_labels.clone()
     labels[5] = 10
-    overwritten(path, **vars(assemble(dataset.train, (dataset.test_images, labels), dataset.class_names)))
+    overwritten(path, **assemble(dataset.train, (dataset.test_images, labels), dataset.class_names).content())
 
 
 def zeros_in_the_middle(path: Path) -> None:
@@ -294,22 +305,22 @@ def test_what_a_file_claims_is_checked(plant: Callable[[Path], None]) -> None:
     """It is checked by whoever maps it; who prepares it makes it again."""
     path = Digits().prepare()
     assert path is not None
-    assert Digits().load(path).digest == DIGITS
+    assert loaded(Digits(), path).digest == DIGITS
     plant(path)
     with pytest.raises(ConfigError, match=f"^data.name='digits': {path}: is damaged \\(.*\\); the next command makes"):
-        Digits().load(path)
+        loaded(Digits(), path)
     assert Digits().prepare() == path
-    assert Digits().load(path).digest == DIGITS
+    assert loaded(Digits(), path).digest == DIGITS
 
 
 def test_other_images_have_another_digest() -> None:
     """A file that is right in itself is believed, and recorded as what it is."""
     path = Digits().prepare()
     assert path is not None
-    dataset = Digits().load(path)
+    dataset = loaded(Digits(), path)
     train = (255 - dataset.train_images, dataset.train_labels)
-    overwritten(path, **vars(assemble(train, dataset.test, dataset.class_names)))
-    assert Digits().load().digest != DIGITS
+    overwritten(path, **assemble(train, dataset.test, dataset.class_names).content())
+    assert loaded(Digits()).digest != DIGITS
 
 
 def test_a_file_that_was_overwritten_since_is_not_trained_on(tmp_path: Path) -> None:
@@ -325,7 +336,7 @@ def test_a_file_that_was_overwritten_since_is_not_trained_on(tmp_path: Path) -> 
 def test_nowhere_to_keep_the_cache(cache: Path) -> None:
     cache.parent.mkdir()
     cache.write_text("a file where the folder should be")
-    with pytest.raises(ConfigError, match=r"^XDG_CACHE_HOME='.*cache': decoded images can be kept neither in "):
+    with pytest.raises(ConfigError, match=r"^XDG_CACHE_HOME='.*cache': the data can be kept neither in "):
         Digits().prepare()
 
 
@@ -334,9 +345,9 @@ def test_ranks_import_no_decoder(tmp_path: Path) -> None:
     path = data.prepare()
     program = (
         "import sys\nfrom pathlib import Path\nfrom bench.task.data.imagefolder import ImageFolder\n"
-        "from bench.task import batches\n"
+        "from tests import tiny\n"
         f"dataset = {data!r}.load(Path({str(path)!r}))\n"
-        "batches.Batches(dataset, seed=0, batch_size=2, augment=True).inputs(0, 0)\n"
+        "tiny.batches_of(dataset, seed=0, batch_size=2, augment=True).inputs(0, 0)\n"
         "print([name for name in ('PIL', 'sklearn', 'torchvision') if name in sys.modules])"
     )
     command = [sys.executable, "-c", program]
@@ -364,7 +375,7 @@ def test_image_folder(tmp_path: Path) -> None:
     path = data.prepare()
     assert path is not None
     assert path.parent == tmp_path / "images" / ".staleness-bench"
-    dataset = data.load(path)
+    dataset = loaded(data, path)
     assert dataset.class_names == ("blue", "red")
     assert dataset.train_images.shape == (6, 4, 4, 3)
     assert dataset.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
@@ -378,7 +389,7 @@ def test_image_folder_resizes_and_converts(tmp_path: Path) -> None:
     data = image_folder(tmp_path / "images", image_size=6)
     (tmp_path / "images" / "train" / "red" / "deeper").mkdir()
     Image.new("L", (9, 5), 77).save(tmp_path / "images" / "train" / "red" / "deeper" / "grey.png")
-    dataset = data.load()
+    dataset = loaded(data)
     assert dataset.train_images.shape == (7, 6, 6, 3)
     assert sum(image.eq(77).all().item() for image in dataset.train_images) == 1
 
@@ -391,7 +402,7 @@ def test_image_folder_follows_changes(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4), (0, 255, 0)).save(tmp_path / "images" / "train" / "red" / "new.png")
     second = data.prepare()
     assert second != first
-    assert len(data.load(second).train_labels) == 7
+    assert len(loaded(data, second).train_labels) == 7
 
 
 def test_read_only_folder_falls_back_to_the_users_cache(tmp_path: Path, cache: Path) -> None:
@@ -401,7 +412,7 @@ def test_read_only_folder_falls_back_to_the_users_cache(tmp_path: Path, cache: P
     assert path is not None
     assert path.parent == cache
     assert data.prepare() == path
-    assert data.load().classes == 2
+    assert loaded(data).outputs == 2
 
 
 def broken(folder: Path, defect: str) -> None:
@@ -486,12 +497,12 @@ def test_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, train
     path = data.prepare()
     assert path is not None
     assert path.parent == tmp_path / "data" / ".staleness-bench"
-    dataset = data.load(path)
+    dataset = loaded(data, path)
     assert dataset.train_images.shape == (train, 32, 32, 3)
     assert dataset.test_images.shape == (2, 32, 32, 3)
     assert dataset.train_images[0, 0, 0].tolist() == [200, 0, 0]
     assert dataset.train_labels[:2].tolist() == [0, 9]
-    assert dataset.classes == int(name.removeprefix("cifar"))
+    assert dataset.outputs == int(name.removeprefix("cifar"))
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])

@@ -13,6 +13,7 @@ from bench.config import RunConfig, parse
 from bench.keys import ConfigError
 from bench.study.sweep.compose import compose, sweep
 from bench.study.sweep.library import CONF
+from bench.task.labelled import LabelledImages
 from tests import tiny
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -115,6 +116,7 @@ def test_every_model_learns_with_its_defaults(model: str, optimizer: str) -> Non
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The digits as files, which have the three channels that torchvision's networks take."""
     folder, digits = tmp_path_factory.mktemp("digits"), compose([]).data.load()
+    assert isinstance(digits, LabelledImages)
     parts = {"train": (digits.train_images, digits.train_labels), "test": (digits.test_images, digits.test_labels)}
     for part, (images, labels) in parts.items():
         for name in digits.class_names:

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from bench.engine.numerics import Numerics
-from bench.task.batches import Batches
 from tests import tiny
 
 NAN, INF = float("nan"), float("inf")
@@ -18,19 +17,19 @@ ENGINES = ("distributed", "reference")
 def test_logits_that_are_not_finite_name_no_class() -> None:
     """An argmax of NaN is class 0, which some images are of."""
     run = tiny.config(batch_size=10)
-    batches = Batches(tiny.dataset_of(run), seed=0, batch_size=10).judged["test"]
+    batches = tiny.batches_of(tiny.dataset_of(run), seed=0, batch_size=10).judged["test"]
     numerics = Numerics.of(run, torch.device("cpu"))
     targets = batches.targets(0)
     right = torch.nn.functional.one_hot(targets, 3).double()
     assert 0 < int((targets == 0).sum()) < 10
-    assert numerics.score(right, batches, 0).correct == 10
-    assert numerics.score(torch.full((10, 3), NAN), batches, 0).correct == 0
+    assert numerics.score(right, batches, 0).sums["right"] == 10
+    assert numerics.score(torch.full((10, 3), NAN), batches, 0).sums["right"] == 0
     for value in (NAN, INF):
         spoilt = right.clone()
         spoilt[:4, 1] = value
         found = numerics.score(spoilt, batches, 0)
-        assert found.correct == 6
-        assert not torch.tensor(found.loss).isfinite()
+        assert found.sums["right"] == 6
+        assert not torch.tensor(found.sums["loss"]).isfinite()
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from torch.distributed import Store
 
 from bench.config import RunConfig
 from bench.task.batches import Batches
-from bench.task.build import build
+from bench.task.dataset import Dataset
 from bench.task.model.contract import Model
 from tests import tiny
 from tests.both import assert_close, assert_same, both, distributed, oracle, statistics
@@ -52,13 +53,14 @@ def configured(stages: int, replicas: int, **changes: Any) -> RunConfig:
 
 
 # ------------------------------------------------------------------------------------------- distributed and the oracle
-def small_network(_: Model, image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+def small_network(_: Model, dataset: Dataset) -> nn.Sequential:
     """Four entries, for a hundred runs."""
+    channels = dataset.input_shape[0]
     return nn.Sequential(
-        nn.Sequential(nn.Conv2d(image_shape[0], 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True)),
+        nn.Sequential(nn.Conv2d(channels, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True)),
         nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, bias=False), nn.BatchNorm2d(6), nn.ReLU(inplace=True)),
         nn.Sequential(nn.Conv2d(6, 6, 3), nn.ReLU(inplace=True)),
-        nn.Sequential(nn.Flatten(), nn.Linear(6, classes)),
+        nn.Sequential(nn.Flatten(), nn.Linear(6, dataset.outputs)),
     )
 
 
@@ -160,13 +162,13 @@ def test_a_stale_stage_takes_a_lesser_rate_in_both(pool: Pool) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- dropout
-def dropout_network(_: Model, image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+def dropout_network(_: Model, dataset: Dataset) -> nn.Sequential:
     """Three entries with dropout in each but the last."""
-    size = image_shape[0] * image_shape[1] * image_shape[2]
+    size = math.prod(dataset.input_shape)
     return nn.Sequential(
         nn.Sequential(nn.Flatten(), nn.Linear(size, 8), nn.Dropout(0.5)),
         nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Dropout(0.25)),
-        nn.Linear(8, classes),
+        nn.Linear(8, dataset.outputs),
     )
 
 
@@ -185,7 +187,7 @@ def test_masks_are_drawn_again_for_a_recomputation(pool: Pool) -> None:
 
 # -------------------------------------------------------------------------------------------------------- plain PyTorch
 def plain_batches(run: RunConfig, replica: int = 0) -> Batches:
-    return Batches(
+    return tiny.batches_of(
         tiny.dataset_of(run),
         seed=run.seed,
         batch_size=run.batch_size,
@@ -197,7 +199,7 @@ def plain_batches(run: RunConfig, replica: int = 0) -> Batches:
 
 def plain_network(run: RunConfig) -> nn.Sequential:
     torch.manual_seed(run.seed)
-    return build(run.model, (3, 8, 8), 3).double()
+    return tiny.network_of(run.model, (3, 8, 8), 3).double()
 
 
 def plain_optimizer(run: RunConfig, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
@@ -238,8 +240,8 @@ def test_a_test_loss_is_that_of_the_trained_network() -> None:
     run = configured(2, 1, staleness=0)
     network = plain_network(run)
     train_plainly(run, network, plain_batches(run))
-    dataset = tiny.dataset_of(run)
-    images, labels = plain_batches(run).judged["test"].inputs(0)[: len(dataset.test_labels)], dataset.test_labels
+    judged = plain_batches(run).judged["test"]
+    images, labels = judged.inputs(0)[: judged.valid(0)], judged.targets(0)[: judged.valid(0)]
     with torch.no_grad():
         logits = network.eval()(images)
     metrics = oracle(run).metrics

@@ -22,11 +22,12 @@ from bench.engine.train import train
 from bench.plan.clock import Clock
 from bench.plan.footprint import HOLES, PASSING, Footprint, LayerBytes
 from bench.system import resident
+from bench.task.classification import IMAGES
 from tests import tiny
 from tests.pool import Pool, joined
 
 CPU = torch.device("cpu")
-NUMERICS = Numerics(CPU, torch.float32, autocast=False, channels_last=False)
+NUMERICS = Numerics(CPU, torch.float32, autocast=False, channels_last=False, task=IMAGES)
 MIB = 1 << 20
 
 # ------------------------------------------------------------------------------------------------------- worked by hand
@@ -101,7 +102,8 @@ def test_a_layer_holds_what_autograd_saves_and_its_output() -> None:
         nn.Sequential(nn.Conv2d(3, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5), nn.ReLU(inplace=True)),
         nn.Sequential(nn.Flatten(), nn.Linear(320, 2)),
     )
-    first, second = (layer.held for layer in profile(network, torch.randn(4, 3, 8, 8), NUMERICS, "given"))
+    images = torch.randn(4, 3, 8, 8)
+    first, second = (layer.held for layer in profile(network, images, torch.empty(0), NUMERICS, "given"))
     features = 4 * 4 * 5 * 64
     assert first.parameters == 4 * (5 * 3 * 9 + 2 * 5)
     assert first.largest == features
@@ -125,7 +127,7 @@ def test_a_profile_leaves_nothing_behind() -> None:
     network = nn.Sequential(nn.Linear(4, 4), Noting())
     gc.disable()
     try:
-        profile(network, torch.randn(8, 4), NUMERICS, "given")
+        profile(network, torch.randn(8, 4), torch.empty(0), NUMERICS, "given")
         assert [output() for output in Noting.outputs] == [None]
     finally:
         gc.enable()

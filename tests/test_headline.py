@@ -19,8 +19,8 @@ def test_the_best_and_the_mean_of_the_points_are_told() -> None:
         {
             "accuracy/test_best": 0.9,
             "accuracy/test_mean": 2 / 3,
-            "throughput/images_per_second_best": 300,
-            "throughput/images_per_second_mean": 200,
+            "throughput/units_per_second_best": 300,
+            "throughput/units_per_second_mean": 200,
         }
     )
 
@@ -35,8 +35,8 @@ def test_what_says_nothing_is_left_out() -> None:
         {
             "accuracy/test_best": 0.7,
             "accuracy/test_mean": 0.6,
-            "throughput/images_per_second_best": 100,
-            "throughput/images_per_second_mean": 100,
+            "throughput/units_per_second_best": 100,
+            "throughput/units_per_second_mean": 100,
         }
     )
     assert headline([crowded]) == pytest.approx({"accuracy/test_best": 0.5, "accuracy/test_mean": 0.5})

@@ -155,7 +155,7 @@ def test_hydras_search_path_adds_folders(folder: Path) -> None:
     assert len(sweep([path, "model=glob(o*)"])) == 1
     with pytest.raises(ConfigError) as caught:
         compose([path, "model=none"])
-    assert str(caught.value).startswith("model='none': allowed are mlp, other, resnet")
+    assert str(caught.value).startswith("model='none': allowed are gpt, mlp, other, resnet")
 
 
 @pytest.mark.parametrize("value", ["[file:///nowhere]", "[pkg://bench]", "5", "[", "[file:///,nowhere]"])
@@ -187,7 +187,7 @@ def test_the_composed_configuration_is_printed(folder: Path, capsys: pytest.Capt
     [
         (["stages=1,2"], "stages=1,2: several values are a sweep, which needs -m"),
         (["-m", "stages=1,2"], "--cfg=job: prints one run's configuration; allowed is a run, without -m"),
-        (["model=none"], "model='none': allowed are mlp"),
+        (["model=none"], "model='none': allowed are gpt, mlp"),
     ],
 )
 def test_what_is_no_run_is_not_printed(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ def run(every: int, **changes: Any) -> RunConfig:
 
 
 def numbers(epochs: list[dict[str, Any]], *but: str) -> list[dict[str, Any]]:
-    clocks = ("time/train_seconds", "throughput/images_per_second")
+    clocks = ("time/train_seconds", "throughput/images_per_second", "throughput/units_per_second")
     return [{key: value for key, value in epoch.items() if key not in (*clocks, *but)} for epoch in epochs]
 
 
@@ -72,7 +72,7 @@ def test_it_is_the_curvature_of_the_first_images() -> None:
     config = run(1)
     dataset = tiny.dataset_of(config)
     torch.manual_seed(config.seed)
-    state = build(config.model, dataset.image_shape, dataset.classes).double().state_dict()
+    state = build(config.model, dataset).double().state_dict()
     before = torch.get_rng_state()
     found = CurvatureOnTheWay(config, dataset, torch.device("cpu"))
     assert found.at(state) == pytest.approx(curvatures(config, dataset, 1)[0], rel=1e-3)

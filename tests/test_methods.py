@@ -68,8 +68,8 @@ def named(source: str) -> Iterator[str]:
             yield str(node.value)
 
 
-OTHER_MEANINGS = {"none", "exponential", "torchvision", "mlflow", "local"}
-"""Names that are words of something else too: a verdict, a graph, packages, what is on this machine."""
+OTHER_MEANINGS = {"none", "exponential", "torchvision", "mlflow", "local", "text"}
+"""Names that are words of something else too: a verdict, a graph, packages, what is on this machine or in a chart."""
 FAMILIES = "bench.task.model.torchvision"
 """The file that names torchvision's own families of networks."""
 

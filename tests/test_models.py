@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from bench.choice import choices
 from bench.keys import ConfigError
-from bench.task.build import build
 from bench.task.model.contract import Model
 from bench.task.model.mlp import MLP
 from bench.task.model.resnet import ResNet
@@ -23,6 +22,7 @@ from bench.task.model.vgg import VGG
 from bench.task.model.vit import ViT
 from bench.task.model.wide_resnet import WideResNet
 from bench.task.tensors import Tensors, every, together
+from tests import tiny
 
 CIFAR_SHAPE = (3, 32, 32)
 GROUPS = Path(__file__).parents[1] / "conf" / "model"
@@ -98,7 +98,7 @@ def test_entries_compose_to_the_network(
     model: Model, shape: tuple[int, int, int], entries: int, channels_last: bool
 ) -> None:
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    network = build(model, shape, 7).double().to(memory_format=layout)
+    network = tiny.network_of(model, shape, 7).double().to(memory_format=layout)
     assert len(network) == entries
     batch = images(shape, torch.float64).to(memory_format=layout)
     assert assert_entries_are_pieces(network, batch).shape == (3, 7)
@@ -107,7 +107,7 @@ def test_entries_compose_to_the_network(
 @pytest.mark.parametrize(("model", "shape"), MODELS)
 def test_messages_are_dense(model: Model, shape: tuple[int, int, int]) -> None:
     for layout in (torch.contiguous_format, torch.channels_last):
-        network = build(model, shape, 7).to(memory_format=layout)
+        network = tiny.network_of(model, shape, 7).to(memory_format=layout)
         message: Tensors = images(shape).to(memory_format=layout)
         for entry in network:
             message = entry(message)
@@ -118,7 +118,7 @@ def test_messages_are_dense(model: Model, shape: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize(("model", "shape"), MODELS)
 def test_bfloat16_autocast_trains(model: Model, shape: tuple[int, int, int]) -> None:
-    network = build(model, shape, 7).to(memory_format=torch.channels_last)
+    network = tiny.network_of(model, shape, 7).to(memory_format=torch.channels_last)
     batch = images(shape).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         scores = network(batch)
@@ -136,7 +136,7 @@ def test_bfloat16_autocast_trains(model: Model, shape: tuple[int, int, int]) -> 
 def test_initialisation_follows_the_seed(model: Model, shape: tuple[int, int, int]) -> None:
     def weights(seed: int) -> list[Tensor]:
         torch.manual_seed(seed)
-        return list(build(model, shape, 7).parameters())
+        return list(tiny.network_of(model, shape, 7).parameters())
 
     assert all(torch.equal(a, b) for a, b in zip(weights(1), weights(1), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(weights(1), weights(2), strict=True))
@@ -160,14 +160,14 @@ def test_initialisation_follows_the_seed(model: Model, shape: tuple[int, int, in
 )
 def test_published_sizes(model: Model, expected: int, entries: int) -> None:
     with torch.device("meta"):
-        network = build(model, CIFAR_SHAPE, 10)
+        network = tiny.network_of(model, CIFAR_SHAPE, 10)
     assert parameters(network) == expected
     assert len(network) == entries
     assert network(torch.empty(2, *CIFAR_SHAPE, device="meta")).shape == (2, 10)
 
 
 def test_initial_scale_is_customary() -> None:
-    network = build(ResNet(20, 16), CIFAR_SHAPE, 10)
+    network = tiny.network_of(ResNet(20, 16), CIFAR_SHAPE, 10)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             assert module.bias is None
@@ -181,14 +181,14 @@ def test_initial_scale_is_customary() -> None:
 def test_vgg_stops_pooling_at_one_pixel() -> None:
     def pools(side: int) -> int:
         with torch.device("meta"):
-            modules = build(VGG(11), (3, side, side), 10).modules()
+            modules = tiny.network_of(VGG(11), (3, side, side), 10).modules()
         return sum(isinstance(module, nn.MaxPool2d) for module in modules)
 
     assert [pools(side) for side in (1, 2, 3, 8, 16, 32, 64)] == [0, 1, 1, 3, 4, 5, 5]
 
 
 def test_shortcut_subsamples_and_pads_with_zeros() -> None:
-    network: Any = build(ResNet(8, 4), CIFAR_SHAPE, 10)
+    network: Any = tiny.network_of(ResNet(8, 4), CIFAR_SHAPE, 10)
     branch, between, total = network[5], network[6:8], network[8]
     nn.init.zeros_(total.norm.weight)
     features = torch.rand(2, 4, 6, 6)
@@ -202,7 +202,7 @@ def test_shortcut_subsamples_and_pads_with_zeros() -> None:
 @pytest.mark.parametrize("shape", [(3, 32, 30), (3, 30, 32)])
 def test_patch_must_divide_the_side(shape: tuple[int, int, int]) -> None:
     with pytest.raises(ConfigError, match=r"^model\.patch=4: must divide the image side 30$"):
-        build(ViT(4, 16, 1, 2), shape, 10)
+        tiny.network_of(ViT(4, 16, 1, 2), shape, 10)
 
 
 @pytest.mark.parametrize("architecture", TORCHVISION)
@@ -211,7 +211,7 @@ def test_torchvision_is_the_same_flat(architecture: str) -> None:
 
     shape = (3, 32, 32)
     torch.manual_seed(3)
-    flat = build(Torchvision(architecture), shape, 7).eval()
+    flat = tiny.network_of(Torchvision(architecture), shape, 7).eval()
     torch.manual_seed(3)
     original = torchvision.models.get_model(architecture, weights=None, num_classes=7).eval()
     batch = images(shape)
@@ -231,7 +231,7 @@ def test_torchvision_is_the_same_flat(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", ["resnet18", "mobilenet_v3_small"])
 def test_torchvision_entries_train_on_leaves(architecture: str) -> None:
     shape = (3, 16, 16)
-    network = build(Torchvision(architecture), shape, 7).double()
+    network = tiny.network_of(Torchvision(architecture), shape, 7).double()
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -240,8 +240,8 @@ def test_torchvision_entries_train_on_leaves(architecture: str) -> None:
 
 def test_large_torchvision_classifiers_are_flat() -> None:
     with torch.device("meta"):
-        assert len(build(Torchvision("alexnet"), (3, 64, 64), 10)) == 8
-        assert len(build(Torchvision("vgg11_bn"), (3, 32, 32), 10)) == 11
+        assert len(tiny.network_of(Torchvision("alexnet"), (3, 64, 64), 10)) == 8
+        assert len(tiny.network_of(Torchvision("vgg11_bn"), (3, 32, 32), 10)) == 11
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_large_torchvision_classifiers_are_flat() -> None:
 )
 def test_torchvision_refusals(architecture: str, shape: tuple[int, int, int], message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        build(Torchvision(architecture), shape, 10)
+        tiny.network_of(Torchvision(architecture), shape, 10)
     assert str(error.value).startswith(f"model.architecture={architecture!r}: {message}")
 
 
@@ -267,5 +267,6 @@ def test_committed_groups_are_models() -> None:
     for file in files:
         values = yaml.safe_load(file.read_text())
         values.pop("rates")
+        values.pop("defaults", None)
         model: Model = TypeAdapter(Model).validate_json(json.dumps(values))
         assert model.name == file.stem

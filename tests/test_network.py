@@ -20,6 +20,7 @@ from bench.study.compare.line import DEVICE, LEAST_BURST, NAMESPACES, linked
 from bench.study.compare.network_runs import METHODS, MODELS, Forecast, Trial, contenders, crossing_bytes
 from bench.study.sweep.compose import compose
 from bench.study.verbs.network import parse_rates, report
+from bench.task.judgement import OLDEST
 from tests.commands import BENCH, await_that, command
 
 SMALL = ("data=synthetic", "data.shape=[3,16,16]", "data.test_size=64", "model.depth=8", "tracking=none", "epochs=1")
@@ -252,7 +253,7 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         for rate in (100.0, 1000.0)
         for method, speed in speeds.items()
     ]
-    report(trials, forecasts, {"cpu": "a CPU", "cores": 2, "torch": "2.14.1", "tcp": "cubic"})
+    report(trials, forecasts, {"cpu": "a CPU", "cores": 2, "torch": "2.14.1", "tcp": "cubic"}, OLDEST)
     with Path("results/network.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["megabits"], row["method"]) for row in rows] == [(r, m) for r in ("1000.0", "100.0") for m in METHODS]

@@ -22,7 +22,6 @@ from bench.engine.weights.versions import Weights
 from bench.rule.optimizer.contract import Optimizer, set_rate
 from bench.rule.optimizer.layout import FlatLayout, FlatPlace, mark_ends
 from bench.rule.optimizer.soap import SOAP
-from bench.task.build import build
 from tests import tiny
 from tests.both import assert_close, assert_same, both, distributed, oracle
 from tests.pool import Pool, joined
@@ -251,7 +250,7 @@ def test_a_layout_says_where_what_lies() -> None:
 def test_what_is_hidden_does_not_hang_on_the_cut() -> None:
     """The first layer of a stage is not that of the network."""
     run = tiny.config(model={"name": "mlp", "hidden": 6, "layers": 3})
-    whole = build(run.model, (3, 8, 8), 3)
+    whole = tiny.network_of(run.model, (3, 8, 8), 3)
     hidden = [place.hidden for place in FlatLayout.of(whole).places]
     assert hidden == [False, False, True, False, True, False, False, False]
     for cut in range(1, len(whole)):

@@ -17,7 +17,7 @@ import torch, numpy
 from dataclasses import dataclass
 from typing import ClassVar
 from bench.rule.correction.contract import Correction
-from bench.task.dataset import assemble
+from bench.task.labelled import assemble
 from tests.outside import following, images, mixing, nets, rates, rules, starting, steps, ways
 """
 LINE = HEAD.count("\n") + 4
@@ -162,7 +162,7 @@ IN_IMPORT = {
     "is of no group": ("class Wrong: pass\n", "{file}:7: must be a frozen dataclass that fulfils bench.rule.correc"),
     "is of another group": (
         "Wrong = nets.LeNet\n",
-        "{nets}:11: must be a frozen dataclass that fulfils bench.rule.corr",
+        "{nets}:12: must be a frozen dataclass that fulfils bench.rule.corr",
     ),
     "is not frozen": (
         "@dataclass\nclass Wrong(Correction):\n    name: ClassVar[str] = 'wrong'\n",

@@ -19,13 +19,13 @@ from bench.__main__ import main
 from bench.choice import found_beside
 from bench.plan.interval import mean
 from bench.plan.share import mean_share
-from bench.study.report.accuracy import accuracy_table
 from bench.study.report.chart import Axis, exactly
 from bench.study.report.index import write_index
 from bench.study.report.overview import runs_table
 from bench.study.report.picture.contract import Picture
 from bench.study.report.pictures import chart_of
 from bench.study.report.plot import plots_of
+from bench.study.report.quality_table import quality_table
 from bench.study.report.result import Run, read_run
 from bench.study.report.script import SCRIPT, plotly_script
 from bench.study.report.sheet import Sheet, sheets_of
@@ -90,19 +90,25 @@ def test_an_interval_stands_in_the_cell_of_its_mean() -> None:
         "run": ["a", "b"],
     }
     assert [line.cells[6].value for line in sheet.lines] == ["40.0", "Infinity"]
-    (studies,) = sheets_of({"studies": pandas.DataFrame({"study": ["s"], "over_locked": [-0.0123]})})
-    assert (studies.columns[1].title, cells(studies, "over_locked")) == ("over locked %", ["-1.2"])
+    (studies,) = sheets_of(
+        {
+            "studies": pandas.DataFrame(
+                {"study": ["s"], "accuracy": [0.9], "accuracy_low": [0.8], "over_locked": [-0.0123]}
+            )
+        }
+    )
+    assert (studies.columns[2].title, cells(studies, "over_locked")) == ("over locked %", ["-1.2"])
 
 
 def test_what_all_rows_share_is_told_once(runs: list[Run]) -> None:
-    (sheet,) = sheets_of({"accuracy": accuracy_table(runs, 0.005)})
+    (sheet,) = sheets_of({"accuracy": quality_table(runs, 0.005)})
     seen = [column.name for column in sheet.columns if not column.rare]
     assert sheet.common == {"S": "1", "method": "decoupled", "n": "3", "diverged": "0"}
     assert seen == ["K", "staleness", "accuracy", "test_set_low", "difference", "said", "detectable"]
 
 
 def test_runs_are_links_where_the_page_has_their_rows(runs: list[Run]) -> None:
-    tables = {"accuracy": accuracy_table(runs, 0.005), "runs": runs_table(runs)}
+    tables = {"accuracy": quality_table(runs, 0.005), "runs": runs_table(runs)}
     together, alone = sheets_of(tables), sheets_of({"accuracy": tables["accuracy"]})
     names = [run.name for run in runs[:3]]
     assert together[0].lines[0].made_from == {"runs": [(name, f"#{name}") for name in names]}

@@ -15,6 +15,7 @@ from PIL import Image
 from bench.study.tune.database import quiet
 from bench.study.tune.finding import Finding
 from bench.study.tune.picture import draw
+from bench.task.judgement import OLDEST
 
 PANEL = (660, 480)
 """Pixels of each of the plots, side by side."""
@@ -34,12 +35,14 @@ def finding(accuracies: list[float | None], objectives: int = 1, excess: float =
         else:
             values = [accuracy, 9.0 - number][:objectives]
             study.add_trial(create_trial(values=values, constraints={"target": excess}, **rate))
-    tuning = SimpleNamespace(study="small", objectives=["accuracy", "time"][:objectives], target=0.9)
+    tuning = SimpleNamespace(study="small", objectives=["quality", "time"][:objectives], target=0.9)
     complete = sum(accuracy is not None for accuracy in accuracies)
     budget = {"trials": len(accuracies), "complete": complete, "epochs": 2}
     best = study.trials[0] if excess <= 0 else None
     parts = {
-        "study": SimpleNamespace(tuning=tuning, judged_by="validation"),
+        "study": SimpleNamespace(
+            tuning=tuning, judged_by="validation", quality=OLDEST.quality, objectives=["accuracy", "time"][:objectives]
+        ),
         "trials": study.trials,
         "budget": budget,
         "best": best,

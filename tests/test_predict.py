@@ -162,7 +162,7 @@ PAIR = (*TINY, "stages=2")
     ],
 )
 def test_a_record_is_walked_with_its_own_seconds(staleness: int, expected: list[float]) -> None:
-    found = figures(replay(made_up(PAIR, staleness), workload_of(PAIR, staleness)), images=4)
+    found = figures(replay(made_up(PAIR, staleness), workload_of(PAIR, staleness)), units=4)
     assert found == pytest.approx(expected)
 
 
@@ -180,7 +180,7 @@ def test_a_record_is_printed_beside_the_prediction(capsys: pytest.CaptureFixture
     table = rows_of(capsys.readouterr().out)[-6:]
     assert table[0] == ["figure", "measured", "predicted", "error", "predicted with its own seconds", "error"]
     assert [[row[0], row[1], *row[4:]] for row in table[1:]] == [
-        ["images/s", "1.25", "1", "-20.0 %"],
+        ["units/s", "1.25", "1", "-20.0 %"],
         ["efficiency", "0.6", "0.75", "+25.0 %"],
         ["forward lock", "0.04", "0.05", "+1.0 points"],
         ["backward lock", "0.1", "0.125", "+2.5 points"],
@@ -195,7 +195,7 @@ def test_a_lock_that_is_newer_than_a_record_is_not_compared(capsys: pytest.Captu
     folder_of([*PAIR, "runs_dir=made", "staleness=1"]).write_record(record)
     assert main(["predict", *PAIR, "runs_dir=made", "staleness=1", *NETWORK]) == 0
     found = [row[0] for row in rows_of(capsys.readouterr().out)]
-    assert found[-4:] == ["images/s", "efficiency", "forward lock", "backward lock"]
+    assert found[-4:] == ["units/s", "efficiency", "forward lock", "backward lock"]
 
 
 @pytest.mark.usefixtures("measured_once")

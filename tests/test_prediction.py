@@ -51,9 +51,9 @@ def reading(run: RunConfig) -> dict[str, NDArray[Any]]:
     """
     dataset = tiny.dataset_of(run)
     torch.manual_seed(run.seed)
-    network = build(run.model, dataset.image_shape, dataset.classes).double()
+    network = build(run.model, dataset).double()
     shards = [
-        Batches(
+        tiny.batches_of(
             dataset,
             seed=run.seed,
             batch_size=run.batch_size,

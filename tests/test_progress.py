@@ -22,8 +22,8 @@ class Terminal(io.StringIO):
 def _train(folder: RunFolder) -> None:
     """The events of a run of two epochs whose second has diverged."""
     folder.append({"event": "started", "steps": 44, "epochs": 2})
-    folder.append({"event": "progress", "epoch": 0, "step": 11, "images_per_second": 1200.0})
-    epoch = {"loss/train": 0.5, "accuracy/test": 0.875, "throughput/images_per_second": 1234.0}
+    folder.append({"event": "progress", "epoch": 0, "step": 11, "units_per_second": 1200.0})
+    epoch = {"loss/train": 0.5, "accuracy/test": 0.875, "throughput/units_per_second": 1234.0}
     folder.append({"event": "epoch", "epoch": 0, "step": 22, "time/train_seconds": 1.0, **epoch})
     lost = {"loss/train": float("nan"), "accuracy/test": float("nan")}
     folder.append({"event": "epoch", "epoch": 1, "step": 44, "time/train_seconds": 2.0, **epoch, **lost})
@@ -46,7 +46,7 @@ def test_a_terminal_gets_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     folder = RunFolder(tmp_path)
     with Progress(folder, "run 3/8 K2 S1 c2") as progress:
         folder.append({"event": "started", "steps": 44, "epochs": 2})
-        folder.append({"event": "progress", "epoch": 1, "step": 33, "images_per_second": 1234.4})
+        folder.append({"event": "progress", "epoch": 1, "step": 33, "units_per_second": 1234.4})
     last = stream.getvalue().rstrip().split("\r")[-1]
     assert "run 3/8 K2 S1 c2 · epoch 2/2 · 1234 img/s |" in last
     assert " 75% [" in last

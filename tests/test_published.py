@@ -96,10 +96,10 @@ def published(run: RunConfig) -> tuple[nn.Module, list[list[int]]]:
     """The network that the published loop trains, cut as a run's, and each module's ages."""
     torch.manual_seed(run.seed)
     dataset = tiny.dataset_of(run)
-    network = build(run.model, dataset.image_shape, dataset.classes).double()
+    network = build(run.model, dataset).double()
     spans = [slice(k, k + 1 if k < run.stages - 1 else None) for k in range(run.stages)]
     modules = [Module(network[span]) for span in spans]
-    train(modules, Batches(dataset, seed=run.seed, batch_size=run.batch_size, dtype=torch.float64))
+    train(modules, tiny.batches_of(dataset, seed=run.seed, batch_size=run.batch_size, dtype=torch.float64))
     return network, [module.ages for module in modules]
 
 

@@ -13,6 +13,7 @@ from bench.study.report.markdown import BLOCK
 from bench.study.sweep.compose import single, sweep
 from bench.study.sweep.library import RUN
 from bench.study.tune.study import TUNE
+from bench.study.verbs.sample import parsed
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -68,6 +69,9 @@ def test_every_bench_command_composes(command: str) -> None:
     if "--help" in words:
         return
     arguments = parser_of(verb).parse_intermixed_args(words)
+    if verb == "sample":
+        assert parsed(arguments.overrides).run
+        return
     primary = (TUNE if verb == "tune" else RUN).beside(arguments.config_dir)
     if arguments.multirun:
         assert len(sweep(arguments.overrides, primary)) > 1

@@ -133,7 +133,7 @@ WRONG: dict[str, tuple[tuple[str | int, ...], object]] = {
     "rates.verdict=3: must be a valid string": (("rates",), {"verdict": 3, "conditions": []}),
     "epochs=[]: must have at least 1 item": (("epochs",), []),
     "epochs.0.step='10': must be a valid integer": (("epochs", 0, "step"), "10"),
-    "epochs.0.accuracy/test=90: must be less than or equal to 1": (("epochs", 0, "accuracy/test"), 90),
+    "epochs.0.accuracy/test=90: must be from 0 to 1": (("epochs", 0, "accuracy/test"), 90),
     "metrics.throughput/images_per_second=None: must be a valid number": (
         ("metrics", "throughput/images_per_second"),
         None,
@@ -143,7 +143,8 @@ WRONG: dict[str, tuple[tuple[str | int, ...], object]] = {
     "agents: must be one of each of 4": (("agents",), []),
     "agents.1.seconds.forward=-1.0: must be greater than or equal to 0": (("agents", 1, "seconds", "forward"), -1.0),
     "partition: must be of stages below 2": (("partition", 1, "stage"), 2),
-    "data.classes='three': must be a valid integer": (("data", "classes"), "three"),
+    "data.test_images='three': must be a valid number": (("data", "test_images"), "three"),
+    "has no data.train_images": (("data",), {"name": "synthetic", "digest": "d1", "test_images": 3}),
     "environment.oversubscribed='no': must be a valid boolean": (("environment", "oversubscribed"), "no"),
     "environment.colocated='no': must be a valid boolean": (("environment", "colocated"), "no"),
     "config.stages='2': must be a valid integer": (("config", "stages"), "2"),

@@ -19,12 +19,12 @@ from bench.__main__ import main
 from bench.choice import found_beside
 from bench.record.folder import RunFolder
 from bench.record.runs_dir import read_records
-from bench.study.report.accuracy import accuracy_table
 from bench.study.report.group import groups_of, workloads_of
 from bench.study.report.overview import runs_table
 from bench.study.report.picture.contract import Picture
 from bench.study.report.picture.pareto import pareto_front
 from bench.study.report.pictures import draw_all
+from bench.study.report.quality_table import quality_table
 from bench.study.report.result import Run, read_run
 from bench.study.report.script import SCRIPT
 from bench.study.report.throughput import throughput_table
@@ -146,11 +146,11 @@ K staleness over_locked over_locked_low over_locked_high over_locked_n efficienc
 
 
 def test_the_table_of_accuracies() -> None:
-    table = accuracy_table(runs(), MARGIN, target=0.86)
+    table = quality_table(runs(), MARGIN, target=0.86)
     table["said"] = table["said"].str.replace(" ", "_").replace("", math.nan)
     for expected in (ACCURACY, SAMPLING, LENGTHS, REACHED, SECONDS):
         assert only(table, expected.split("\n")[1].split()) == literal(expected)
-    assert not [name for name in accuracy_table(runs(), MARGIN) if "target" in name or name == "reached"]
+    assert not [name for name in quality_table(runs(), MARGIN) if "target" in name or name == "reached"]
 
 
 def test_the_table_of_throughputs() -> None:
@@ -161,7 +161,7 @@ def test_the_table_of_throughputs() -> None:
 
 
 def test_every_row_names_its_runs() -> None:
-    accuracy, throughput = rows(accuracy_table(runs(), MARGIN))[2], rows(throughput_table(runs()))[2]
+    accuracy, throughput = rows(quality_table(runs(), MARGIN))[2], rows(throughput_table(runs()))[2]
     own = f"{NAME[2, 2, 0]} {NAME[2, 2, 1]}"
     single = f"{NAME[1, 0, 0]} {NAME[1, 0, 1]}"
     assert (accuracy["runs"], accuracy["backpropagation_runs"]) == (own, single)
@@ -194,7 +194,7 @@ def test_a_baseline_is_compared_and_not_compared_with() -> None:
     over = {(row["K"], row["staleness"], row["method"]): (row["over_single"], row["over_locked"]) for row in table}
     assert over[2, 0, "gpipe"] == (near(1.4), near(140 / 95))
     assert over[2, 2, "decoupled"] == (near(1.9), near(2.0))
-    accuracies = {(row["K"], row["method"]): row for row in rows(accuracy_table(runs(*RECORDS, gpipe, single), MARGIN))}
+    accuracies = {(row["K"], row["method"]): row for row in rows(quality_table(runs(*RECORDS, gpipe, single), MARGIN))}
     assert accuracies[2, "gpipe"]["backpropagation_runs"] == f"{NAME[1, 0, 0]} {NAME[1, 0, 1]}"
     assert [run.label for run in runs(gpipe, single, RECORDS[4])] == ["K2 S1 gpipe m2", "K1 S1 ddp", "K2 S1 c2"]
 
@@ -227,7 +227,7 @@ def test_halves_of_a_batch_are_compared_with_the_whole_of_it() -> None:
     for others, over in (([whole], 1.8), ([half, whole], 2.25), ([record(90.0, [0.1], batch_size=16)], math.nan)):
         (row,) = (row for row in rows(throughput_table(runs(shared, *others))) if row["S"] == 2)
         assert (row["over_single"], row["over_single_n"]) == (near(over), 1 - math.isnan(over))
-    (row,) = (row for row in rows(accuracy_table(runs(shared, whole), MARGIN)) if row["S"] == 2)
+    (row,) = (row for row in rows(quality_table(runs(shared, whole), MARGIN)) if row["S"] == 2)
     assert row["backpropagation_runs"] == ""
 
 
@@ -305,7 +305,7 @@ def test_seconds_to_a_target_are_told_where_they_were_measured() -> None:
     own = [{**MACHINE, "oversubscribed": True}, {**MACHINE, "cpu": "another CPU"}]
     kinds = [reached, [record(1.0, [0.5, 0.9], engine="reference", seed=seed) for seed in range(3)]]
     kinds += [[*reached[:2], {**reached[2], "environment": other}] for other in own]
-    found = [rows(accuracy_table(runs(*records), MARGIN, target=0.8))[0] for records in kinds]
+    found = [rows(quality_table(runs(*records), MARGIN, target=0.8))[0] for records in kinds]
     assert [near(row["seconds_to_target"]) for row in found] == [4.0, math.nan, math.nan, math.nan]
     assert [(row["updates_to_target"], row["reached"], row["target_coverage"]) for row in found] == [(20, 3, 0.75)] * 4
 
@@ -316,7 +316,7 @@ def test_a_run_that_misses_a_target_or_diverges_takes_for_ever() -> None:
     reached = [record(1.0, [0.5, 0.9], seed=seed) for seed in range(3)]
     one, two = ([*reached[:1], missed, reached[2]], [*reached[:1], missed, lost])
     for records, median, count in ((one, 20.0, 2), (two, math.inf, 1)):
-        (row,) = rows(accuracy_table(runs(*records), MARGIN, target=0.8))
+        (row,) = rows(quality_table(runs(*records), MARGIN, target=0.8))
         names = ("updates_to_target", "updates_to_target_low", "updates_to_target_high", "reached")
         assert [row[name] for name in names] == [median, 20.0, math.inf, count]
 
@@ -324,7 +324,7 @@ def test_a_run_that_misses_a_target_or_diverges_takes_for_ever() -> None:
 def test_a_diverged_run_is_counted_and_in_no_mean() -> None:
     records = [record(1.0, [value], seed=seed) for seed, value in enumerate((0.8, 0.6, None))]
     records += [record(1.0, [value], stages=2, staleness=2, seed=seed) for seed, value in enumerate((0.7, None, 0.1))]
-    single, stale = rows(accuracy_table(runs(*records), MARGIN))
+    single, stale = rows(quality_table(runs(*records), MARGIN))
     assert [(row["n"], row["diverged"], near(row["accuracy"])) for row in (single, stale)] == [(3, 1, 0.7), (3, 1, 0.4)]
     assert (stale["pairs"], near(stale["difference"])) == (1, -0.1)
 
@@ -332,7 +332,7 @@ def test_a_diverged_run_is_counted_and_in_no_mean() -> None:
 def test_workloads_are_not_compared() -> None:
     """What tells them apart is a column; what all have in common is none."""
     records = [record(100.0, [0.9], batch_size=4), record(300.0, [0.8], batch_size=8, stages=2, staleness=2)]
-    table = accuracy_table(runs(*records), MARGIN)
+    table = quality_table(runs(*records), MARGIN)
     assert [row["batch_size"] for row in rows(table)] == ["4", "8"]
     assert "model.depth" not in table.columns
     assert math.isnan(rows(table)[1]["difference"])
@@ -447,7 +447,7 @@ def test_wrong_reports_are_told_in_one_line(tmp_path: Path, capsys: pytest.Captu
         f"runs_dir={runs_dir} model=mlp": f"runs_dir='{runs_dir}': holds no record of these points",
         f"runs_dir={runs_dir} --results {tmp_path}/file": f"--results='{tmp_path}/file': must be a folder that can be "
         "written (File exists)",
-        f"runs_dir={runs_dir} report.target=90": "report.target=90: must be less than or equal to 1",
+        f"runs_dir={runs_dir} report.target=90": "report.target=90: must be at most 1, as accuracy is a share",
         f"runs_dir={runs_dir} report.margin=0": "report.margin=0: must be greater than 0",
         f"runs_dir={runs_dir} report.aim=1": "report.aim: there is no such key; allowed are margin, target",
     }
@@ -474,7 +474,7 @@ def test_accuracies_are_compared_in_pairs_of_the_same_seed() -> None:
     own, other = {0: 0.88, 1: 0.79, 2: 0.67}, {0: 0.90, 1: 0.80, 2: 0.70, 3: 0.10}
     runs = [_run_of(staleness=2, seed=seed, accuracy=value) for seed, value in own.items()]
     runs += [_run_of(staleness=0, seed=seed, accuracy=value) for seed, value in other.items()]
-    table = accuracy_table(runs, MARGIN).set_index("staleness")
+    table = quality_table(runs, MARGIN).set_index("staleness")
     row = table.loc[2]
     assert (row["pairs"], row["said"]) == (3, "undecided")
     assert [*row[["difference", "difference_low", "difference_high"]]] == pytest.approx(
@@ -482,8 +482,8 @@ def test_accuracies_are_compared_in_pairs_of_the_same_seed() -> None:
     )
     assert row["detectable"] == pytest.approx(3.26404 * 0.01, rel=1e-4)
     assert (table.loc[0]["pairs"], table.loc[0]["said"]) == (0, "")
-    assert accuracy_table(runs, margin=0.05).set_index("staleness").loc[2]["said"] == "no worse"
-    assert accuracy_table([*runs[:1], *runs[3:]], MARGIN).set_index("staleness").loc[2]["said"] == "undecided"
+    assert quality_table(runs, margin=0.05).set_index("staleness").loc[2]["said"] == "no worse"
+    assert quality_table([*runs[:1], *runs[3:]], MARGIN).set_index("staleness").loc[2]["said"] == "undecided"
 
 
 def test_what_is_marked_is_better_or_worse() -> None:
@@ -492,7 +492,7 @@ def test_what_is_marked_is_better_or_worse() -> None:
     runs = [_run_of(staleness=0, seed=seed, accuracy=0.5 + 0.1 * seed) for seed in wins]
     runs += [_run_of(staleness=1, seed=seed, accuracy=0.52 + 0.1 * seed + extra) for seed, extra in wins.items()]
     runs += [_run_of(staleness=2, seed=seed, accuracy=0.48 + 0.1 * seed - extra) for seed, extra in wins.items()]
-    assert accuracy_table(runs, MARGIN).set_index("staleness")["said"].to_dict() == {0: "", 1: "better", 2: "worse"}
+    assert quality_table(runs, MARGIN).set_index("staleness")["said"].to_dict() == {0: "", 1: "better", 2: "worse"}
 
 
 def _run_of(staleness: int, seed: int, accuracy: float) -> Run:

@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.record.metrics import ACCURACY
-from bench.study.report.accuracy import accuracy_table
+from bench.study.report.quality_table import quality_table
 from bench.study.report.result import Run, read_run
 from tests.records import DATA, MARGIN, record_of
 from tests.tiny import config
@@ -34,8 +33,8 @@ def said(images: int, loss: float = 0.0) -> list[set[str]]:
         able[-1] -= loss
         shares = (random.binomial(images, able) / images).ravel().tolist()
         for run, share in zip(found, shares, strict=True):
-            run.metrics[ACCURACY] = share
-        words.append(set(accuracy_table(found, MARGIN)["said"]))
+            run.metrics["accuracy/test"] = share
+        words.append(set(quality_table(found, MARGIN)["said"]))
     return words
 
 

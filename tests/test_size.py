@@ -14,7 +14,6 @@ from bench.__main__ import main
 from bench.keys import ConfigError
 from bench.study.launcher.size import outline
 from bench.task import memory
-from bench.task.build import build
 from bench.task.memory import in_words, require, there_is
 from tests import tiny
 
@@ -83,7 +82,7 @@ def test_an_image_size_is_refused_before_an_image_is_decoded(tmp_path: Path) -> 
 def test_an_outline_has_the_shapes_of_the_network(model: dict[str, Any]) -> None:
     run = tiny.config(model=model, data={**SYNTHETIC, "shape": [3, 32, 32]})
     dataset = tiny.dataset_of(run)
-    network = build(run.model, (3, 32, 32), 3)
+    network = tiny.network_of(run.model, (3, 32, 32), 3)
     layers = outline(run, dataset)
     assert [[p.shape for p in layer.parameters()] for layer in layers] == [
         [p.shape for p in layer.parameters()] for layer in network

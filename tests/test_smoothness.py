@@ -11,7 +11,6 @@ from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.engine.measure.curvature import curvature, curvatures
-from bench.task.batches import Batches
 from bench.task.build import build
 from tests import tiny
 
@@ -53,11 +52,11 @@ def test_a_network_has_the_largest_eigenvalue_of_its_hessian(name: str, seed: in
     run = tiny.config(model=model, data=data, batch_size=8, seed=seed)
     dataset = tiny.dataset_of(run)
     torch.manual_seed(seed)
-    network = build(run.model, dataset.image_shape, 3).double().train()
+    network = build(run.model, dataset).double().train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.track_running_stats, module.running_mean, module.running_var = False, None, None
-    batches = Batches(dataset, seed=seed, batch_size=8, dtype=torch.float64)
+    batches = tiny.batches_of(dataset, seed=seed, batch_size=8, dtype=torch.float64)
     shapes = {key: parameter.shape for key, parameter in network.named_parameters()}
     flat = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 

@@ -353,7 +353,12 @@ def test_a_range_of_one_number_is_not_suggested() -> None:
             ("tuning.corrections=[shrnk]",),
             f"tuning.corrections=['shrnk']: allowed are null and a list of {', '.join(choices(Correction))}",
         ),
-        (("tuning.objectives=[time]",), "tuning.objectives=['time'] must be [accuracy] or [accuracy, time]"),
+        (("tuning.objectives=[time]",), "tuning.objectives=['time'] must be [quality] or [quality, time]"),
+        (
+            ("tuning.objectives=[quality,time]",),
+            "tuning.target=None: must be the quality to reach where objectives has time",
+        ),
+        (("tuning.target=95",), "tuning.target=95: must be at most 1, as accuracy is a share"),
         (("tuning.conditions=some",), "tuning.conditions='some': must be 'bound', 'constraint', 'shape' or 'none'"),
         (("trials=0",), "trials=0: must be greater than or equal to 1"),
         (

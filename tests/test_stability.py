@@ -18,6 +18,7 @@ from bench.engine.method.reference import Reference
 from bench.engine.numerics import Numerics
 from bench.engine.worker import Stretch
 from bench.task.batches import Batches
+from bench.task.classification import IMAGES
 from tests import tiny
 
 CURVATURE = 3.0
@@ -66,7 +67,7 @@ def trajectory(stages: int, staleness: int, stage: int, rate: float, updates: in
         optimizer={"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
     )
     modules = [Shift(float(k == stage)) for k in range(stages)]
-    numerics = Quadratic(CPU, torch.float64, autocast=False, channels_last=False)
+    numerics = Quadratic(CPU, torch.float64, autocast=False, channels_last=False, task=IMAGES)
     reference = Reference(run, numerics, [modules], [Zeros()], Meter(CPU))
     path = []
     for tick in reference.begin(Stretch(0, updates, 0, [[rate] * updates] * stages)):

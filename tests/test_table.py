@@ -154,7 +154,7 @@ def test_a_diverged_run_has_a_dash_for_its_accuracy_and_is_counted() -> None:
     (done, diverged) = _cells(table)
     assert (diverged["test accuracy %"], diverged["img/s"], diverged["status"]) == ("-", "500", "diverged")
     assert done["status"] == "done"
-    assert "\n\n1 of 2 runs diverged: without an accuracy, and in no mean of accuracies" in table
+    assert "\n\n1 of 2 runs diverged: without a quality, and in no mean of qualities" in table
     assert "diverged" not in summary([_run(2, 1, 1, 400.0)])
 
 

@@ -38,7 +38,7 @@ def test_one_agent_only_computes() -> None:
     """Data 0-1, F 1-2, B 2-4, U 4-5, and so on three times."""
     times = predict(Setup(method_of("decoupled"), [StageCost(1, 2, 1, data=1)], staleness=2), [3])
     assert rows(times) == [[15, 12, 0, 0, 0, 3]]
-    assert (times.efficiency, times.images_per_second(10)) == (0.8, 2.0)
+    assert (times.efficiency, times.units_per_second(10)) == (0.8, 2.0)
 
 
 def test_back_propagation_locks_both_stages() -> None:

@@ -174,7 +174,7 @@ def test_mlflow_shows_what_the_record_holds(
     folder.write_record(_record(point, metrics=metrics, epochs=[epoch]))
     begun(uri, point).deliver(folder)
     shown = run_of(uri, point).data.metrics
-    assert shown.pop("epoch/images_per_second") == speed
+    assert shown.pop("epoch/units_per_second") == speed
     assert (shown.pop("epoch/margin"), shown.pop("lr/curvature")) == (0.7, 40.0)
     expected = {key: math.nan if value is None else value for key, value in metrics.items() if key != "lr/cap"}
     assert shown == pytest.approx(expected, abs=0, rel=0, nan_ok=True)
@@ -190,8 +190,8 @@ def test_mlflow_shows_what_a_real_runs_record_holds(tmp_path: Path) -> None:
     assert {
         key: value for key, value in record["metrics"].items() if value is not None
     }.items() <= run.data.metrics.items()
-    assert set(run.data.metrics) - set(record["metrics"]) == {"epoch/images_per_second", "lr"}
-    assert len(client_of(uri).get_metric_history(run.info.run_id, "epoch/images_per_second")) == 2
+    assert set(run.data.metrics) - set(record["metrics"]) == {"epoch/units_per_second", "lr"}
+    assert len(client_of(uri).get_metric_history(run.info.run_id, "epoch/units_per_second")) == 2
 
 
 def test_a_delivered_run_has_its_files_and_its_data(uri: str, point: RunConfig, folder: RunFolder) -> None:
@@ -265,8 +265,8 @@ def test_a_sweep_is_a_parent_with_its_points(uri: str, tmp_path: Path) -> None:
     (parent,) = runs_in(uri, f"tags.sweep = '{name}'")
     assert parent.info.status == "FAILED"
     counts = {"points/done": 1, "points/diverged": 1, "points/failed": 1}
-    best = {"accuracy/test_best": 0.6, "throughput/images_per_second_best": 540}
-    mean = {"accuracy/test_mean": 0.6, "throughput/images_per_second_mean": 540}
+    best = {"accuracy/test_best": 0.6, "throughput/units_per_second_best": 540}
+    mean = {"accuracy/test_mean": 0.6, "throughput/units_per_second_mean": 540}
     assert parent.data.metrics == counts | best | mean
     assert parent.data.tags["overrides"] == "seed=1,2"
     assert client_of(uri).download_artifacts(parent.info.run_id, "table.md", str(tmp_path))

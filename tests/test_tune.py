@@ -104,7 +104,7 @@ def test_a_study_from_its_trials_to_a_run_with_what_it_found(
     repeats = [tmp_path / "runs" / name / "record.json" for name in study["repeats"].split()]
     write_json_atomic(repeats[0], {**read_json(repeats[0]), "status": "diverged"})
     assert tune(tmp_path, "trials=5") == 0
-    assert "\n\nsmall: 1 of 2 repeats diverged, without an accuracy\n" in capsys.readouterr().out
+    assert "\n\nsmall: 1 of 2 repeats diverged, without a quality\n" in capsys.readouterr().out
     study = pandas.read_csv(tmp_path / "results/studies.csv").to_dict("records")[0]
     assert (study["n"], study["accuracy"]) == (1, read_json(repeats[1])["metrics"]["accuracy/test"])
 
@@ -144,7 +144,7 @@ def test_studies_of_several_methods_have_equal_budgets(
 
 def test_two_objectives_have_a_front(tmp_path: Path, conf: Path) -> None:  # noqa: ARG001
     """A trial that misses the target is charged its whole time, and is not the best."""
-    assert tune(tmp_path, "trials=3", "tuning.objectives=[accuracy,time]", "tuning.target=0.1") == 0
+    assert tune(tmp_path, "trials=3", "tuning.objectives=[quality,time]", "tuning.target=0.1") == 0
     trials = pandas.read_csv(tmp_path / "results/trials.csv")
     assert list(trials["state"]) == ["complete"] * 3
     for row in trials.to_dict("records"):
@@ -173,7 +173,7 @@ def test_whether_a_trial_is_pruned_does_not_hang_on_who_looks_first(tmp_path: Pa
         trials.finish(claim, [0.9])
     claim = trials.claim()
     assert claim is not None
-    with pytest.raises(RuntimeError, match=r"^pruned after epoch 3 of 6: accuracy 80\.0% is below the median"):
+    with pytest.raises(RuntimeError, match=r"^pruned after epoch 3 of 6: accuracy 80\.0% is worse than the median"):
         Judge(trials, claim, _nothing(tmp_path), 6).judge(_epochs(0.8))
 
 
@@ -262,7 +262,7 @@ def test_where_seconds_are_searched_for_trials_go_one_by_one(
 ) -> None:
     recorder = Recorder()
     monkeypatch.setattr(NoTracking, "tracker", lambda _: recorder)
-    words = ("trials=2", "tuning.repeats=0", "launcher.parallel=2", "tuning.objectives=[accuracy,time]")
+    words = ("trials=2", "tuning.repeats=0", "launcher.parallel=2", "tuning.objectives=[quality,time]")
     assert tune(tmp_path, *words, "tuning.target=0.01") == 0
     assert recorder.counts == [1, 1]
     assert capsys.readouterr().err.count("bench: these runs are measured: each has its machine to itself\n") == 1

@@ -31,6 +31,7 @@ from bench.study.tracking import view
 from bench.study.tracking.family import Family, family_of, last_family
 from bench.study.tracking.webserver import ServerError, serving
 from bench.study.verbs import ui
+from bench.task.judgement import OLDEST
 from tests.commands import BENCH, Command, await_that, command, processes
 from tests.test_tracking import NOWHERE, begun, client_of, write_run
 from tests.tiny import config
@@ -124,9 +125,12 @@ def test_an_address_names_the_view_among_the_runs_of_an_experiment() -> None:
     assert re.fullmatch("[0-9a-f]{12}", view.key("tüning & co"))
 
 
+SHOWN = view.Shown(OLDEST.quality, OLDEST.units)
+
+
 def test_a_view_shows_all_its_runs_unfolded_and_what_differs_between_them() -> None:
     parameters = {"r1": {"stages": "1", "seed": "0", "epochs": "2"}, "r2": {"stages": "2", "seed": "1", "epochs": "2"}}
-    state = state_of(view.content(parameters))
+    state = state_of(view.content(parameters, SHOWN))
     assert state["searchFilter"] == "attributes.run_id IN ('r1', 'r2')"
     assert state["orderByKey"] == "metrics.`accuracy/test`"
     assert state["runsHiddenMode"] == "SHOW_ALL"
@@ -134,7 +138,7 @@ def test_a_view_shows_all_its_runs_unfolded_and_what_differs_between_them() -> N
     assert set(charts) == {"BAR", "SCATTER", "LINE", "PARALLEL"}
     assert charts["PARALLEL"]["selectedParams"] == ["stages"]
     assert {chart["metricSectionId"] for chart in charts.values()} == {state["compareRunSections"][0]["uuid"]}
-    alike = state_of(view.content({"r1": {"stages": "1"}, "r2": {"stages": "1"}}))
+    alike = state_of(view.content({"r1": {"stages": "1"}, "r2": {"stages": "1"}}, SHOWN))
     assert "PARALLEL" not in {chart["type"] for chart in alike["compareRunCharts"]}
 
 
@@ -142,7 +146,7 @@ def test_a_view_shows_all_its_runs_unfolded_and_what_differs_between_them() -> N
     ("key", "metric"), [("data.validation", "accuracy/validation"), ("data.name", "accuracy/test")]
 )
 def test_a_curve_is_of_the_images_that_epochs_are_judged_by(key: str, metric: str) -> None:
-    state = state_of(view.content({"r1": {"stages": "1"}, "r2": {"stages": "2", key: "0.1"}}))
+    state = state_of(view.content({"r1": {"stages": "1"}, "r2": {"stages": "2", key: "0.1"}}, SHOWN))
     assert [chart["metricKey"] for chart in state["compareRunCharts"] if chart["type"] == "LINE"] == [metric]
 
 
@@ -150,7 +154,7 @@ def test_as_many_runs_as_a_view_may_have_fit_into_a_tag() -> None:
     from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH
 
     runs = {os.urandom(16).hex(): {"stages": str(number)} for number in range(view.RUNS_A_VIEW)}
-    assert len(view.content(runs)) <= MAX_EXPERIMENT_TAG_VAL_LENGTH
+    assert len(view.content(runs, SHOWN)) <= MAX_EXPERIMENT_TAG_VAL_LENGTH
 
 
 # ------------------------------------------------------------------------------------------------------- what is typed

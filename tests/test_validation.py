@@ -16,10 +16,11 @@ from bench.engine.method.reference import Reference
 from bench.engine.worker import Evaluation
 from bench.keys import ConfigError
 from bench.record.schema import check_record
-from bench.task.batches import Batches
+from bench.task.contract import Split
 from bench.task.data.digits import Digits
 from bench.task.data.synthetic import Synthetic
-from bench.task.dataset import Split, stratified
+from bench.task.image_batches import ImageBatches
+from bench.task.labelled import LabelledImages, stratified
 from tests import tiny
 from tests.commands import TINY, read_json, said
 from tests.tiny import VALUES
@@ -49,12 +50,18 @@ def test_of_50000_balanced_images_500_of_each_class_are_held_out() -> None:
     assert drawn.float().mean() == pytest.approx(25000, abs=500)
 
 
+def digits(validation: float) -> LabelledImages:
+    found = Digits(validation=validation).load()
+    assert isinstance(found, LabelledImages)
+    return found
+
+
 def test_the_draw_is_the_same_whatever_the_run() -> None:
     """The digits' file is the same for all shares, and these of them come first."""
-    held_out = Digits().load().held_out
+    held_out = digits(0.1).held_out
     assert len(held_out) == 144
     assert held_out[:5].tolist() == FIRST
-    assert len(Digits(validation=0.0).load().held_out) == 0
+    assert len(digits(0.0).held_out) == 0
 
 
 def test_no_update_sees_an_image_that_is_held_out() -> None:
@@ -62,7 +69,8 @@ def test_no_update_sees_an_image_that_is_held_out() -> None:
     dataset = Synthetic([1, 1, 1], 2, 40, 1).read().hold_out(0.25)
     seen: set[int] = set()
     for replica in (0, 1):
-        batches = Batches(dataset, seed=0, batch_size=3, replica=replica, replicas=2)
+        batches = tiny.batches_of(dataset, seed=0, batch_size=3, replica=replica, replicas=2)
+        assert isinstance(batches, ImageBatches)
         assert batches.batches == 5
         drawn = [dataset.fitted[batches._chosen(batches._drawn(epoch), i)] for epoch in range(3) for i in range(5)]
         seen |= set(torch.cat(drawn).tolist())

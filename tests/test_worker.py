@@ -23,14 +23,15 @@ from bench.plan.clock import Clock
 from bench.plan.footprint import LayerBytes
 from bench.plan.grid import Grid
 from bench.plan.partition import cut
-from bench.task.build import build
+from bench.task.classification import IMAGES
 from bench.task.model.resnet import ResNet
+from tests import tiny
 from tests.both import Ran, both
 from tests.pool import Pool
 from tests.test_equality import configured, plain_batches, small_network
 
 CPU = torch.device("cpu")
-NUMERICS = Numerics(CPU, torch.float64, autocast=False, channels_last=False)
+NUMERICS = Numerics(CPU, torch.float64, autocast=False, channels_last=False, task=IMAGES)
 
 
 # ------------------------------------------------------------------------------------------------------------- versions
@@ -196,13 +197,14 @@ def test_a_message_of_a_cut_block_has_two_layouts() -> None:
 # -------------------------------------------------------------------------------------------------------------- profile
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    return small_network(configured(1, 1).model, (3, 8, 8), 3).double()
+    run = configured(1, 1)
+    return small_network(run.model, tiny.dataset_of(run)).double()
 
 
 @pytest.mark.parametrize("how", ["given", "measured", "counted"])
 def test_a_profile_says_what_every_layer_hands_on(how: str) -> None:
     uncut, x = network(), torch.randn(4, 3, 8, 8, dtype=torch.float64)
-    layers = profile(uncut, x, NUMERICS, how)
+    layers = profile(uncut, x, torch.zeros(4, dtype=torch.int64), NUMERICS, how)
     for name, tensor in network().state_dict().items():
         assert torch.equal(uncut.state_dict()[name], tensor), f"the walk left a trace in {name}"
     for layer, module in zip(layers, uncut, strict=True):
@@ -213,7 +215,7 @@ def test_a_profile_says_what_every_layer_hands_on(how: str) -> None:
 
 def test_counted_operations_are_those_of_a_forward_and_a_backward() -> None:
     uncut = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 2)).double()
-    first, second = profile(uncut, torch.randn(4, 5, dtype=torch.float64), NUMERICS, "counted")
+    first, second = profile(uncut, torch.randn(4, 5, dtype=torch.float64), torch.empty(0), NUMERICS, "counted")
     with FlopCounterMode(display=False) as counter:
         uncut(torch.randn(4, 5, dtype=torch.float64))
     assert counter.get_total_flops() == 2 * 4 * (5 * 7 + 7 * 2)
@@ -224,8 +226,8 @@ def test_counted_operations_are_those_of_a_forward_and_a_backward() -> None:
 @pytest.mark.parametrize(("stages", "cuts"), [(2, [19]), (4, [9, 19, 29])])
 def test_a_norm_without_operations_stays_with_its_convolution(stages: int, cuts: list[int]) -> None:
     """The committed accuracies are those of these cuts, from when a convolution and its norm were one entry."""
-    network = build(ResNet(20, 16), (1, 8, 8), 10).double()
-    layers = profile(network, torch.randn(2, 1, 8, 8, dtype=torch.float64), NUMERICS, "counted")
+    network = tiny.network_of(ResNet(20, 16), (1, 8, 8), 10).double()
+    layers = profile(network, torch.randn(2, 1, 8, 8, dtype=torch.float64), torch.empty(0), NUMERICS, "counted")
     assert cut([layer.cost for layer in layers], stages) == cuts
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import torch
+from torch import nn
 from torch.distributed import Store
 
 from bench.choice import choices
@@ -16,7 +18,10 @@ from bench.engine.train import train
 from bench.engine.world import World
 from bench.plan.grid import Grid
 from bench.rule.method.contract import Method
-from bench.task.dataset import Dataset
+from bench.task.batches import Batches
+from bench.task.build import build
+from bench.task.dataset import Dataset, Draw, Placed, Shape
+from bench.task.model.contract import Model
 from tests.pool import joined
 
 VALUES: dict[str, Any] = {
@@ -63,7 +68,28 @@ def method_of(name: str) -> Method:
 
 
 def dataset_of(run: RunConfig, prepared: Path | None = None) -> Dataset:
-    return run.data.load(prepared)
+    return run.dataset(prepared)
+
+
+def batches_of(
+    dataset: Dataset,
+    *,
+    seed: int,
+    batch_size: int,
+    replica: int = 0,
+    replicas: int = 1,
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+    augment: bool = False,
+) -> Batches:
+    """A replica's batches, on the CPU."""
+    placed = Placed(torch.device("cpu"), dtype, channels_last)
+    return dataset.batches(Draw(seed, batch_size, replica, replicas), placed, augment=augment)
+
+
+def network_of(model: Model, shape: Shape, outputs: int) -> nn.Sequential:
+    """A network for samples of a shape, of no certain data."""
+    return build(model, cast(Dataset, SimpleNamespace(input_shape=shape, outputs=outputs)))
 
 
 def distributed(store: Store, run: RunConfig) -> Outcome:

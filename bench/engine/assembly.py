@@ -23,7 +23,7 @@ from bench.plan.partition import bounds, cut
 from bench.rule.method.contract import engine_class
 from bench.task.batches import Batches
 from bench.task.build import build
-from bench.task.dataset import Dataset
+from bench.task.dataset import Dataset, Draw, Placed
 
 
 class Plan(NamedTuple):
@@ -73,7 +73,7 @@ def build_worker(config: RunConfig, dataset: Dataset, world: World, meter: Meter
     numerics = Numerics.of(config, world.device)
     batches = [batches_of(config, dataset, replica, numerics) for replica in range(config.replicas)]
     torch.manual_seed(config.seed)
-    network = build(config.model, dataset.image_shape, dataset.classes)
+    network = build(config.model, dataset)
     unit = {"measured": "seconds", "counted": "operations"}.get(_how(config))
     plan: Plan = world.share(plan_of(config, network, batches[0], numerics) if world.rank == 0 else None)
     spans = bounds(plan.cuts, len(network))
@@ -83,7 +83,7 @@ def build_worker(config: RunConfig, dataset: Dataset, world: World, meter: Meter
         oracle = engine_class(config.method.oracle)
         return Assembled(oracle(config, numerics, parts, batches, meter), batches, plan.record(config, unit), None)
     mine = batches[world.replica]
-    messages = [Message.like(_images(config, mine)), *(plan.messages[last - 1] for _, last in spans)]
+    messages = [Message.like(_passing(config, mine)), *(plan.messages[last - 1] for _, last in spans)]
     share = Cut(network, spans, messages, plan.layers)
     worker: type[Agent] = engine_class(config.method.worker)
     agent = worker.of(config, world, numerics, share, mine, meter)
@@ -98,43 +98,37 @@ def cut_as(config: RunConfig, partition: Sequence[Mapping[str, Any]]) -> RunConf
 
 def batches_of(config: RunConfig, dataset: Dataset, replica: int, numerics: Numerics) -> Batches:
     """The replica's batches; only real photographs are augmented."""
-    return Batches(
-        dataset,
-        seed=config.seed,
-        batch_size=config.batch_size,
-        replica=replica,
-        replicas=config.replicas,
-        augment=config.data.augments,
-        dtype=numerics.dtype,
-        channels_last=config.channels_last,
-        device=numerics.device,
-    )
+    draw = Draw(config.seed, config.batch_size, replica, config.replicas)
+    placed = Placed(numerics.device, numerics.dtype, config.channels_last)
+    return dataset.batches(draw, placed, augment=config.data.augments)
 
 
 def network_of(config: RunConfig, dataset: Dataset, numerics: Numerics) -> nn.Sequential:
     """The whole network, placed, with the weights that the seed draws."""
     torch.manual_seed(config.seed)
-    return numerics.place(build(config.model, dataset.image_shape, dataset.classes))
+    return numerics.place(build(config.model, dataset))
 
 
 def layers_of(config: RunConfig, dataset: Dataset, how: str) -> list[Layer]:
     """The layers of the whole network, with what each costs: ``measured`` seconds, or ``counted`` operations."""
     torch.set_num_threads(1)
     numerics = Numerics.of(config, torch.device(config.device))
-    images = batches_of(config, dataset, 0, numerics).inputs(0, 0)
-    return profile(network_of(config, dataset, numerics), images, numerics, how)
+    batches = batches_of(config, dataset, 0, numerics)
+    return profile(network_of(config, dataset, numerics), batches.inputs(0, 0), batches.targets(0, 0), numerics, how)
 
 
 def plan_of(config: RunConfig, network: nn.Sequential, batches: Batches, numerics: Numerics) -> Plan:
     """Walk through the network once at rank 0 and cut it there; the others take its word."""
-    layers = profile(numerics.place(copy.deepcopy(network)), _images(config, batches), numerics, _how(config))
+    inputs = _passing(config, batches)
+    targets = batches.targets(0, 0)[: len(inputs)]
+    layers = profile(numerics.place(copy.deepcopy(network)), inputs, targets, numerics, _how(config))
     costs = [layer.cost for layer in layers]
     cuts = cut(costs, config.pieces) if isinstance(config.partition, str) else config.partition
     return Plan(cuts, costs, [layer.output for layer in layers], [layer.held for layer in layers])
 
 
-def _images(config: RunConfig, batches: Batches) -> Tensor:
-    """The images that pass through the network at once."""
+def _passing(config: RunConfig, batches: Batches) -> Tensor:
+    """The inputs that pass through the network at once."""
     return batches.inputs(0, 0)[: config.batch_size // config.microbatches]
 
 

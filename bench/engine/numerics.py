@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bench.config import RunConfig
 from bench.engine.worker import Evaluation
 from bench.task.batches import Judged
+from bench.task.contract import LearningTask
 from bench.task.tensors import Tensors
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -26,14 +27,15 @@ class Numerics:
 
     device: torch.device
     dtype: torch.dtype
-    """The type of weights and images; bfloat16 keeps both in float32 and computes under autocast."""
+    """The type of weights and inputs; bfloat16 keeps both in float32 and computes under autocast."""
     autocast: bool
     channels_last: bool
+    task: LearningTask
 
     @classmethod
     def of(cls, config: RunConfig, device: torch.device) -> Numerics:
         dtype = torch.float64 if config.precision == "float64" else torch.float32
-        return cls(device, dtype, config.precision == "bfloat16", config.channels_last)
+        return cls(device, dtype, config.precision == "bfloat16", config.channels_last, config.data.task)
 
     def place(self, module: Module) -> Module:
         """Move a module to the run's device, dtype and layout."""
@@ -41,20 +43,18 @@ class Numerics:
         return module.to(memory_format=torch.channels_last) if self.channels_last else module
 
     def apply(self, module: Callable[[Any], Any], x: Tensors) -> Any:
-        """Compute ``module(x)`` in the run's precision: the :data:`Tensors` that it hands on, or its logits."""
+        """Compute ``module(x)`` in the run's precision: the :data:`Tensors` that it hands on, or what it tells."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             return module(x)
 
-    def loss(self, logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-        """Cross entropy of logits [batch, classes] against class numbers [batch], in the weights' precision."""
-        return nn.functional.cross_entropy(logits.to(self.dtype), targets, reduction=reduction)
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The task's mean loss of a batch, in the weights' precision."""
+        return self.task.loss(outputs.to(self.dtype), targets)
 
-    def score(self, logits: Tensor, judged: Judged, index: int) -> Evaluation:
-        """Loss and hits of one batch, its padding left out. Logits that are not finite name no class."""
+    def score(self, outputs: Tensor, judged: Judged, index: int) -> Evaluation:
+        """What the task says of one batch, its padding left out, in the weights' precision."""
         valid = judged.valid(index)
-        targets, logits = judged.targets(index)[:valid], logits[:valid]
-        hits = (logits.argmax(1) == targets) & logits.isfinite().all(1)
-        return Evaluation(float(self.loss(logits, targets, "sum")), int(hits.sum()), valid)
+        return Evaluation(self.task.score(outputs[:valid].to(self.dtype), judged.targets(index)[:valid]))
 
 
 def seed_stage(seed: int, step: int, replica: int, stage: int) -> None:

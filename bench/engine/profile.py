@@ -41,16 +41,16 @@ class Layer:
         return self.forward + self.backward
 
 
-def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str) -> list[Layer]:
+def profile(network: nn.Sequential, inputs: Tensor, targets: Tensor, numerics: Numerics, how: str) -> list[Layer]:
     """Walk through the network with one batch.
 
     Args:
-        images: [batch, channels, height, width], placed.
+        inputs, targets: a batch, placed.
         how: ``measured`` (seconds), ``counted`` (operations), or anything else for the messages alone.
     """
     network = copy.deepcopy(network).train()
     layers = []
-    x: Tensors = images.detach()
+    x: Tensors = inputs.detach()
     for number, layer in enumerate(network):
         for part in every(x):
             part.requires_grad_(number > 0)
@@ -60,7 +60,7 @@ def profile(network: nn.Sequential, images: Tensor, numerics: Numerics, how: str
         layers.append(Layer(Message.like(x), *costs, held))
     if how != "measured":
         return layers
-    seconds = zip(*_seconds(network, images, numerics), strict=True)
+    seconds = zip(*_seconds(network, inputs, targets, numerics), strict=True)
     return [
         replace(layer, forward=forward, backward=backward)
         for layer, (forward, backward) in zip(layers, seconds, strict=True)
@@ -90,12 +90,12 @@ def _held(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[tuple[Tenso
     return outputs, LayerBytes(sum(parameter.nbytes for parameter in layer.parameters()), saved, largest)
 
 
-def _seconds(network: nn.Sequential, images: Tensor, numerics: Numerics) -> Iterator[list[float]]:
+def _seconds(network: nn.Sequential, inputs: Tensor, targets: Tensor, numerics: Numerics) -> Iterator[list[float]]:
     """Yield each layer's seconds of forward, then of backward: the least of some passes through all layers."""
-    parameters, targets = list(network.parameters()), torch.zeros(len(images), dtype=torch.long, device=numerics.device)
+    parameters = list(network.parameters())
     passes = []
     for _ in range(REPEATS):
-        row = Row(network, images, targets, numerics)
+        row = Row(network, inputs, targets, numerics)
         passes.append((row.forward, row.backward(parameters)[0]))
     for direction in zip(*passes, strict=True):
         yield [min(times) for times in zip(*direction, strict=True)]
@@ -108,7 +108,7 @@ class Row:
     layer's backward begins where the gradient of its output is there.
 
     Args:
-        x: images, or what the layer before the first one hands on; parts that require a gradient get one.
+        x: inputs, or what the layer before the first one hands on; parts that require a gradient get one.
         targets: None where the network goes on; the gradient of what it takes is made up.
     """
 

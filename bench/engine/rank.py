@@ -16,10 +16,10 @@ from bench.engine.seat import Seat
 from bench.engine.stop import Paused
 from bench.keys import ConfigError
 from bench.record.checkpoints import NEVER, Checkpointing
-from bench.record.folder import SCHEMA, RunFolder, describe_data
+from bench.record.folder import SCHEMA, RunFolder
 from bench.record.tail import Tail
 from bench.system.file import WriteError, write_atomic, write_json_atomic
-from bench.system.text import in_a_line
+from bench.system.wording import in_a_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,7 +100,7 @@ def _trained(job: Job, start: Start) -> str | None:
     seat, started = start.seat, datetime.now(UTC)
     if prepared and start.stamp:
         believe(prepared, start.stamp)
-    dataset = config.data.load(prepared)
+    dataset = config.dataset(prepared)
     store = FileStore(str(start.store), seat.size) if start.store else None
 
     def show(timelines: Sequence[Mapping[str, Any]]) -> None:
@@ -128,7 +128,8 @@ def _trained(job: Job, start: Start) -> str | None:
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 **known,
                 "environment": known.get("environment", {}) | {"gpu": gpu},
-                "data": describe_data(config.data.name, dataset),
+                "task": dataset.judgement.told(),
+                "data": {"name": config.data.name, **dataset.describe()},
                 "partition": outcome.partition,
                 "metrics": outcome.metrics | known.get("metrics", {}),
                 "epochs": outcome.epochs,

@@ -20,13 +20,14 @@ from bench.engine.worker import Evaluation, Stretch
 from bench.engine.world import World
 from bench.plan.clock import Clock
 from bench.plan.stretches import stretches
-from bench.record.metrics import SECONDS, SPEED, Ended, quality_of, taken
+from bench.record.metrics import SECONDS, SPEED, Ended, taken
 from bench.rule.convergence import limits_of, margin_of
 from bench.rule.lr.contract import updates
 from bench.system.heap import give_back_freed_memory, keep_freed_memory
 from bench.system.resident import forget_peak, peak_memory, resident
 from bench.system.signals import is_announced
-from bench.task.dataset import Dataset, Split
+from bench.task.contract import Split
+from bench.task.dataset import Dataset
 
 PROGRESS_SECONDS = 1.0
 Show = Callable[[Sequence[Mapping[str, Any]]], None]
@@ -74,7 +75,7 @@ class _Run:
         """The most bytes that this rank's process held before the checkpoint that the run goes on from."""
         self._seconds = self._epoch_seconds = 0.0
         """The training clock: of the whole run, and of the epoch that it is in."""
-        self._images_per_step = config.batch_size * config.replicas
+        self._dataset, self._told, self._judgement = dataset, dataset.qualities, dataset.judgement
         clock = Clock(config.stages, config.staleness, 0)
         self._lags = [clock.lag(stage) for stage in range(config.stages)]
         self._outcome = Outcome("done", partition)
@@ -92,7 +93,8 @@ class _Run:
     def train(self) -> Outcome:
         # So that the clock starts at that time, and does not wait for a rank that is not here yet.
         self._world.barrier()
-        self._announce(event="started", steps=self._steps, epochs=self._epochs)
+        length = {"steps": self._steps, "epochs": self._epochs, "units_per_step": self._config.units}
+        self._announce(event="started", **length, task=self._judgement.told())
         self._outcome.resumed = self._done > 0 or (self._checkpointer is not None and self._checkpointer.lost)
         if self._outcome.resumed:
             self._announce(event="resumed", step=self._done)
@@ -181,7 +183,7 @@ class _Run:
         losses = [report.loss for report in reports if report.loss is not None]
         loss_train = sum(losses) / len(losses)
         judged = sum((report.evaluation for report in reports), Evaluation())
-        if not (loss_train <= self._config.loss_limit and math.isfinite(judged.loss)):
+        if not (loss_train <= self._config.loss_limit and math.isfinite(judged.sums["loss"])):
             self._outcome.status = "diverged"
         rate = self._config.lr.rate(self._done - 1, self._steps, self._per_epoch)
         squares = sum(report.squared_distance for report in reports)
@@ -191,7 +193,7 @@ class _Run:
             SECONDS: self._seconds,
             "loss/train": loss_train,
             **self._quality(self._split, judged),
-            SPEED: (self._done - epoch * self._per_epoch) * self._images_per_step / self._epoch_seconds,
+            SPEED: (self._done - epoch * self._per_epoch) * self._config.units / self._epoch_seconds,
             "lr": rate,
             "consensus/distance": math.sqrt(squares / self._config.replicas),
             **self._stability(epoch, rate),
@@ -212,15 +214,15 @@ class _Run:
 
     def _quality(self, split: Split, judged: Evaluation) -> dict[str, float]:
         """What the network is worth by a split of the data: NaN if the run has diverged."""
-        loss, accuracy = quality_of(split)
         if self._is_diverged:
-            return {loss: math.nan, accuracy: math.nan}
-        return {loss: judged.loss / judged.images, accuracy: judged.correct / judged.images}
+            return {quality.of(split): math.nan for quality in self._told}
+        found = self._dataset.judged(split, judged.sums)
+        return {quality.of(split): found[quality.name] for quality in self._told}
 
     def _tested(self) -> dict[str, float]:
-        """Look at the test images, once, at the end; where flush points judge by them, they have done so."""
+        """Look at the test split, once, at the end; where flush points judge by it, they have done so."""
         if self._split == "test":
-            return {name: self._outcome.epochs[-1][name] for name in quality_of("test")}
+            return {name: self._outcome.epochs[-1][name] for name in (each.of("test") for each in self._told)}
         judged = Evaluation() if self._is_diverged else self._method.evaluate("test")
         return self._quality("test", sum(self._world.gather(judged), Evaluation()))
 
@@ -243,9 +245,9 @@ class _Run:
             if now - said > PROGRESS_SECONDS:
                 said = now
                 done = min(number, stretch.batches)
-                speed = done * self._images_per_step / (now - started)
+                speed = done * self._config.units / (now - started)
                 step = stretch.first_step + done
-                self._announce(event="progress", epoch=stretch.epoch, step=step, images_per_second=speed)
+                self._announce(event="progress", epoch=stretch.epoch, step=step, units_per_second=speed)
         self._method.flush()
         return self._meter.stop()
 
@@ -256,9 +258,11 @@ class _Run:
             AgentReport.of(world.rank, self._meter, self._method.ages(), self._peak, self._predicted_peak_memory())
         )
         outcome.agents = [agent for report in reports for agent in report.agents()]
-        images = outcome.epochs[-1]["step"] * self._images_per_step
+        count = outcome.epochs[-1]["step"] * self._config.units
         mixing = self._config.averaging.among(self._config.replicas)
-        outcome.metrics = taken(Ended(images, outcome.epochs, self._tested(), outcome.agents, mixing))
+        outcome.metrics = taken(
+            Ended(self._judgement.units, count, outcome.epochs, self._tested(), outcome.agents, mixing)
+        )
         outcome.state = world.collect(self._method.network())
 
     def _predicted_peak_memory(self) -> int | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from bench.engine.meter import Meter
-from bench.task.dataset import Split
+from bench.task.contract import Split
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,13 @@ class Stretch:
 
 @dataclass
 class Evaluation:
-    """Sums over images: of their losses, of how many were told right, and of how many there were."""
+    """Sums over what was judged, by the names that the task's score gives them."""
 
-    loss: float = 0.0
-    correct: int = 0
-    images: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
 
     def __add__(self, other: Evaluation) -> Evaluation:
-        return Evaluation(self.loss + other.loss, self.correct + other.correct, self.images + other.images)
+        names = dict.fromkeys([*self.sums, *other.sums])
+        return Evaluation({name: self.sums.get(name, 0.0) + other.sums.get(name, 0.0) for name in names})
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Worker(Protocol):
         """Average the replicas' weights exactly, after the last :meth:`agree`."""
 
     def evaluate(self, split: Split) -> Evaluation:
-        """Evaluate this process's share of the images of a split, at the replicas' mean weights."""
+        """Evaluate this process's share of the samples of a split, at the replicas' mean weights."""
 
     def ages(self) -> list[Ages]:
         """The staleness counted while training, of the agents in this process."""

@@ -31,7 +31,7 @@ class Footprint:
     layers: Sequence[LayerBytes]
     """The layers of the agent's stage, in order."""
     input: int
-    """A batch's images, or its activations out of the stage before; 0 where these stay in a slot."""
+    """A batch's inputs, or its activations out of the stage before; 0 where these stay in a slot."""
     incoming: int
     """The gradient of a batch that the next stage sends; 0 in the last stage, and where it stays in a slot."""
     slots: int

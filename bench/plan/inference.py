@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from bench.plan.interval import Interval, mean, quantile
@@ -21,30 +21,34 @@ Word = Literal["better", "worse", "no worse", "undecided"]
 
 
 class Paired(NamedTuple):
-    """The mean difference of pairs of shares, such as accuracies."""
+    """The mean difference of pairs of numbers, such as shares of what was told right."""
 
     difference: Interval
-    """It reaches at least one image's share to either side, and nowhere beyond -1 or 1."""
+    """That of shares reaches at least one unit's to either side, and nowhere beyond -1 or 1."""
     p: float
     """The probability of a difference as large where there is none (Student's paired t-test); NaN of a single pair."""
     deviation: float
-    """The standard deviation of the pairs' differences, no less than the images can tell; NaN of a single pair."""
+    """The standard deviation of the pairs' differences, of shares no less than the units can tell; NaN of a single
+    pair."""
 
 
-def paired(values: Sequence[float], others: Sequence[float], images: int) -> Paired:
-    """Compare shares of so many images with those of the same seeds (Student 1908, "The probable error of a mean").
+def paired(values: Sequence[float], others: Sequence[float], units: int | None) -> Paired:
+    """Compare numbers with those of the same seeds (Student 1908, "The probable error of a mean").
 
-    Differences of shares are whole images. Of few, all may be the same by chance: their deviation counts as no less
-    than that which makes the interval an image's share wide to either side, in the test too.
+    Differences of shares are whole units. Of few, all may be the same by chance: their deviation counts as no less
+    than that which makes the interval a unit's share wide to either side, in the test too.
+
+    Args:
+        units: how many units the numbers are shares of; None if they are no shares.
     """
     differences = [value - other for value, other in zip(values, others, strict=True)]
     found = mean(differences)
     if found.n == 1:
         return Paired(found, math.nan, math.nan)
     edge, root = quantile(found.n - 1), math.sqrt(found.n)
-    deviation = max(statistics.stdev(differences), root / (images * edge))
-    half = edge * deviation / root
-    interval = Interval(found.mean, max(-1.0, found.mean - half), min(1.0, found.mean + half), found.n)
+    deviation = max(statistics.stdev(differences), root / (units * edge) if units else 0.0)
+    half, most = edge * deviation / root, 1.0 if units else math.inf
+    interval = Interval(found.mean, max(-most, found.mean - half), min(most, found.mean + half), found.n)
     return Paired(interval, 2 * _beyond(abs(found.mean), deviation, found.n), deviation)
 
 
@@ -63,7 +67,7 @@ def holm(probabilities: Sequence[float], level: float = LEVEL) -> list[bool]:
     return marked
 
 
-def word_of(pair: Paired, differs: bool, margin: float) -> Word:
+def word_of(pair: Paired, differs: bool, margin: float, gain: Callable[[float], float] = float) -> Word:
     """Say what is known of a difference: whether it is real, or else whether both ends of its size are within a margin.
 
     Schuirmann 1987, "A comparison of the two one-sided tests procedure": it is within the margin if both "worse by the
@@ -72,9 +76,10 @@ def word_of(pair: Paired, differs: bool, margin: float) -> Word:
     Args:
         differs: whether :func:`holm` has marked it.
         margin: the largest difference that does not matter, in the values' unit.
+        gain: makes a difference positive where it is for the better.
     """
     if differs:
-        return "better" if pair.difference.mean > 0 else "worse"
+        return "better" if gain(pair.difference.mean) > 0 else "worse"
     n = pair.difference.n
     if n == 1:
         return "undecided"
@@ -82,10 +87,12 @@ def word_of(pair: Paired, differs: bool, margin: float) -> Word:
     return "no worse" if all(refused) else "undecided"
 
 
-def words_of(pairs: Sequence[Paired | None], margin: float) -> list[Word | None]:
+def words_of(
+    pairs: Sequence[Paired | None], margin: float, gain: Callable[[float], float] = float
+) -> list[Word | None]:
     """What is said of each comparison of a table, with Holm's correction over all of them; None where there is none."""
     marks = holm([pair.p if pair else math.nan for pair in pairs])
-    return [word_of(pair, mark, margin) if pair else None for pair, mark in zip(pairs, marks, strict=True)]
+    return [word_of(pair, mark, margin, gain) if pair else None for pair, mark in zip(pairs, marks, strict=True)]
 
 
 def detectable(deviation: float, n: int) -> float:
@@ -108,4 +115,6 @@ def _beyond(distance: float, deviation: float, n: int) -> float:
     """The probability that a mean of n lies so far above its expectation, by Student's t."""
     from scipy import special
 
+    if deviation == 0:  # pairs that all differ by the same: what is beyond is certain
+        return 0.5 if distance == 0 else float(distance < 0)
     return float(special.stdtr(n - 1, -distance * math.sqrt(n) / deviation))

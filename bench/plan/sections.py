@@ -38,7 +38,7 @@ SECTIONS = (
     Section("update_lock", "waits for the other replicas", "wait", "#D8F0E7", "", "....", "#74BFA4", "#CC79A7"),
     Section("averaging", "hands its weights or gradients to be averaged", "communication", "#CC79A7", "averaging"),
     Section("sending", "hands a message over", "communication", "#6B4E71", "send"),
-    Section("data", "prepares a batch's images", "data", "#8C8C8C", "data"),
+    Section("data", "prepares a batch's inputs", "data", "#8C8C8C", "data"),
     Section("other", "does what has no other kind", "other", "#D9D9D9"),
 )
 OTHER = SECTIONS[-1]

@@ -18,7 +18,6 @@ from bench.system.process import own_name
 
 if TYPE_CHECKING:
     from bench.record.checkpoints import Checkpoints
-    from bench.task.dataset import Dataset
 
 SCHEMA = 1
 """Version of the record's layout."""
@@ -216,16 +215,3 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def describe_data(name: str, dataset: Dataset) -> dict[str, Any]:
-    """Describe, for the record, the images that a run has trained on."""
-    return {
-        "name": name,
-        "digest": dataset.digest,
-        "train_images": len(dataset.fitted),
-        "validation_images": len(dataset.held_out),
-        "test_images": len(dataset.test_labels),
-        "image_shape": list(dataset.image_shape),
-        "classes": dataset.classes,
-    }

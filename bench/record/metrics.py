@@ -1,7 +1,8 @@
 """The metrics of a run: one table, a row a metric. Their names are a public contract.
 
 What a row says is all there is to say: by it a metric is in the record, and so in MLflow and in the table of all runs,
-and in each other table that the row has a heading for.
+and in each other table that the row has a heading for. What a network is worth, its task says: a metric
+``<quality>/validation`` and ``<quality>/test`` for each of its qualities.
 """
 
 from __future__ import annotations
@@ -9,36 +10,35 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.keys import NonNegative, Positive
 from bench.plan.sections import COMPUTE, LOCKS
 from bench.rule.averaging.contract import spectral_gap
+from bench.task.contract import Quality, Split
+from bench.task.judgement import Judgement, judgement_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ACCURACY, SPEED, SECONDS = "accuracy/test", "throughput/images_per_second", "time/train_seconds"
-VALIDATED = "accuracy/validation"
+SPEED, SECONDS = "throughput/units_per_second", "time/train_seconds"
 SCALES = {("fraction", "%"): 100.0, ("bytes", "megabytes"): 1e-6}
 """What numbers of a unit are multiplied by under a heading that ends with another unit."""
-
-Accuracy = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
 class Ended:
     """What a run knows when it has ended: what its metrics are taken from."""
 
-    images: int
-    """Images that it has trained on in all."""
+    units: str
+    """What is counted, in the plural."""
+    count: int
+    """How many of them it has trained on in all."""
     epochs: Sequence[Mapping[str, Any]]
     """The record's epochs."""
     tested: Mapping[str, float]
-    """What the network is worth by the test images."""
+    """What the network is worth in the end, by the names of metrics."""
     agents: Sequence[Mapping[str, Any]]
     """The record's agents."""
     mixing: NDArray[np.float64] | None
@@ -67,15 +67,14 @@ class Metric:
     """Decimals in the summary of a sweep."""
     better: Literal["up", "down", ""]
     headings: Mapping[str, str] = field(default_factory=dict)
-    """Its heading in each table that shows it, beside that of all runs: ``summary``, ``accuracy``, ``throughput``."""
+    """Its heading in each table that shows it, beside that of all runs: ``summary``, ``throughput``. ``{units}`` stands
+    for what is counted, in the plural, and ``{short}`` for the same in short."""
     brief: bool = False
-    """The terminal shows its columns of the tables of accuracy and throughput too."""
+    """The terminal shows its column of the table of throughput too."""
     holds: Any = float | None
     """What a record may hold of it."""
     required: bool = False
     """Every record has it."""
-    quality: bool = False
-    """It says what the network is worth, and stands behind what that cost; a run that has diverged has none."""
     timed: bool = False
     """It says nothing where agents shared cores, nor of the oracle."""
     total: bool = False
@@ -84,7 +83,11 @@ class Metric:
     """A sweep's run in MLflow has its best and its mean."""
     epoch_name: str = ""
     """What MLflow calls an epoch's own number, where the record's of this name is the whole run's: of one name, its
-    tables show the latest value alone."""
+    tables show the latest value alone. Throughputs are called ``epoch/...`` there."""
+
+    def heading(self, table: str, judgement: Judgement) -> str:
+        """Its heading in a table of runs of a task."""
+        return self.headings[table].format(units=judgement.units, short=judgement.short)
 
     def shown(self, number: float, heading: str) -> float:
         """The number in the unit that a heading ends with."""
@@ -115,46 +118,19 @@ def _locking(lock: str, kind: str) -> Metric:
     return Metric(name, lambda run: run.locked(kind), "fraction", 1, "down", headings, holds=NonNegative)
 
 
-def _validated(name: str) -> Callable[[Ended], float | None]:
-    """Take the last epoch's number of a name; None where flush points judge by the test images."""
-    return lambda run: run.epochs[-1].get(name)
-
-
-def _tested(name: str) -> Callable[[Ended], float]:
-    """Take a number of the network's worth by the test images."""
-    return lambda run: run.tested[name]
-
-
 METRICS = [
-    Metric(
-        ACCURACY,
-        _tested(ACCURACY),
-        "fraction",
-        1,
-        "up",
-        {"summary": "test accuracy %", "accuracy": "accuracy"},
-        holds=Accuracy | None,
-        required=True,
-        quality=True,
-        headline=True,
-    ),
-    Metric("loss/test", _tested("loss/test"), "nats", 4, "down", required=True, quality=True),
-    Metric(VALIDATED, _validated(VALIDATED), "fraction", 1, "up", holds=Accuracy | None, quality=True),
-    Metric("loss/validation", _validated("loss/validation"), "nats", 4, "down", quality=True),
     Metric("loss/train", _last("loss/train"), "nats", 4, "down", required=True),
     Metric(
         SPEED,
-        lambda run: run.images / run.wall,
-        "images/s",
+        lambda run: run.count / run.wall,
+        "units/s",
         0,
         "up",
-        {"summary": "img/s", "throughput": "images_per_second"},
+        {"summary": "{short}/s", "throughput": "{units}_per_second"},
         brief=True,
-        holds=Positive,
-        required=True,
+        holds=Positive | None,
         timed=True,
         headline=True,
-        epoch_name="epoch/images_per_second",
     ),
     Metric(
         "throughput/efficiency",
@@ -196,32 +172,47 @@ METRICS = [
 ]
 
 
-def quality_of(split: str) -> tuple[str, str]:
-    """The names of the loss and the accuracy by a split of the data."""
-    return f"loss/{split}", f"accuracy/{split}"
+def speed_of(units: str) -> str:
+    """The metric that holds the throughput by the name of what is counted, in the plural.
+
+    Records of before there was :data:`SPEED` have it by that name alone.
+    """
+    return f"throughput/{units}_per_second"
 
 
-def judged_by(epoch: Mapping[str, Any]) -> Literal["validation", "test"]:
-    """The images that an epoch was judged by: those for validation or, where none are held out, the test images."""
-    return "validation" if VALIDATED in epoch else "test"
+def speed_in(record: Mapping[str, Any]) -> float:
+    """The throughput that a record has, of whichever version."""
+    metrics = record["metrics"]
+    return float(metrics[SPEED] if SPEED in metrics else metrics[speed_of(judgement_of(record).units)])
 
 
-def on_the_way(epoch: Mapping[str, Any]) -> float | None:
-    """An epoch's accuracy by the images that it was judged by, which curves and the judging of trials take; None if the
+def judged_by(epoch: Mapping[str, Any]) -> Split:
+    """What an epoch was judged by: the split for validation or, where nothing is held out, the one for testing."""
+    return "validation" if any(is_quality(name) and name.endswith("/validation") for name in epoch) else "test"
+
+
+def is_quality(name: str) -> bool:
+    """Whether a metric says what a network is worth; a run that has diverged has none."""
+    return name.endswith(("/validation", "/test"))
+
+
+def on_the_way(epoch: Mapping[str, Any], quality: Quality) -> float | None:
+    """An epoch's quality by the split that it was judged by, which curves and the judging of trials take; None if the
     run has diverged."""
-    _, name = quality_of(judged_by(epoch))
-    accuracy: float | None = epoch[name]
-    return accuracy
+    found: float | None = epoch[quality.of(judged_by(epoch))]
+    return found
 
 
 def taken(run: Ended) -> dict[str, float]:
-    """The final numbers of a run, by name."""
+    """The final numbers of a run, by name: what it is worth, and then those of the table."""
+    last = {name: float(number) for name, number in run.epochs[-1].items() if name.endswith("/validation")}
     found = {metric.name: metric.take(run) for metric in METRICS if metric.take is not None}
-    return {name: number for name, number in found.items() if number is not None}
+    found |= {speed_of(run.units): found[SPEED]}
+    return {**run.tested, **last, **{name: number for name, number in found.items() if number is not None}}
 
 
 def shown_in(table: str) -> list[Metric]:
     """The metrics that a table has a column of, in their order there."""
     kindred = groupby(METRICS, lambda metric: metric.name.partition("/")[0])
     ordered = [metric for _, members in kindred for metric in sorted(members, key=lambda metric: metric.total)]
-    return sorted((metric for metric in ordered if table in metric.headings), key=lambda metric: metric.quality)
+    return [metric for metric in ordered if table in metric.headings]

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from bench.keys import parse_as
 from bench.record.folder import RecordError, RunFolder
 from bench.system.file import write_json_atomic
-from bench.system.text import masked
+from bench.system.wording import masked
 
 Item = TypeVar("Item")
 

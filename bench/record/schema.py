@@ -15,9 +15,10 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from bench.config import hash_of
 from bench.keys import Cardinal, Count, NonNegative, Positive, Text
-from bench.record.metrics import METRICS, Accuracy
+from bench.record.metrics import METRICS, is_quality, speed_of
 from bench.rule.method.contract import facts_of, name_of
 from bench.system.file import read_json
+from bench.task.judgement import OLDEST
 
 SHOWN = 60
 """The most characters of a value that a message shows."""
@@ -76,10 +77,6 @@ class Config(_Model):
 class DataModel(_Model):
     name: Text
     digest: Text
-    train_images: Cardinal
-    test_images: Cardinal
-    image_shape: list[Count]
-    classes: Count
 
 
 class Environment(_Model):
@@ -102,13 +99,11 @@ class EpochModel(_Numbers):
     epoch: Cardinal
     step: Count
     seconds: Positive = Field(alias="time/train_seconds")
-    validated: Accuracy | None = Field(None, alias="accuracy/validation")
-    tested: Accuracy | None = Field(None, alias="accuracy/test")
 
     @model_validator(mode="after")
     def _is_judged(self) -> EpochModel:
-        if not self.model_fields_set & {"validated", "tested"}:
-            raise ValueError("accuracy/validation: is missing")
+        if not any(map(is_quality, self.model_extra or {})):
+            raise ValueError("<quality>/validation: is missing")
         return self
 
 
@@ -151,6 +146,26 @@ class Rates(_Model):
 UNKNOWN = Rates()
 
 
+class QualityModel(_Model):
+    name: Text
+    unit: str
+    better: Literal["up", "down"]
+    digits: Cardinal
+    margin: NonNegative
+
+
+class TaskModel(_Model):
+    """What a record says of its task; those of before there was more than one say nothing."""
+
+    unit: Text
+    short: Text
+    quality: QualityModel
+    floor: float | None = None
+
+
+IMAGES_ALONE = TaskModel.model_validate(OLDEST.told())
+
+
 class Record(_Model):
     """The content of ``record.json``."""
 
@@ -167,6 +182,7 @@ class Record(_Model):
     agents: list[AgentModel]
     rates: Rates = UNKNOWN
     resumed: list[Resumption] = []
+    task: TaskModel = IMAGES_ALONE
 
     @model_validator(mode="after")
     def _is_of_its_grid(self) -> Record:
@@ -174,9 +190,44 @@ class Record(_Model):
         grid = [(stage, replica) for replica in range(self.config.replicas) for stage in stages]
         if sorted((agent.stage, agent.replica) for agent in self.agents) != sorted(grid):
             raise ValueError(f"agents: must be one of each of {len(grid)}")
+        self._check_judged()
         if not {piece.stage for piece in self.partition} <= {*stages}:
             raise ValueError(f"partition: must be of stages below {len(stages)}")
         return self
+
+    def _check_judged(self) -> None:
+        """Hold the metrics and the data against what the task says that they have.
+
+        Raises:
+            ValueError: one is missing, or a share is beyond 0 to 1.
+        """
+        metrics, quality = self.metrics.model_dump(by_alias=True), self.task.quality  # type: ignore[attr-defined]
+        speed, units = speed_of(f"{self.task.unit}s"), f"{self.task.unit}s"
+        wanted: dict[tuple[str, str], Any] = {("metrics", speed): float}
+        wanted[("metrics", f"{quality.name}/test")] = float | None
+        wanted |= {("data", f"{split}_{units}"): int for split in ("train", "test")}
+        told = {"metrics": metrics, "data": self.data.model_extra or {}}
+        for (part, name), kind in wanted.items():
+            if name not in told[part]:
+                raise ValueError(f"has no {part}.{name}")
+            if not isinstance(told[part][name], kind):
+                raise ValueError(f"{part}.{name}={told[part][name]!r}: must be a valid number")
+        if quality.unit == "fraction":
+            for number, epoch in enumerate(self.epochs):
+                _check_shares(quality.name, f"epochs.{number}", epoch.model_extra or {})
+            _check_shares(quality.name, "metrics", metrics)
+
+
+def _check_shares(quality: str, where: str, numbers: Mapping[str, Any]) -> None:
+    """Check what is told of a quality that is a share.
+
+    Raises:
+        ValueError: a number of it is beyond 0 to 1.
+    """
+    for name in (f"{quality}/validation", f"{quality}/test"):
+        number = numbers.get(name)
+        if number is not None and not 0 <= number <= 1:
+            raise ValueError(f"{where}.{name}={number:g}: must be from 0 to 1")
 
 
 class Event(_Model):
@@ -196,12 +247,14 @@ class Begun(Event):
 class Started(Event):
     steps: Count
     epochs: Count
+    units_per_step: Count | None = None
+    """Units that all replicas' batches of an update have; older events do not say it."""
+    task: TaskModel = IMAGES_ALONE
 
 
 class ProgressModel(Event):
     epoch: Cardinal
     step: Count
-    images_per_second: float | None
 
 
 class EpochEvent(Event, EpochModel):

@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench.record.folder import Failure, RecordError, RunFolder
-from bench.record.metrics import SPEED
+from bench.record.metrics import SPEED, speed_of
 from bench.record.schema import event_of
 from bench.system.leftovers import is_locked
+from bench.task.judgement import OLDEST, Judgement, judgement_of
 
 HEAD_BYTES, TAIL_BYTES = 1 << 16, 1 << 13
 """Bytes that are read of the events: of what a run is and how long, and of how far it has come."""
 BY_FORCE = "killed by force: it has left no word of how it ended"
-LENGTH = ("steps", "epochs")
-PLACE = {"step": "step", "epoch": "epoch", "images_per_second": "images_per_second", SPEED: "images_per_second"}
-"""Keys of events that tell how long a run is; and those that tell how far it is, by their names in its state."""
+LENGTH = ("steps", "epochs", "units_per_step")
+SPEEDS = ("units_per_second", SPEED, f"{OLDEST.units}_per_second", speed_of(OLDEST.units))
+PLACE = {"step": "step", "epoch": "epoch", **dict.fromkeys(SPEEDS, "units_per_second")}
+"""Keys of events that tell how long a run is; and those, older versions' too, that tell how far it is, by their names
+in its state."""
 
 Standing = Literal["done", "diverged", "running", "failed", "killed", "pruned"]
 
@@ -42,17 +45,21 @@ class RunState:
     """Updates that it has made."""
     epoch: int | None = None
     """The epoch that it is in, from 0 on."""
-    images_per_second: float | None = None
+    units_per_second: float | None = None
+    units_per_step: int | None = None
+    """Units that all replicas' batches of an update have."""
+    judgement: Judgement = OLDEST
+    """What it counts, and is judged by."""
     last: float | None = None
     """When it said something last, in seconds of Unix time."""
 
     @property
     def seconds_left(self) -> float | None:
         """Seconds that it will go on for at the speed of now, without the evaluations; None where that is not known."""
-        if not (self.keys and self.steps and self.step is not None and self.images_per_second):
+        if not (self.keys and self.steps and self.step is not None and self.units_per_second):
             return None
-        images = int(self.keys["batch_size"] * self.keys["replicas"])
-        return (self.steps - self.step) * images / self.images_per_second
+        units = self.units_per_step or int(self.keys["batch_size"] * self.keys["replicas"])
+        return (self.steps - self.step) * units / self.units_per_second
 
 
 def state_of(folder: RunFolder) -> RunState | None:
@@ -96,7 +103,8 @@ def failure_of(folder: RunFolder) -> Failure:
 def _running(head: Iterable[dict[str, Any]], tail: Iterable[dict[str, Any]]) -> RunState:
     found: dict[str, Any] = {"keys": _keys(head)}
     for event in head:
-        found |= {key: event[key] for key in LENGTH if event["event"] == "started"}
+        if event["event"] == "started":
+            found |= {key: event[key] for key in LENGTH if key in event} | {"judgement": judgement_of(event)}
     for event in tail:
         found["last"] = event["time"]
         found |= {name: event[key] for key, name in PLACE.items() if key in event}

@@ -1,8 +1,8 @@
-"""Decoded images in a file: written once, mapped by every process that needs them, and believed by none unchecked.
+"""A data set in a file: written once, mapped by every process that needs them, and believed by none unchecked.
 
 The file lies in a folder that others may write to, and a process that was killed may have left half of it. So whoever
-maps it computes statistics and digest anew from what is there, and compares; a process does so once for a file, and the
-processes that it starts believe it.
+maps it computes anew what follows from its content, such as its digest, and compares; a process does so once for a
+file, and the processes that it starts believe it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,23 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import torch
 
 from bench.keys import ConfigError
 from bench.system.file import replacing
-from bench.task.dataset import Dataset, assemble
+from bench.task.dataset import Dataset
+from bench.task.labelled import LabelledImages
+from bench.task.token_stream import TokenStream
 
-FORMAT = 2
-"""Part of a file's name: raise it when :class:`~bench.task.dataset.Dataset` changes, or how an image is decoded."""
+FORMAT = 3
+"""Part of a file's name: raise it when :meth:`~bench.task.dataset.Dataset.content` changes, or how data is read."""
+KINDS: dict[str, type[Dataset]] = {kind.kind: kind for kind in (LabelledImages, TokenStream)}
+"""What a file may hold."""
+
+KIND = "kind"
+"""The key of a file's content that says which of them it is."""
 
 Stamp = tuple[int, ...]
 
@@ -53,13 +59,13 @@ def kept(name: str, folder: Path | None, read: Callable[[], Dataset]) -> Path:
     for path in paths:
         try:
             with replacing(path) as file:
-                torch.save({each.name: getattr(dataset, each.name) for each in fields(dataset)}, file)
+                torch.save({KIND: dataset.kind, **dataset.content()}, file)
         except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
             reasons.append(f"{path.parent} ({error.strerror if isinstance(error, OSError) else error})")
         else:
             return path
     raise ConfigError(
-        f"XDG_CACHE_HOME={str(user.parent)!r}: decoded images can be kept neither in {' nor in '.join(reasons)}"
+        f"XDG_CACHE_HOME={str(user.parent)!r}: the data can be kept neither in {' nor in '.join(reasons)}"
     )
 
 
@@ -90,18 +96,13 @@ def _checked(path: Path, stamp: Stamp) -> Dataset:  # noqa: ARG001
     """Map and check a file in the state of ``stamp``. Raises whatever a file that is not whole makes its reader
     raise."""
     found = _mapped(path)
-    for images, labels in (found.train, found.test):
-        classes = labels.numpy()
-        if len(images) != len(classes) or not 0 <= classes.min() <= classes.max() < found.classes:
-            raise ValueError("its labels are not those of its images")
-    again = assemble(found.train, found.test, found.class_names)
-    if (again.digest, again.mean, again.deviation) != (found.digest, found.mean, found.deviation):
-        raise ValueError("its digest or its statistics are those of other images")
+    found.check()
     return found
 
 
 def _mapped(path: Path) -> Dataset:
-    return Dataset(**torch.load(path, mmap=True, weights_only=True))
+    content = torch.load(path, mmap=True, weights_only=True)
+    return KINDS[content.pop(KIND)].of_content(content)
 
 
 def stamp_of(path: Path) -> Stamp:

@@ -1,125 +1,159 @@
-"""Labelled images, and what follows from them: statistics and a digest."""
+"""What every loaded data set is, whatever is learned from it: samples to train on, and splits to be judged by."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Literal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import torch
-from torch import Tensor
+from bench.keys import ConfigError
+from bench.task.contract import LearningTask, Quality, Split, Sums
+from bench.task.judgement import Judgement
 
-Labelled = tuple[Tensor, Tensor]
-"""Images uint8 [n, height, width, channels] and labels int64 [n]."""
-Split = Literal["validation", "test"]
-"""Images that a network is judged by and not trained on."""
-VALIDATION_KEY = 20250918
-"""Key of the draw of the images for validation, whatever the run's seed."""
-COUNTED_PIXELS = 2**14
-"""Pixels counted at once: so few that torch leaves them to one thread, as two wait for each other on a busy core."""
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from bench.task.batches import Batches
+
+Shape = tuple[int, ...]
+"""What a network takes of one sample: channels, height and width of an image, or the tokens that it sees at once."""
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Labelled images: uint8 [n, height, width, channels] with int64 labels [n]."""
+class Placed(NamedTuple):
+    """Where batches are made, and of what."""
 
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    """Mean of each channel over all training images, scaled to 0..1."""
-    deviation: tuple[float, ...]
-    """Standard deviation of each channel likewise; 1 for one that is constant."""
+    device: torch.device
+    dtype: torch.dtype
+    """The type of the weights, and of inputs that are not whole numbers."""
+    channels_last: bool = False
+
+
+class Draw(NamedTuple):
+    """What a replica's batches follow from."""
+
+    seed: int
+    batch_size: int
+    """Samples of a batch."""
+    replica: int = 0
+    replicas: int = 1
+
+
+class Dataset(ABC):
+    """What a network learns from and is judged by."""
+
+    task: ClassVar[LearningTask]
+    kind: ClassVar[str]
+    """What a kept file calls such data sets."""
+    sample: ClassVar[str]
+    """What people call a sample, in the singular."""
     digest: str
-    """Hexadecimal digest of everything above: two data sets with one digest are equal."""
-    held_out: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
-    """Which of the training images are for validation, int64, increasing: no update sees them."""
+    """Hexadecimal digest of all its content: two data sets with one digest are equal."""
 
-    @cached_property
-    def fitted(self) -> Tensor:
-        """Which of the training images updates are made with, int64, increasing."""
-        rest = torch.ones(len(self.train_labels), dtype=torch.bool)
-        rest[self.held_out] = False
-        return rest.nonzero().flatten()
+    @property
+    @abstractmethod
+    def input_shape(self) -> Shape:
+        """What a network takes of one sample."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Numbers that a network tells of every unit: the classes, or the tokens of the vocabulary."""
+
+    @property
+    @abstractmethod
+    def samples(self) -> int:
+        """Samples that updates are made with in an epoch."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> Mapping[str, int]:
+        """The units of each split: ``train``, which updates are made with, ``validation`` and ``test``."""
 
     @property
     def judged_by(self) -> Split:
-        """The images that a run is judged by at flush points: where nothing is held out, the test images."""
-        return "validation" if len(self.held_out) else "test"
+        """What a run is judged by at flush points: where nothing is held out, what it is tested by."""
+        return "validation" if self.sizes["validation"] else "test"
 
+    @abstractmethod
     def hold_out(self, share: float) -> Dataset:
-        """The same with a share of the training images for validation, the same ones in every process.
+        """The same with a share of what there is to train on for validation, the same one in every process.
 
         Raises:
-            ValueError: no image would be left, for validation or for training.
+            ValueError: nothing would be left, for validation or for training.
         """
-        if not share:
-            return self
-        held_out = stratified(self.train_labels, share)
-        if not 0 < len(held_out) < len(self.train_labels):
-            raise ValueError(f"of {len(self.train_labels)} training images {len(held_out)} would be for validation")
-        return replace(self, held_out=held_out)
+
+    def in_windows(self, window: int) -> Dataset:  # noqa: ARG002
+        """The same, cut as a network takes it that sees so many units at once; images are as they are.
+
+        Raises:
+            ConfigError: there are fewer units in a split.
+        """
+        return self
+
+    @abstractmethod
+    def batches(self, draw: Draw, placed: Placed, *, augment: bool = False) -> Batches:
+        """A replica's batches.
+
+        Raises:
+            ConfigError: see :func:`check_batch_size`.
+        """
+
+    @abstractmethod
+    def example(self, samples: int, device: torch.device) -> Tensor:
+        """An input of so many samples, of no certain content, for what follows from its shape."""
 
     @property
-    def train(self) -> Labelled:
-        """The images and labels to train on."""
-        return self.train_images, self.train_labels
+    def judgement(self) -> Judgement:
+        """What a record says of its task."""
+        return Judgement.of(self.task)
 
     @property
-    def test(self) -> Labelled:
-        """The images and labels to judge by."""
-        return self.test_images, self.test_labels
+    def qualities(self) -> tuple[Quality, ...]:
+        """What it tells of a network's worth; the first one is the task's first."""
+        return self.task.qualities
 
-    @property
-    def classes(self) -> int:
-        return len(self.class_names)
+    def judged(self, split: Split, sums: Sums) -> dict[str, float]:  # noqa: ARG002
+        """What a network is worth by a split, by the names of qualities, from the sums over it."""
+        return self.task.judged(sums)
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """The channels, height and width of an image."""
-        _, height, width, channels = self.train_images.shape
-        return channels, height, width
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Describe it for a record: its digest, ``<split>_<units>`` for each split, and what else tells it from others
+        of its kind."""
+
+    @abstractmethod
+    def content(self) -> dict[str, Any]:
+        """All that a kept file holds of it, of plain values and tensors, whatever is held out and however it is cut."""
+
+    @classmethod
+    @abstractmethod
+    def of_content(cls, content: dict[str, Any]) -> Dataset:
+        """The data set that a kept file holds."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Check that the content is whole, by its digest and all else that follows from it.
+
+        Raises:
+            ValueError: it is not.
+        """
 
 
-def stratified(labels: Tensor, share: float) -> Tensor:
-    """Draw a share of the labels, by a fixed key, in which every class has its share.
+def batches_per_epoch(samples: int, batch_size: int, replicas: int) -> int:
+    """The number of batches of one replica in an epoch; what is left over is dropped."""
+    return samples // (replicas * batch_size)
 
-    What is left over by rounding down goes to the classes that have lost most by it, the first ones first.
 
-    Args:
-        labels: int64 [n].
+def check_batch_size(dataset: Dataset, batch_size: int, replicas: int) -> None:
+    """Refuse an epoch without a single batch.
 
-    Returns:
-        Which ones they are, int64, increasing.
+    Raises:
+        ConfigError: the replicas together want more samples per tick than there are.
     """
-    counts = torch.bincount(labels).double()
-    quotas = (counts * share).floor()
-    left = round(len(labels) * share) - int(quotas.sum())
-    most = torch.argsort(quotas - counts * share, stable=True)
-    quotas[most[:left]] += 1
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(VALIDATION_KEY))
-    drawn = [order[labels[order] == label][: int(quota)] for label, quota in enumerate(quotas.tolist())]
-    return torch.cat([*drawn, torch.empty(0, dtype=torch.int64)]).sort().values
-
-
-def assemble(train: Labelled, test: Labelled, class_names: tuple[str, ...]) -> Dataset:
-    """Make a data set of images and labels, with what follows from them: each channel's statistics, the digest."""
-    # A histogram gives the exact statistics without a floating-point copy of all images.
-    pixels, levels = train[0].flatten(0, 2), torch.arange(256, dtype=torch.float64) / 255
-    means, deviations = [], []
-    for channel in range(pixels.shape[1]):
-        counts = torch.zeros(256, dtype=torch.int64)
-        for part in torch.split(pixels, COUNTED_PIXELS):
-            counts += torch.bincount(part[:, channel], minlength=256)
-        shares = counts.double() / counts.sum()
-        mean = float((shares * levels).sum())
-        means.append(mean)
-        deviations.append(float((shares * (levels - mean) ** 2).sum().sqrt()) or 1.0)
-    digest = hashlib.blake2b(repr(class_names).encode(), digest_size=16)
-    for tensor in (*train, *test):
-        digest.update(repr(tuple(tensor.shape)).encode())
-        digest.update(tensor.numpy().reshape(-1).data)
-    return Dataset(*train, *test, class_names, tuple(means), tuple(deviations), digest.hexdigest())
+    samples, what = dataset.samples, f"training {dataset.sample}s"
+    if replicas > samples:
+        raise ConfigError(f"replicas={replicas}: may be at most {samples}, the number of {what}")
+    if batch_size * replicas > samples:
+        reason = f"the data has {samples} {what} for replicas={replicas}"
+        raise ConfigError(f"batch_size={batch_size}: may be at most {samples // replicas}; {reason}")

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.keys import ConfigError
-from bench.task.dataset import Dataset, assemble
+from bench.task.labelled import LabelledImages, assemble
 from bench.task.memory import require
 
 SUFFIXES = (
@@ -86,7 +86,7 @@ def left_out(found: Counter[str]) -> str:
     return f"{files} left out: {', '.join([*kinds, *more])}"
 
 
-def read_images(folder: str, size: int, listing: Listing) -> Dataset:
+def read_images(folder: str, size: int, listing: Listing) -> LabelledImages:
     """Decode all images of a folder.
 
     Raises:

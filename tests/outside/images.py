@@ -5,7 +5,8 @@ import torch
 
 from bench.keys import Count
 from bench.task.data.contract import Data
-from bench.task.dataset import Dataset, Labelled, assemble
+from bench.task.image_batches import Labelled
+from bench.task.labelled import LabelledImages, assemble
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Stripes(Data):
     images: Count
     """Number of images to train on; a quarter as many are to test on."""
 
-    def read(self) -> Dataset:
+    def read(self) -> LabelledImages:
         generator = torch.Generator().manual_seed(0)
 
         def draw(size: int) -> Labelled:

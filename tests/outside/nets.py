@@ -5,7 +5,8 @@ from typing import ClassVar
 from torch import nn
 
 from bench.keys import Count
-from bench.task.model.contract import Model, Shape
+from bench.task.dataset import Shape
+from bench.task.model.contract import Model
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,14 @@ WARM_UP = 3
 def cuts_of(config: RunConfig) -> list[int]:
     """The cuts that a run would make in the network; to be asked for once, as times differ."""
     torch.set_num_threads(1)
-    dataset = config.data.load()
+    dataset = config.dataset()
     numerics = Numerics.of(config, torch.device("cpu"))
-    network = build(config.model, dataset.image_shape, dataset.classes)
+    network = build(config.model, dataset)
     return plan_of(config, network, batches_of(config, dataset, 0, numerics), numerics).cuts
 
 
 def stage_alone(config: RunConfig, cuts: Sequence[int], stage: int, together: Barrier, steps: int = 40) -> float:
-    """Measure images per second of one stage's forward, backward and update, on one and the same batch.
+    """Measure units per second of one stage's forward, backward and update, on one and the same batch.
 
     Args:
         cuts: where the network is cut.
@@ -41,7 +41,7 @@ def stage_alone(config: RunConfig, cuts: Sequence[int], stage: int, together: Ba
     """
     torch.set_num_threads(1)
     keep_freed_memory()
-    dataset = config.data.load()
+    dataset = config.dataset()
     numerics = Numerics.of(config, torch.device("cpu"))
     batches = batches_of(config, dataset, 0, numerics)
     network = network_of(config, dataset, numerics)
@@ -58,4 +58,4 @@ def stage_alone(config: RunConfig, cuts: Sequence[int], stage: int, together: Ba
     started = time.perf_counter()
     for _ in range(steps):
         update(x, targets)
-    return steps * config.batch_size / (time.perf_counter() - started)
+    return steps * config.units / (time.perf_counter() - started)

@@ -28,8 +28,8 @@ TOLERANCE = 1e-3
 VECTORS = 10
 """Lanczos vectors, each as large as the network's weights."""
 
-IMAGES = 32
-"""The most images of an estimate, which has to be cheap beside the training."""
+SAMPLES = 32
+"""The most samples of an estimate, which has to be cheap beside the training."""
 
 
 def curvatures(config: RunConfig, dataset: Dataset, batches: int) -> list[float]:
@@ -54,7 +54,7 @@ def curvatures(config: RunConfig, dataset: Dataset, batches: int) -> list[float]
 
 
 class CurvatureOnTheWay:
-    """The curvature of the loss of a few training images, the same whenever it is asked for; it draws no random
+    """The curvature of the loss of a few training samples, the same whenever it is asked for; it draws no random
     number of the training's."""
 
     def __init__(self, config: RunConfig, dataset: Dataset, device: torch.device) -> None:
@@ -64,7 +64,7 @@ class CurvatureOnTheWay:
         with torch.random.fork_rng(devices=[]):
             self._network = _without_statistics(config, dataset, self._numerics)
         data = batches_of(config, dataset, 0, self._numerics)
-        self._images, self._targets = data.inputs(0, 0)[:IMAGES], data.targets(0, 0)[:IMAGES]
+        self._inputs, self._targets = data.inputs(0, 0)[:SAMPLES], data.targets(0, 0)[:SAMPLES]
 
     def at(self, state: Mapping[str, Tensor]) -> float:
         """Find the largest absolute eigenvalue of its Hessian; NaN where it is not finite.
@@ -76,7 +76,7 @@ class CurvatureOnTheWay:
         weights = {name: state[name].to(numerics.device, numerics.dtype).contiguous() for name in names}
 
         def loss(own: Weights) -> Tensor:
-            return numerics.loss(functional_call(self._network, own, (self._images,)), self._targets)
+            return numerics.loss(functional_call(self._network, own, (self._inputs,)), self._targets)
 
         with torch.random.fork_rng(devices=[]):
             try:
@@ -88,7 +88,7 @@ class CurvatureOnTheWay:
 def _without_statistics(config: RunConfig, dataset: Dataset, numerics: Numerics) -> nn.Module:
     """The network, placed. With its running statistics a batch norm writes into what is differentiated; training does
     not read them."""
-    network = numerics.place(copy.deepcopy(build(config.model, dataset.image_shape, dataset.classes)))
+    network = numerics.place(copy.deepcopy(build(config.model, dataset)))
     replace_all_batch_norm_modules_(network)
     return network
 

@@ -21,7 +21,7 @@ WARM_UP = 20
 class Minimal(NamedTuple):
     """What a script finds out about its own training."""
 
-    images_per_second: float
+    units_per_second: float
     loss: float | None
     """The last update's loss; None where another process has the network's last layer."""
 
@@ -34,7 +34,7 @@ def minimal_loop(config: RunConfig, compiled: bool = False) -> Minimal:
     """
     torch.set_num_threads(1)
     numerics = Numerics.of(config, torch.device(config.device))
-    dataset = config.data.load()
+    dataset = config.dataset()
     batches = batches_of(config, dataset, 0, numerics)
     network = network_of(config, dataset, numerics)
     on_gpu = config.device == "cuda"
@@ -51,4 +51,4 @@ def minimal_loop(config: RunConfig, compiled: bool = False) -> Minimal:
         loss = numerics.loss(numerics.apply(forward, batches.inputs(0, batch)), batches.targets(0, batch))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return Minimal(steps * config.batch_size / (now(numerics.device) - started), loss.item())
+    return Minimal(steps * config.units / (now(numerics.device) - started), loss.item())

@@ -18,6 +18,7 @@ from bench.engine.method.pipelined import schedule_of
 from bench.engine.numerics import Numerics
 from bench.engine.transport.message import Message
 from bench.rule.method.contract import Method
+from bench.task.contract import LearningTask
 
 MICROBATCHES = 8
 REPEATS = 20
@@ -35,12 +36,12 @@ def seconds_a_pass(method: Method) -> float:
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
         layers: list[nn.Module] = [nn.Sequential(nn.Linear(1, 1), _Emptying()) for _ in range(method.pieces)]
-        images = torch.zeros(MICROBATCHES, 1)
-        schedule = _schedule(method, layers, images)
+        inputs = torch.zeros(MICROBATCHES, 1)
+        schedule = _schedule(method, layers, inputs)
         # By turns, as a machine's speed drifts; the first calls apart.
         more = [
-            _seconds(lambda: schedule.step(images, target=images, losses=[], return_outputs=False))
-            - _seconds(lambda: _bare(layers, images))
+            _seconds(lambda: schedule.step(inputs, target=inputs, losses=[], return_outputs=False))
+            - _seconds(lambda: _bare(layers, inputs))
             for _ in range(REPEATS + 1)
         ][1:]
     finally:
@@ -49,9 +50,9 @@ def seconds_a_pass(method: Method) -> float:
     return max(statistics.median(more), 0.0) / passes
 
 
-def _schedule(method: Method, layers: list[nn.Module], images: Tensor) -> Any:
+def _schedule(method: Method, layers: list[nn.Module], inputs: Tensor) -> Any:
     device = torch.device("cpu")
-    numerics, message = Numerics(device, images.dtype, False, False), Message.like(images[:1])
+    numerics, message = Numerics(device, inputs.dtype, False, False, LearningTask()), Message.like(inputs[:1])
     stages = [
         MeteredStage(
             Piece(layer, None, None),
@@ -75,9 +76,9 @@ def _schedule(method: Method, layers: list[nn.Module], images: Tensor) -> Any:
     )
 
 
-def _bare(layers: list[nn.Module], images: Tensor) -> None:
+def _bare(layers: list[nn.Module], inputs: Tensor) -> None:
     """Do the same arithmetic in a loop."""
-    for part in images.chunk(MICROBATCHES):
+    for part in inputs.chunk(MICROBATCHES):
         x, target = part, part
         for layer in layers:
             x = layer(x)

@@ -53,7 +53,7 @@ class Measured:
         self._train(0)
 
     def _arriving(self, before: nn.Sequential, numerics: Numerics) -> Tensors:
-        """What the piece takes: images, or what the layers before it hand on."""
+        """What the piece takes: inputs, or what the layers before it hand on."""
         with torch.no_grad():
             x: Tensors = numerics.apply(before, self._batches.inputs(0, 0))
         return together([part.requires_grad_() for part in every(x)])
@@ -92,7 +92,7 @@ class Measured:
         return passes, [Halves(*layer) for layer in zip(to_inputs, to_weights, strict=True)]
 
     def _train(self, flight: int) -> tuple[float, Sequence[list[float]]]:
-        """Make one update with so many batches in flight; return the seconds of preparing images, and of its parts."""
+        """Make one update with so many batches in flight; return the seconds of preparing inputs, and of its parts."""
         started = now(self._device)
         x = self._x()
         prepared = now(self._device) - started if self._input is None else 0.0
@@ -128,7 +128,7 @@ class _Split:
         self._flight: deque[tuple[list[list[Tensor]], list[list[Tensor]]]] = deque()
 
     def __call__(self, x: Tensors, targets: Tensor | None, flight: int) -> Sequence[list[float]]:
-        """Time each layer's backward to its input, and then to its weights, in seconds; 0 of one that has images."""
+        """Time each layer's backward to its input, and then to its weights, in seconds; 0 of one that has inputs."""
         self._flight.append(self._forward(x, targets))
         return self._backward(*self._flight.popleft()) if len(self._flight) > flight else ()
 

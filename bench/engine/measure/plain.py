@@ -52,7 +52,7 @@ def plain_pipeline(config: RunConfig, cuts: Sequence[int], rank: int, store: Pat
 
 def _train(config: RunConfig, cuts: Sequence[int], rank: int) -> Minimal:
     device = torch.device("cpu")
-    numerics, dataset = Numerics.of(config, device), config.data.load()
+    numerics, dataset = Numerics.of(config, device), config.dataset()
     batches = batches_of(config, dataset, 0, numerics)
     network = network_of(config, dataset, numerics)
     spans = bounds(cuts, len(network))
@@ -72,12 +72,12 @@ def _train(config: RunConfig, cuts: Sequence[int], rank: int) -> Minimal:
         batch = index % batches.batches
         optimizer.zero_grad()
         losses.clear()
-        images = (batches.inputs(0, batch),) if 0 in mine else ()
+        inputs = (batches.inputs(0, batch),) if 0 in mine else ()
         targets: dict[str, Any] = {"target": batches.targets(0, batch), "losses": losses} if last in mine else {}
-        schedule.step(*images, **targets, return_outputs=False)
+        schedule.step(*inputs, **targets, return_outputs=False)
         optimizer.step()
     dist.barrier()
-    speed = steps * config.batch_size / (now(device) - started)
+    speed = steps * config.units / (now(device) - started)
     return Minimal(speed, torch.stack(losses).mean().item() if losses else None)
 
 

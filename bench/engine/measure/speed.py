@@ -17,7 +17,7 @@ class Passes(NamedTuple):
 
 
 class Halves(NamedTuple):
-    """Seconds of one layer's backward in two, as ``zero_bubble`` makes it; 0 of a layer that has images."""
+    """Seconds of one layer's backward in two, as ``zero_bubble`` makes it; 0 of a layer that has inputs."""
 
     input: float
     """Seconds to the gradients of the layer's input alone."""
@@ -39,7 +39,7 @@ class Speed(NamedTuple):
     parameter_bytes: list[int]
     """Bytes of each layer's parameters."""
     data: float
-    """Seconds to prepare a batch's images; 0 where others do."""
+    """Seconds to prepare a batch's inputs; 0 where others do."""
     collect: float
     """Seconds a parameter byte to gather the gradients, at the end of a backward."""
     update: float

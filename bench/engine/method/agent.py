@@ -22,7 +22,7 @@ from bench.engine.worker import Ages, Evaluation, Stretch
 from bench.engine.world import World
 from bench.plan.footprint import Footprint, LayerBytes
 from bench.task.batches import Batches, Judged
-from bench.task.dataset import Split
+from bench.task.contract import Split
 from bench.task.tensors import Tensors
 
 Inlet = Receiver | SharedReceiver
@@ -160,7 +160,8 @@ class Agent(ABC):
         return result
 
     def _through(self, pieces: Sequence[Piece], judged: Judged, batch: int) -> list[Any]:
-        """The logits of one batch, by microbatch as the channels are made for; none where others have them."""
+        """What the network tells of one batch, by microbatch as the channels are made for; nothing where others have
+        it."""
         parts: list[Tensors] = []
         for piece in pieces:
             if piece.inputs is not None:

@@ -59,11 +59,11 @@ class DataParallel(Agent):
         """Make one update."""
         stretch = self._stretch
         self.meter.enter("data", tick)
-        images = self._batches.inputs(*stretch.place(tick))
+        inputs = self._batches.inputs(*stretch.place(tick))
         self.meter.enter("forward", tick)
         seed_stage(self._config.seed, stretch.first_step + tick, self._world.replica, 0)
-        logits = self._numerics.apply(self._parallel, images)
-        loss = self._numerics.loss(logits, self._batches.targets(*stretch.place(tick)))
+        outputs = self._numerics.apply(self._parallel, inputs)
+        loss = self._numerics.loss(outputs, self._batches.targets(*stretch.place(tick)))
         self._losses.append(loss.detach())
         self.meter.enter("backward", tick)
         torch.autograd.backward(loss)

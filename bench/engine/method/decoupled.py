@@ -52,7 +52,7 @@ class Stage(Agent):
     Args:
         module: the stage's layers, placed.
         boundaries: messages ``[into the stage, out of the stage]``, None at the ends of the pipeline.
-        batches: this replica's; the first stage takes images from it, the last one targets.
+        batches: this replica's; the first stage takes inputs from it, the last one targets.
     """
 
     def __init__(

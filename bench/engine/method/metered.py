@@ -66,7 +66,7 @@ class MeteredStage(PipelineStage):
         piece: layers and the channels of activations.
         gradients: the channels ``(of the outputs, of the inputs)``; None where those of the activations are.
         number, pieces: the piece's place, from 0, and how many pieces there are.
-        messages: ``(input, output)`` of one microbatch, the images and the logits at the ends too.
+        messages: ``(input, output)`` of one microbatch, the data and what the network tells of it at the ends too.
         line: gloo, the stages of this replica.
         seed: draws the random numbers of a microbatch's forward.
     """

@@ -50,7 +50,7 @@ class Pipelined(Agent):
         module: the layers of all the stage's pieces, placed, under the names that they have in the network.
         spans: (first layer, last layer + 1) of every piece of the network.
         messages: into and out of every piece in turn, one more than there are pieces; of one microbatch.
-        batches: this replica's; the network's first piece takes images from it, its last one targets.
+        batches: this replica's; the network's first piece takes inputs from it, its last one targets.
     """
 
     def __init__(
@@ -131,18 +131,18 @@ class Pipelined(Agent):
     def step(self, tick: int) -> None:
         """Make one update."""
         place = self._stretch.place(tick)
-        images: tuple[Tensor, ...] = ()
+        inputs: tuple[Tensor, ...] = ()
         targets: Tensor | None = None
         losses: list[Tensor] = []
         for stage in self._stages:
             stage.batch = tick
         if self._stages[0].is_first:
             self.meter.enter("data", tick)
-            images = (self._batches.inputs(*place),)
+            inputs = (self._batches.inputs(*place),)
         if self._stages[-1].is_last:
             targets = self._batches.targets(*place)
         self.meter.enter("other", tick)
-        self._schedule.step(*images, target=targets, losses=losses, return_outputs=False)
+        self._schedule.step(*inputs, target=targets, losses=losses, return_outputs=False)
         for channel in self._channels():
             if isinstance(channel, Inlet):
                 channel.release(self._config.microbatches)
@@ -162,9 +162,9 @@ class Pipelined(Agent):
                 channel.flush()
         self.meter.enter("other")
 
-    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """A microbatch's share of the batch's mean loss."""
-        loss = self._numerics.loss(logits, targets) / self._config.microbatches
+        loss = self._numerics.loss(outputs, targets) / self._config.microbatches
         self.meter.enter("other")
         return loss
 

@@ -22,7 +22,7 @@ from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.worker import Ages, Evaluation, Stretch
 from bench.plan.clock import Clock
 from bench.task.batches import Batches
-from bench.task.dataset import Split
+from bench.task.contract import Split
 from bench.task.tensors import Tensors, detached, every
 
 
@@ -84,9 +84,9 @@ class Reference:
         if batch is None:
             return
         versions = [part.before.pop(batch) for part in self._parts[s]]
-        images = self._images(s, batch)
+        x = self._inputs(s, batch)
         self.meter.enter("forward", batch)
-        output = self._apply(s, 0, batch, versions[0], images)
+        output = self._apply(s, 0, batch, versions[0], x)
         for k, weights in enumerate(versions[1:], start=1):
             output = self._apply(s, k, batch, weights, handed_on(output, self._shrinkage))
         loss = self._loss(s, batch, output)
@@ -112,7 +112,7 @@ class Reference:
         for k, part in enumerate(parts):
             batch = self._clock.forward(k, tick)
             if batch is not None:
-                x = self._images(s, batch) if k == 0 else parts[k - 1].outputs.pop(batch)
+                x = self._inputs(s, batch) if k == 0 else parts[k - 1].outputs.pop(batch)
                 self.meter.enter("forward", batch)
                 part.seen[batch] = part.updates
                 self._forward(s, k, batch, x)
@@ -166,15 +166,15 @@ class Reference:
         seed_stage(self._run.seed, self._stretch.first_step + batch, s, k)
         return self._numerics.apply(bound(module, {**weights, **buffers}), x)
 
-    def _images(self, s: int, batch: int) -> Tensor:
+    def _inputs(self, s: int, batch: int) -> Tensor:
         self.meter.enter("data", batch)
         return self._batches[s].inputs(*self._stretch.place(batch))
 
     def _targets(self, s: int, batch: int) -> Tensor:
         return self._batches[s].targets(*self._stretch.place(batch))
 
-    def _loss(self, s: int, batch: int, logits: Tensor) -> Tensor:
-        loss = self._numerics.loss(logits, self._targets(s, batch))
+    def _loss(self, s: int, batch: int, output: Tensor) -> Tensor:
+        loss = self._numerics.loss(output, self._targets(s, batch))
         self._losses.append(loss.detach())
         return loss
 

@@ -78,7 +78,7 @@ class StageCost:
     parameter_bytes: float = 0.0
     """Bytes of the parameters, which the stage's replicas average."""
     data: Seconds = 0.0
-    """Seconds to prepare a batch's images, before the first forward."""
+    """Seconds to prepare a batch's inputs, before the first forward."""
     send: Seconds = 0.0
     """Seconds to hand over one message."""
     receive: Seconds = 0.0
@@ -230,9 +230,9 @@ class Times:
         """The mean over the agents of a lock's share of their wall time."""
         return float((self.locks[lock] / self.wall).mean())
 
-    def images_per_second(self, images: int) -> float:
-        """Images per second, with so many images an update, of all replicas together."""
-        return self.updates * images / self.seconds
+    def units_per_second(self, units: int) -> float:
+        """Units per second, with so many units an update, of all replicas together."""
+        return self.updates * units / self.seconds
 
     def plus(self, other: Times, times: int = 1) -> Times:
         """Add so many stretches of other times behind these."""

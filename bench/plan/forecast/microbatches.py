@@ -30,7 +30,7 @@ class Level(NamedTuple):
     takes: np.ndarray
     """Whether the message that each pass waits for comes from another agent."""
     begins: np.ndarray
-    """Whether the batch's images have to be prepared before each pass."""
+    """Whether the batch's inputs have to be prepared before each pass."""
 
 
 def levels(setup: Setup, ordered: Sequence[Sequence[Pass]]) -> list[Level]:

@@ -1,4 +1,4 @@
-"""How fast a way of training will be, from what its stages and links cost: images per second, efficiency, and locks.
+"""How fast a way of training will be, from what its stages and links cost: units per second, efficiency, and locks.
 
 The walk follows the engine (``engine/method``, ``engine/transport/channels.py``, ``engine/weights/averaging.py``): who
 computes what in which order, what is waited for, and how many messages may be under way. Agents have a core each, and a

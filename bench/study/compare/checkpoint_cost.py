@@ -9,6 +9,7 @@ from statistics import fmean
 from bench.config import RunConfig
 from bench.record.checkpoints import Checkpointing
 from bench.record.folder import RunFolder
+from bench.record.metrics import SPEED
 from bench.study.compare.contenders import WORKLOAD, Measurement
 from bench.study.launcher.agents import launch
 from bench.study.launcher.check import check
@@ -46,6 +47,4 @@ def measure_checkpoints(number: int, name: str, config: RunConfig, place: Path) 
     record = folder.read_record()
     assert record is not None
     seconds = [event["seconds"] for event in folder.events() if event["event"] == "checkpoint"]
-    return Measurement(
-        number, name, record["metrics"]["throughput/images_per_second"], checkpoint_seconds=fmean(seconds)
-    )
+    return Measurement(number, name, record["metrics"][SPEED], checkpoint_seconds=fmean(seconds))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bench.config import RunConfig
 from bench.record.folder import RunFolder
+from bench.record.metrics import SPEED
 from bench.record.runs_dir import Sweep
 from bench.rule.method.gpipe import GPipe
 from bench.rule.method.interleaved_1f1b import Interleaved
@@ -71,7 +72,7 @@ class Measurement:
 
     round: int
     contender: str
-    images_per_second: float
+    units_per_second: float
     efficiency: float | None = None
     locking: float | None = None
     overhead_seconds: float | None = None
@@ -80,7 +81,7 @@ class Measurement:
     """Processor time that this process takes, beside the training, to follow it (it shows the progress, and tells
     MLflow), over the training time."""
     processor: float | None = None
-    """Processor time of all agents, seconds an image."""
+    """Processor time of all agents, seconds a unit."""
     checkpoint_seconds: float | None = None
     """Seconds that a checkpoint takes."""
 
@@ -91,7 +92,7 @@ class Prediction:
 
     round: int
     contender: str
-    images_per_second: float
+    units_per_second: float
     efficiency: float
 
 
@@ -103,8 +104,7 @@ def predict_contenders(number: int, configs: Mapping[str, RunConfig]) -> list[Pr
         config = configs[name]
         # With its own number of updates, and what was measured for the others.
         times = replace(common, config=config).predict(way_of(config))
-        images = config.batch_size * config.replicas
-        predictions.append(Prediction(number, name, times.images_per_second(images), times.efficiency))
+        predictions.append(Prediction(number, name, times.units_per_second(config.units), times.efficiency))
     return predictions
 
 
@@ -115,7 +115,7 @@ def measure_contender(number: int, name: str, config: RunConfig, overrides: Sequ
     check(config)
     if name.startswith("minimal loop"):
         found: Minimal = Call(minimal_loop, config, name.endswith("compiled")).result()
-        return Measurement(number, name, found.images_per_second)
+        return Measurement(number, name, found.units_per_second)
     if name.startswith(PLAIN):
         return Measurement(number, name, plain(config, place))
     if name in ORACLES:
@@ -134,16 +134,16 @@ def measure_contender(number: int, name: str, config: RunConfig, overrides: Sequ
             wall, busy = time.perf_counter() - started, time.process_time() - busy
     record = folder.read_record()
     assert record is not None
-    metrics, images = record["metrics"], record["epochs"][-1]["step"] * config.batch_size * config.replicas
+    metrics, units = record["metrics"], record["epochs"][-1]["step"] * config.units
     return Measurement(
         number,
         name,
-        metrics["throughput/images_per_second"],
+        metrics[SPEED],
         metrics["throughput/efficiency"],
         metrics["locking/total_fraction"],
         wall - metrics["time/train_seconds"],
         busy / metrics["time/train_seconds"],
-        sum(agent["processor_seconds"] for agent in record["agents"]) / images,
+        sum(agent["processor_seconds"] for agent in record["agents"]) / units,
     )
 
 
@@ -166,7 +166,7 @@ def whole_command(overrides: Sequence[str], place: Path) -> None:
 
 
 def plain(config: RunConfig, place: Path) -> float:
-    """Train a pipeline that is all torch's; return its images per second."""
+    """Train a pipeline that is all torch's; return its units per second."""
     from bench.engine.measure.ceiling import cuts_of
 
     cuts = Call(cuts_of, config).result()
@@ -177,14 +177,14 @@ def plain(config: RunConfig, place: Path) -> float:
 
 
 def plain_stage(config: RunConfig, cuts: Sequence[int], rank: int, store: Path) -> float:
-    """Train as one stage of such a pipeline, in a process of its own; return its images per second."""
+    """Train as one stage of such a pipeline, in a process of its own; return its units per second."""
     from bench.engine.measure.plain import plain_pipeline
 
-    return plain_pipeline(config, cuts, rank, store).images_per_second
+    return plain_pipeline(config, cuts, rank, store).units_per_second
 
 
 def ceiling(config: RunConfig) -> float:
-    """Measure the slowest stage's images per second where all compute at once, each on its core, without a message."""
+    """Measure the slowest stage's units per second where all compute at once, each on its core, without a message."""
     from bench.engine.measure.ceiling import cuts_of, stage_alone
 
     cuts, together = Call(cuts_of, config).result(), barrier(config.stages)

@@ -9,6 +9,7 @@ from typing import Any
 from bench.config import RunConfig
 from bench.keys import ConfigError
 from bench.plan.forecast.traffic import allreduce_bytes, boundary_bytes
+from bench.record.metrics import SPEED
 from bench.rule.method.ddp import DistributedData
 from bench.rule.method.one_f_one_b import OneForwardOneBackward
 from bench.study.compare.hosts import Crossing
@@ -28,7 +29,7 @@ MODELS = {
     MLP.name: ("model=mlp", "model.hidden=1024"),
     ResNet.name: ("model=resnet",),
 }
-"""Overrides of a network heavy in parameters (24 MiB, with 4 KiB an image at its cut), and of one heavy in activations
+"""Overrides of a network heavy in parameters (24 MiB, with 4 KiB a sample at its cut), and of one heavy in activations
 (1 MiB, with 48 KiB)."""
 CUTS = {MLP.name: "partition=[2]", ResNet.name: "partition=[8]"}
 """Overrides that cut each network into halves of equal time, measured once: cuts that moved would move the bytes."""
@@ -50,11 +51,11 @@ class Trial:
     measured_megabits: float
     """Megabits a second that TCP made of the line before the run."""
     method: str
-    images_per_second: float
-    bytes_per_image: float
-    """Bytes an image that have to cross the line, both ways together."""
-    line_bytes_per_image: float
-    """Bytes an image that crossed the line, headers included."""
+    units_per_second: float
+    bytes_per_sample: float
+    """Bytes a sample that have to cross the line, both ways together."""
+    line_bytes_per_sample: float
+    """Bytes a sample that crossed the line, headers included."""
     efficiency: float
     locking: float
 
@@ -66,23 +67,23 @@ class Forecast:
     model: str
     megabits: float
     method: str
-    images_per_second: float
+    units_per_second: float
 
 
 def contenders(model: str, overrides: Sequence[str], primary: Primary = RUN) -> dict[str, list[str]]:
-    """Compose each method's overrides: the same global batch an update, and as many images as the updates take.
+    """Compose each method's overrides: the same global batch an update, and as many samples as the updates take.
 
     Raises:
         ConfigError: an override is wrong.
     """
-    images = compose(overrides, primary).batch_size
-    if images % 2:
-        raise ConfigError(f"batch_size={images}: must be even, as two replicas share it")
-    shared = [*WORKLOAD, *overrides, *MODELS[model], f"data.train_size={UPDATES * images}"]
+    samples = compose(overrides, primary).batch_size
+    if samples % 2:
+        raise ConfigError(f"batch_size={samples}: must be even, as two replicas share it")
+    shared = [*WORKLOAD, *overrides, *MODELS[model], f"data.train_size={UPDATES * samples}"]
     points = {}
     for name, own in METHODS.items():
         alone = "stages=1" in own
-        split = [f"batch_size={images // 2}"] if alone else [f"batch_size={images}", CUTS[model]]
+        split = [f"batch_size={samples // 2}"] if alone else [f"batch_size={samples}", CUTS[model]]
         points[name] = [*shared, *own, *split]
         compose(points[name], primary)
     return points
@@ -98,20 +99,20 @@ def crossing_bytes(config: RunConfig, partition: Sequence[Mapping[str, Any]]) ->
 
     if config.stages > 1:
         return boundary_bytes(partition[0]["message_bytes"], config.microbatches)
-    dataset = config.data.load(config.data.prepare())
-    parameters = build(config.model, dataset.image_shape, dataset.classes).parameters()
+    dataset = config.dataset(config.data.prepare())
+    parameters = build(config.model, dataset).parameters()
     size = 8 if config.precision == "float64" else 4
     return allreduce_bytes(size * sum(parameter.numel() for parameter in parameters), config.replicas)
 
 
 def trial_of(what: tuple[str, float, float, str], config: RunConfig, crossing: Crossing) -> Trial:
     """What a run has measured, of a model at a rate, asked and measured, by a method."""
-    metrics, images = crossing.record["metrics"], config.batch_size * config.replicas
+    metrics, samples = crossing.record["metrics"], config.batch_size * config.replicas
     return Trial(
         *what,
-        images_per_second=metrics["throughput/images_per_second"],
-        bytes_per_image=Call(crossing_bytes, config, crossing.record["partition"]).result() / images,
-        line_bytes_per_image=crossing.line_bytes / (crossing.record["epochs"][-1]["step"] * images),
+        units_per_second=metrics[SPEED],
+        bytes_per_sample=Call(crossing_bytes, config, crossing.record["partition"]).result() / samples,
+        line_bytes_per_sample=crossing.line_bytes / (crossing.record["epochs"][-1]["step"] * samples),
         efficiency=metrics["throughput/efficiency"],
         locking=metrics["locking/total_fraction"],
     )
@@ -123,4 +124,4 @@ def forecast(model: str, megabits: float, configs: Mapping[str, RunConfig]) -> I
     for method, config in configs.items():
         # With its own grid and cut, and what was measured for the others.
         times = replace(common, config=config).predict(way_of(config))
-        yield Forecast(model, megabits, method, times.images_per_second(config.batch_size * config.replicas))
+        yield Forecast(model, megabits, method, times.units_per_second(config.units))

@@ -17,7 +17,7 @@ from bench.system.call import Call
 
 
 def oracles(config: RunConfig, count: int, place: Path) -> float:
-    """Measure so many runs at once, of seeds of their own, each on its core; return the images per second of all.
+    """Measure so many runs at once, of seeds of their own, each on its core; return the units per second of all.
 
     The time is that of a sweep: from the first start to the last picture.
 
@@ -40,4 +40,4 @@ def oracles(config: RunConfig, count: int, place: Path) -> float:
         if failure is not None:
             raise RunFailed(str(failure))
     assert config.max_steps is not None
-    return count * config.max_steps * config.batch_size / (time.perf_counter() - started)
+    return count * config.max_steps * config.units / (time.perf_counter() - started)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ METHODS = """Interleaved rounds in random order, geometric means of ratios withi
 - **minimal loop**: one core's training written by hand, and the same by `torch.compile`. "following" is what
   the parent process does for progress and MLflow meanwhile.
 - **checkpoint**: what the ranks take from a flush point until it is on the disk, and its share of ten minutes.
-- **K=4** and **four replicas** (K=1, S=4) have four agents on the two cores: processor time an image over one
+- **K=4** and **four replicas** (K=1, S=4) have four agents on the two cores: processor time a unit over one
   core's.
 - **predicted / measured**: how good predictions are, least and greatest of all methods, made in the same
   round."""
@@ -98,11 +99,13 @@ def benchmark_table(frames: Mapping[str, DataFrame]) -> str:
 
 def network_table(frame: DataFrame) -> str:
     """A row for each method over each line."""
-    lines = [["model", "Mbit/s", "method", "img/s", "FDG over it", "bytes an image", "locking %"]]
-    lines[0].append("predicted / measured")
+    speed = next(name for name in frame if re.fullmatch(r"[^_]+_per_second", name))
+    size = next(name for name in frame if name.startswith("line_bytes_per_"))
+    heads = [speed.replace("_per_second", "/s"), "FDG over it", size.removeprefix("line_").replace("_", " ")]
+    lines = [["model", "Mbit/s", "method", *heads, "locking %", "predicted / measured"]]
     for row in frame.to_dict("records"):
-        cells = [str(row["model"]), f"{row['megabits']:g}", str(row["method"]), f"{row['images_per_second']:.0f}"]
-        cells += [_interval(row, "fdg_over_it"), f"{row['line_bytes_per_image']:.0f}", f"{100 * row['locking']:.0f}"]
+        cells = [str(row["model"]), f"{row['megabits']:g}", str(row["method"]), f"{row[speed]:.0f}"]
+        cells += [_interval(row, "fdg_over_it"), f"{row[size]:.0f}", f"{100 * row['locking']:.0f}"]
         lines.append([*cells, _interval(row, "predicted_over_measured")])
     return "\n".join(align(lines))
 

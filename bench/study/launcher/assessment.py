@@ -57,10 +57,10 @@ def assess(config: RunConfig, prepared: Path | None, runs_dir: str) -> Assessmen
         ConfigError: ``lr.require_convergent`` is set, and the run is not as that asks; or a user's own model or
             learning rate fails.
     """
-    from bench.task.batches import batches_per_epoch
+    from bench.task.dataset import batches_per_epoch
 
-    images = len(config.data.load(prepared).fitted)
-    per_epoch = batches_per_epoch(images, config.batch_size, config.replicas)
+    samples = config.dataset(prepared).samples
+    per_epoch = batches_per_epoch(samples, config.batch_size, config.replicas)
     steps = updates(config.epochs, config.max_steps, per_epoch)
     with telling(type(config.lr)):
         top = config.lr.peak(steps, per_epoch)
@@ -111,9 +111,9 @@ def check_convergent(config: RunConfig, shape: Shape, outside: Sequence[str], ju
 
 def _smoothness(config: RunConfig, prepared: Path | None, runs_dir: str) -> list[float]:
     """The smoothness on a few batches at the initial weights of seed 0, kept in the folder of runs."""
-    from bench.engine.measure.curvature import IMAGES, curvatures
+    from bench.engine.measure.curvature import SAMPLES, curvatures
 
-    size, dataset = min(config.batch_size, IMAGES), config.data.load(prepared)
+    size, dataset = min(config.batch_size, SAMPLES), config.dataset(prepared)
     # Second derivatives of convolutions are a quarter faster in the plain layout.
     asked = replace(config, seed=0, batch_size=size, replicas=1, precision="float32", channels_last=False)
     keys = {name: asked.resolved()[name] for name in ("model", "data", "batch_size")} | {"digest": dataset.digest}

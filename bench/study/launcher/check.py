@@ -47,7 +47,7 @@ def check_all(configs: Sequence[RunConfig]) -> list[Path | None]:
         if data not in known:
             known[data] = ready(config.data)
         file, dataset = known[data]
-        _check_cuts(config, dataset)
+        _check_cuts(config, dataset.in_windows(config.model.window))
         files.append(file)
     return files
 
@@ -76,15 +76,15 @@ def _try_out(config: RunConfig) -> None:
 
 
 def _check_cuts(config: RunConfig, dataset: Dataset) -> None:
-    """Check that the images fill a batch, and that the network has layers for all stages and cuts.
+    """Check that there are samples for a batch, and that the network has layers for all stages and cuts.
 
     Raises:
         ConfigError: there are too few of them.
     """
     from bench.plan.partition import bounds
-    from bench.task.batches import check_batch_size
+    from bench.task.dataset import check_batch_size
 
-    check_batch_size(len(dataset.fitted), config.batch_size, config.replicas)
+    check_batch_size(dataset, config.batch_size, config.replicas)
     layers = len(outline(config, dataset))
     if config.pieces > layers:
         most = layers * config.stages // config.pieces

@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from bench.record.folder import RunFolder
-from bench.record.metrics import judged_by, quality_of
+from bench.record.metrics import SPEED, judged_by, on_the_way
 from bench.record.tail import Tail
+from bench.task.judgement import OLDEST, judgement_of
 
 POLL_SECONDS = 0.2
 BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}<{remaining}]"
@@ -61,17 +62,17 @@ class Lines:
     def __init__(self, title: str, stream: TextIO) -> None:
         self.title = title
         self.stream = stream
-        self.epochs = 0
+        self.epochs, self.judgement = 0, OLDEST
 
     def show(self, event: dict[str, Any]) -> None:
         if event["event"] == "started":
-            self.epochs = event["epochs"]
+            self.epochs, self.judgement = event["epochs"], judgement_of(event)
         elif event["event"] == "epoch":
             number = f"epoch {event['epoch'] + 1}/{self.epochs}"
             words = [self.title, number, f"loss {_number(event, 'loss/train', '.4f')}"]
-            split = judged_by(event)
-            words.append(f"{split} accuracy {_number(event, quality_of(split)[1], '.1%')}")
-            words.append(f"{_number(event, 'throughput/images_per_second', '.0f')} img/s")
+            worth = on_the_way(event, self.judgement.quality)
+            words.append(f"{judged_by(event)} {self.judgement.quality.name} {self.judgement.shown(worth)}")
+            words.append(f"{_number(event, SPEED, '.0f')} {self.judgement.short}/s")
             self.stream.write(" · ".join(words) + "\n")
             self.stream.flush()
 
@@ -87,15 +88,15 @@ class Bar:
 
         self.title = title
         self.bar = tqdm(desc=title, file=stream, bar_format=BAR, dynamic_ncols=True, miniters=1)
-        self.epochs = 0
+        self.epochs, self.judgement = 0, OLDEST
 
     def show(self, event: dict[str, Any]) -> None:
         if event["event"] == "started":
-            self.epochs = event["epochs"]
+            self.epochs, self.judgement = event["epochs"], judgement_of(event)
             self.bar.reset(total=event["steps"])
         elif event["event"] in ("progress", "epoch"):
-            key = "images_per_second" if event["event"] == "progress" else "throughput/images_per_second"
-            words = [self.title, f"epoch {event['epoch'] + 1}/{self.epochs}", f"{_number(event, key, '.0f')} img/s"]
+            speed = _number(event, "units_per_second" if event["event"] == "progress" else SPEED, ".0f")
+            words = [self.title, f"epoch {event['epoch'] + 1}/{self.epochs}", f"{speed} {self.judgement.short}/s"]
             self.bar.set_description_str(" · ".join(words), refresh=False)
             self.bar.update(event["step"] - self.bar.n)
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from bench.engine.rank import RankKilled, RunFailed
 from bench.engine.seat import under_torchrun
 from bench.record.folder import RunFolder
-from bench.system.text import gist
+from bench.system.wording import gist
 
 Answer = TypeVar("Answer")
 

@@ -31,7 +31,7 @@ def outline(config: RunConfig, dataset: Dataset) -> list[nn.Module]:
     """The network's layers without their weights, when there is memory for these, and for a batch on its way.
 
     Raises:
-        ConfigError: a key asks for more than there is, or the model cannot take the images.
+        ConfigError: a key asks for more than there is, or the model cannot take the data.
     """
     from bench.task.memory import require
 
@@ -48,7 +48,7 @@ def outline(config: RunConfig, dataset: Dataset) -> list[nn.Module]:
     with telling(type(config.model)):
         numbers = _handed_on(layers, dataset)
     needed = batch * numbers * BYTES[config.precision] // config.stages
-    require({**keys, "batch_size": config.batch_size}, needed, f"a stage's part of a batch of {batch} images")
+    require({**keys, "batch_size": config.batch_size}, needed, f"a stage's part of a batch of {batch} samples")
     return layers
 
 
@@ -82,20 +82,20 @@ def _without_weights(config: RunConfig, dataset: Dataset) -> Iterator[nn.Module]
     made = 0
     try:
         with torch.device("meta"):
-            for layer in entries(config.model, dataset.image_shape, dataset.classes):
+            for layer in entries(config.model, dataset):
                 yield layer
                 made += 1
     except (NotImplementedError, ConfigError):  # a RegNet computes its widths with tensors; so may a user's own
-        yield from list(build(config.model, dataset.image_shape, dataset.classes).to("meta"))[made:]
+        yield from list(build(config.model, dataset).to("meta"))[made:]
 
 
 def _handed_on(layers: Sequence[nn.Module], dataset: Dataset) -> int:
-    """Count the numbers that the layers take and give for one image."""
+    """Count the numbers that the layers take and give for one sample."""
     import torch
 
     from bench.task.tensors import every, together
 
-    given = every(torch.empty(1, *dataset.image_shape, device="meta"))
+    given = every(dataset.example(1, torch.device("meta")))
     count = given[0].numel()
     for layer in layers:
         taken, given = given, every(layer.eval()(together(given)))

@@ -42,7 +42,7 @@ def training_seconds(configs: Sequence[RunConfig], prepared: Sequence[Path | Non
     """
     known: dict[str, list[Layer]] = {}
     files = zip(configs, prepared, strict=True)
-    return [_seconds(config, config.data.load(file), known, cores) for config, file in files]
+    return [_seconds(config, config.dataset(file), known, cores) for config, file in files]
 
 
 def _layers(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]]) -> list[Layer]:
@@ -57,19 +57,19 @@ def _layers(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]]) 
 
 def _seconds(config: RunConfig, dataset: Dataset, known: dict[str, list[Layer]], most: int | None) -> float:
     from bench.rule.lr.contract import updates
-    from bench.task.batches import batches_per_epoch, check_batch_size
+    from bench.task.dataset import batches_per_epoch, check_batch_size
 
-    images = len(dataset.fitted)
-    check_batch_size(images, config.batch_size, config.replicas)
+    samples, sizes = dataset.samples, dataset.sizes
+    check_batch_size(dataset, config.batch_size, config.replicas)
     layers = _layers(config, dataset, known)
     cores = min(most or config.processes, config.processes)
-    per_epoch = batches_per_epoch(images, config.batch_size, config.replicas)
+    per_epoch = batches_per_epoch(samples, config.batch_size, config.replicas)
     steps = updates(config.epochs, config.max_steps, per_epoch)
     work = sum(layer.cost for layer in layers) * config.replicas / cores
     pace = max(_pace(config, layers, min(steps, per_epoch, config.flush_every or per_epoch, WALKED)), work)
-    flushes, held_out = math.ceil(steps / per_epoch), len(dataset.held_out)
-    judged = flushes * held_out + len(dataset.test_labels) if held_out else flushes * len(dataset.test_labels)
-    tests = judged / config.batch_size
+    flushes, held_out = math.ceil(steps / per_epoch), sizes["validation"]
+    judged = flushes * held_out + sizes["test"] if held_out else flushes * sizes["test"]
+    tests = judged / config.model.window / config.batch_size
     forward = sum(layer.forward for layer in layers) / min(cores, config.replicas)
     return steps * pace + tests * forward
 

@@ -64,7 +64,7 @@ def _speeds(
     """Measure in one of these processes: first those with the pieces alone, one after the other, then all at once."""
     from bench.engine.measure.piece import Measured
 
-    measured = Measured(replace(config, replicas=1), config.data.load(prepared), layers, span)
+    measured = Measured(replace(config, replicas=1), config.dataset(prepared), layers, span)
     alone: Speed | None = None
     for turn in range(pieces):
         together.wait()
@@ -77,4 +77,4 @@ def _speeds(
 def _layers(config: RunConfig, prepared: Path | None, how: str) -> list[Layer]:
     from bench.engine.assembly import layers_of
 
-    return layers_of(replace(config, replicas=1), config.data.load(prepared), how)
+    return layers_of(replace(config, replicas=1), config.dataset(prepared), how)

@@ -56,7 +56,7 @@ def draw(found: Speedups, path: Path, asked: Way) -> None:
     axis.set_xlabel("stages K")
     axis.set_ylabel("replicas S")
     words = asked.method.name + (f", staleness {asked.staleness}" if asked.method.stale else "")
-    axis.set_title(f"predicted speed-up over K=S=1: {words} (bold: asked for; -: too few images)", fontsize=9)
+    axis.set_title(f"predicted speed-up over K=S=1: {words} (bold: asked for; -: too few samples)", fontsize=9)
     figure.savefig(path)
 
 
@@ -73,8 +73,8 @@ def _on(asked: Way, stages: int, replicas: int) -> Way:
 
 
 def _speed(workload: Workload, way: Way) -> float:
-    """Predict images per second; NaN where there are not enough images or layers."""
+    """Predict units per second; NaN where there are not enough samples or layers."""
     try:
-        return workload.predict(way).images_per_second(way.batch_size * way.replicas)
+        return workload.predict(way).units_per_second(workload.units(way))
     except (ConfigError, ValueError):
         return math.nan

@@ -39,7 +39,7 @@ class Way:
     stages: int
     replicas: int
     batch_size: int
-    """Images of a replica's batch for one update."""
+    """Samples of a replica's batch for one update."""
     staleness: int = 0
     microbatches: int = 1
 
@@ -72,22 +72,26 @@ class Workload:
         """Predict the times of a way to train.
 
         Raises:
-            ConfigError, ValueError: there are not enough images or layers for it.
+            ConfigError, ValueError: there are not enough samples or layers for it.
         """
         stretches, together = self.stretches(way), self.setup(way)
         return predict_sharing(self.setup(way, 1), together, stretches)
+
+    def units(self, way: Way) -> int:
+        """Count the units of an update."""
+        return way.batch_size * way.replicas * self.config.model.window
 
     def stretches(self, way: Way) -> list[int]:
         """Count the updates between flush points.
 
         Raises:
-            ConfigError: there are not enough images for one update.
+            ConfigError: there are not enough samples for one update.
         """
-        from bench.task.batches import batches_per_epoch, check_batch_size
+        from bench.task.dataset import batches_per_epoch, check_batch_size
 
-        images, config = len(self.config.data.load(self.prepared).fitted), self.config
-        check_batch_size(images, way.batch_size, way.replicas)
-        per_epoch = batches_per_epoch(images, way.batch_size, way.replicas)
+        config, dataset = self.config, self.config.dataset(self.prepared)
+        check_batch_size(dataset, way.batch_size, way.replicas)
+        per_epoch = batches_per_epoch(dataset.samples, way.batch_size, way.replicas)
         steps = updates(config.epochs, config.max_steps, per_epoch)
         return [len(stretch) for stretch in stretches(steps, per_epoch, config.flush_every)]
 
@@ -98,7 +102,7 @@ class Workload:
         # Each core with as much of the network as an agent has: what it keeps in its caches depends on that.
         pieces = min(way.stages, cores)
         speed = self.speed(way.batch_size // way.microbatches, together, pieces)
-        # A batch's images are prepared at once.
+        # A batch is prepared at once.
         whole = self.speed(way.batch_size, together, pieces)
         spans = bounds(self._cuts(way), len(speed.layers))
         clock = Clock(way.stages, way.staleness, 0)
@@ -113,7 +117,7 @@ class Workload:
             stages = [replace(stages[0], buckets=bundles, averaging=averaging)]
         if way.method.splits_backward:
             later = [_in_two(stage, speed.halves[slice(*span)]) for stage, span in zip(stages, spans, strict=True)][1:]
-            # Where the images come in, nobody wants their gradient, and the second pass is all.
+            # Where the data comes in, nobody wants their gradient, and the second pass is all.
             stages = [replace(stages[0], backward=0.0, weights=stages[0].backward), *later]
         return Setup(
             way.method,
@@ -146,7 +150,7 @@ class Workload:
         return self._layers[batch_size, how]
 
     def _whole(self, batch_size: int) -> RunConfig:
-        """The run with its network in one agent, to be measured on so many images: on a microbatch's, which the run's
+        """The run with its network in one agent, to be measured on so many samples: on a microbatch's, which the run's
         own number of microbatches need not divide again."""
         alone = replace(self.config, method=DistributedData(), stages=1, replicas=1, partition="measured")
         return replace(alone, batch_size=batch_size, microbatches=1)

@@ -12,7 +12,7 @@ from bench.record.metrics import Metric
 from bench.study.report.result import TITLES, Run, numbers_of, setting
 
 DIGITS = 6
-"""Significant digits of what a clock has measured; accuracies keep all of theirs."""
+"""Significant digits of what a clock has measured; qualities keep all of theirs."""
 NOTHING = float("nan")
 
 
@@ -24,9 +24,9 @@ def varied(run: Run, keys: Sequence[str]) -> dict[str, str]:
     return {key: setting(run, key) for key in keys}
 
 
-def numbers(group: Sequence[Run], metric: Metric, table: str) -> list[float]:
-    """A metric of those runs of a group that have it, in the unit of its heading in a table."""
-    return [metric.shown(number, metric.headings[table]) for number in numbers_of(group, metric.name)]
+def numbers(group: Sequence[Run], metric: Metric, heading: str) -> list[float]:
+    """A metric of those runs of a group that have it, in the unit of a heading."""
+    return [metric.shown(number, heading) for number in numbers_of(group, metric.name)]
 
 
 def columns(name: str, interval: Interval | Median | None, digits: int | None = None) -> dict[str, float]:

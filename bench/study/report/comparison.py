@@ -20,7 +20,7 @@ NEUTRAL = {"correction.name": NoCorrection.name, "lr.staleness_power": 0.0, "flu
 """Keys that change nothing in a run with staleness at these values; its canonical configuration leaves them out."""
 WAYS = (*DELAY, "stages", "replicas", "method", "microbatches", "averaging", "partition", "backend", "engine")
 LENGTH = ("lr", "epochs", "max_steps", "loss_limit")
-"""Keys of the work that do not change the time that an image takes."""
+"""Keys of the work that do not change the time that a sample takes."""
 
 
 def is_of(key: str, names: Sequence[str]) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.system.text import in_a_line
 from bench.system.variables import variables
+from bench.system.wording import in_a_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from bench.plan.interval import Interval, mean
-from bench.record.metrics import ACCURACY
 from bench.study.report.pairing import grouped
-from bench.study.report.quality import accuracy_of
+from bench.study.report.quality import worth_of
 from bench.study.report.result import Run, numbers_of, one_each, order, setting, varying
 
 WORKLOADS_DRAWN = 6
@@ -31,10 +30,13 @@ class Group:
         diverged = sum(run.diverged for run in self.runs)
         return self.first.label + self.rest + (f" ({diverged} of {len(self.runs)} diverged)" if diverged else "")
 
+    @property
+    def worth(self) -> Interval | None:
+        """The mean quality by the test split, with its interval as the tables have it; None where no run has one."""
+        return worth_of(self.runs)
+
     def mean(self, metric: str) -> Interval | None:
-        """The mean of a metric over those of the runs that have it, with its interval as the tables have it."""
-        if metric == ACCURACY:
-            return accuracy_of(self.runs)
+        """The mean of a metric over those of the runs that have it, with its interval."""
         numbers = numbers_of(self.runs, metric)
         return mean(numbers) if numbers else None
 

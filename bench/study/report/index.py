@@ -12,19 +12,21 @@ from bench.plan.interval import Interval
 from bench.study.report.chart import Axis, Chart, Datum, Panel, Series, colour_of, exactly
 from bench.study.report.page import Story, write_page
 from bench.study.report.sheet import DOUBT, EXPERIMENT, REPORT
+from bench.study.report.terminal import is_shown
+from bench.task.judgement import KNOWN
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-TABLES = ("accuracy", "throughput", "runs")
-"""The tables of a report of runs; any other report is listed without what it has found."""
+TABLES = ("throughput", "runs")
+"""The tables of a report of runs, beside one of each quality; any other report is listed without what it has found."""
+HEADLINES = "headlines"
 KEYS = ("K", "S", "staleness", "method")
-QUALITY = ("n", "accuracy", "accuracy_low", "accuracy_high")
 LOSS = ("difference", "difference_low", "difference_high")
-SPEED = ("images_per_second", "over_single", "over_single_low", "over_single_high")
+SPEED = ("over_single", "over_single_low", "over_single_high")
 GAIN = ("over_locked", "over_locked_low", "over_locked_high")
 CAPTION = (
-    "What was gained and lost: images per second over one agent's, against the difference in accuracy from "
+    "What was gained and lost: throughput over one agent's, against the difference in quality from "
     "back-propagation in pairs of the same seed. Where speeds cannot be compared there is no mark."
 )
 
@@ -39,12 +41,16 @@ def write_index(folder: Path) -> Path:
 
     pages = sorted(page.parent for page in folder.glob(f"*/{REPORT}"))
     reports = {page.name: _tables(page) for page in pages}
-    headlines = [line for name, tables in reports.items() for line in _headlines(name, tables)]
+    headlines: dict[str, list[dict[str, Any]]] = {}
+    for name, tables in reports.items():
+        for quality in _qualities(tables):
+            headlines.setdefault(quality, []).extend(_headlines(name, tables, quality))
     experiments = [_experiment(name, tables) for name, tables in reports.items()]
     tables = {"experiments": pandas.DataFrame(experiments)}
-    tables |= {"headlines": pandas.DataFrame(headlines)} if headlines else {}
-    panel = _panel(headlines)
-    charts = [Chart("gains", CAPTION, [("", [panel])])] if panel.series else []
+    for quality, lines in headlines.items():
+        tables[HEADLINES if len(headlines) == 1 else f"{HEADLINES}, {quality}"] = pandas.DataFrame(lines)
+    panels = [panel for quality, lines in headlines.items() if (panel := _panel(lines, quality)).series]
+    charts = [Chart("gains", CAPTION, [("", panels)])] if panels else []
     path = folder / "index.html"
     try:
         write_page(path, Story(f"staleness-bench: {len(pages)} reports", {}, [], {}, []), tables, charts)
@@ -57,10 +63,16 @@ def _tables(folder: Path) -> dict[str, DataFrame]:
     """The tables of a report, by name; empty where it is none of runs."""
     import pandas
 
-    paths = {name: folder / f"{name}.csv" for name in TABLES}
-    if not all(path.exists() for path in paths.values()):
+    if not all((folder / f"{name}.csv").exists() for name in TABLES):
         return {}
-    return {name: pandas.read_csv(path, keep_default_na=False, na_values=[""]) for name, path in paths.items()}
+    return {
+        path.stem: pandas.read_csv(path, keep_default_na=False, na_values=[""]) for path in sorted(folder.glob("*.csv"))
+    }
+
+
+def _qualities(tables: Mapping[str, DataFrame]) -> list[str]:
+    """The qualities that a report has a table of."""
+    return [name for name, table in tables.items() if name not in TABLES and is_shown(name, table)]
 
 
 def _experiment(name: str, tables: Mapping[str, DataFrame]) -> dict[str, Any]:
@@ -71,33 +83,34 @@ def _experiment(name: str, tables: Mapping[str, DataFrame]) -> dict[str, Any]:
             ("groups", "runs made", "diverged", "in doubt", "data", "host", "torch", "from", "to"), ""
         )
     runs = tables["runs"]
-    row |= {"groups": str(len(tables["accuracy"])), "runs made": str(len(runs))}
+    judged = [tables[name] for name in _qualities(tables)]
+    groups = sum(map(len, judged))
+    row |= {"groups": str(groups), "runs made": str(len(runs))}
     row |= {"diverged": str(sum(runs["status"] == "diverged"))}
-    doubts = tables["accuracy"][DOUBT].count() if DOUBT in tables["accuracy"] else 0
-    row |= {"in doubt": f"{doubts} of {len(tables['accuracy'])} groups" if doubts else ""}
+    doubts = sum(table[DOUBT].count() for table in judged if DOUBT in table)
+    row |= {"in doubt": f"{doubts} of {groups} groups" if doubts else ""}
     row |= {key: ", ".join(sorted({str(value) for value in runs[key]})) for key in ("data", "host", "torch")}
     return row | {"from": str(min(runs["started"]))[:10], "to": str(max(runs["finished"]))[:10]}
 
 
-def _headlines(name: str, tables: Mapping[str, DataFrame]) -> Iterator[dict[str, Any]]:
-    """Yield what was found of each group of runs on each machine: accuracy, what it cost, and what it gained."""
-    if not tables:
-        return
-    accuracy = tables["accuracy"]
-    rest = [column for column in accuracy.columns[: list(accuracy.columns).index("n")] if column not in KEYS]
-    by_run = {run: row for row in accuracy.to_dict("records") for run in str(row["runs"]).split()}
+def _headlines(name: str, tables: Mapping[str, DataFrame], quality: str) -> Iterator[dict[str, Any]]:
+    """Yield what was found of each group of runs on each machine: its quality, what it cost, and what it gained."""
+    judged, told = tables[quality], ("n", quality, f"{quality}_low", f"{quality}_high", *LOSS)
+    rest = [column for column in judged.columns[: list(judged.columns).index("n")] if column not in KEYS]
+    by_run = {run: row for row in judged.to_dict("records") for run in str(row["runs"]).split()}
     for speed in tables["throughput"].to_dict("records"):
-        quality = by_run[str(speed["runs"]).split()[0]]
-        line: dict[str, Any] = {EXPERIMENT: name, **{key: quality[key] for key in KEYS}}
-        line["settings"] = " ".join(f"{key}={_plain(quality[key])}" for key in rest if not _is_missing(quality[key]))
-        line |= {column: quality.get(column, math.nan) for column in (*QUALITY, *LOSS)} | {
-            "said": quality.get("said", "")
-        }
+        worth = by_run.get(str(speed["runs"]).split()[0])
+        if worth is None:  # of another quality
+            continue
+        line: dict[str, Any] = {EXPERIMENT: name, **{key: worth[key] for key in KEYS}}
+        line["settings"] = " ".join(f"{key}={_plain(worth[key])}" for key in rest if not _is_missing(worth[key]))
+        line |= {column: worth.get(column, math.nan) for column in told} | {"said": worth.get("said", "")}
+        line |= {column: value for column, value in speed.items() if str(column).endswith("_per_second")}
         line |= {column: speed.get(column, math.nan) for column in (*SPEED, *GAIN)}
         yield line | {"host": speed.get("host", ""), "runs": speed["runs"]}
 
 
-def _panel(lines: Sequence[Mapping[str, Any]]) -> Panel:
+def _panel(lines: Sequence[Mapping[str, Any]], quality: str) -> Panel:
     """A series for each experiment, and a mark for each of its groups that has both a gain and a loss."""
     series: dict[str, list[Datum]] = {}
     for line in lines:
@@ -105,7 +118,10 @@ def _panel(lines: Sequence[Mapping[str, Any]]) -> Panel:
             series.setdefault(line[EXPERIMENT], []).append(_mark(line))
     named = enumerate(sorted(series.items()))
     found = [Series(name, "points", colour_of(number), marks) for number, (name, marks) in named]
-    return Panel(Axis("images/s over one agent's"), Axis("difference in accuracy", "share"), found)
+    share = quality in KNOWN and KNOWN[quality].is_share
+    return Panel(
+        Axis("throughput over one agent's"), Axis(f"difference in {quality}", "share" if share else "number"), found
+    )
 
 
 def _mark(line: Mapping[str, Any]) -> Datum:

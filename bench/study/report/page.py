@@ -15,32 +15,34 @@ from bench.study.report.chart import Chart
 from bench.study.report.plot import plots_of
 from bench.study.report.script import above, plotly_script, put_script
 from bench.study.report.sheet import sheets_of
+from bench.study.report.terminal import QUALITY, is_shown
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 LEGEND = {
-    "accuracy": "Mean final test accuracy with its 95% interval over seeds, and over test sets of that size "
-    "(test_set), both Wilson's; and the difference from back-propagation (staleness 0) of as many replicas in pairs of "
-    "the same seed (Student's t). No interval is finer than one test image. Better and worse are marked by paired "
+    QUALITY: "Mean final quality by the test split with its 95% interval over seeds, Wilson's of a share and Student's "
+    "of anything else, and of a share over test sets of that size too (test_set, Wilson's); and the difference from "
+    "back-propagation (staleness 0) of as many replicas in pairs of the same seed (Student's t). No interval of a "
+    "share is finer than one unit of the test split. Better and worse are marked by paired "
     "t-tests with Holm's correction over the table, no worse by two one-sided tests against the margin; detectable is "
-    "the difference that so many pairs show with 80% power. A diverged run is one of the n, and has no accuracy. "
+    "the difference that so many pairs show with 80% power. A diverged run is one of the n, and has no quality. "
     "Updates and seconds to the target are medians, with an interval between values by their order that holds them "
-    "with the probability target_coverage; by the images that curves are of, and infinite of a run that missed it or "
+    "with the probability target_coverage; by the split that curves are of, and infinite of a run that missed it or "
     "diverged. No seconds where agents shared cores, of the oracle, nor of several machines.",
-    "throughput": "Images per second, and geometric means of ratios to the run of the same seed at K=S=1 (over_single) "
+    "throughput": "Units per second, and geometric means of ratios to the run of the same seed at K=S=1 (over_single) "
     "and at staleness 0 of the same K and S (over_locked), with 95% intervals. No ratio where agents shared cores, nor "
     "for the oracle. Locking: share of the wall time, mean over agents.",
     "runs": "One row a run.",
-    "studies": "One row a study: its budget, its best trial, and the test accuracy of that trial's settings over fresh "
-    "seeds with its 95% interval (Wilson's), less that of back-propagation's study (over_locked) and of the one of any "
+    "studies": "One row a study: its budget, its best trial, and the test quality of that trial's settings over fresh "
+    "seeds with its 95% interval, less that of back-propagation's study (over_locked) and of the one of any "
     "schedule (over_unrestricted), each of the same budget, in pairs of the same seed. What is said of these is as in "
-    "a table of accuracies, with Holm's correction over this table.",
+    "a table of qualities, with Holm's correction over this table.",
     "experiments": "One row a report, each with its pictures and all of its runs.",
-    "headlines": "One row a group of runs that differ in their seed alone, on one machine: mean test accuracy and its "
-    "difference from back-propagation in pairs of the same seed, images per second and their ratios to one agent's and "
+    "headlines": "One row a group of runs that differ in their seed alone, on one machine: mean test quality and its "
+    "difference from back-propagation in pairs of the same seed, units per second and their ratios to one agent's and "
     "to back-propagation's of the same K and S, with 95% intervals.",
-    "trials": "One row a trial. A pruned one has the accuracy that it was ended with.",
+    "trials": "One row a trial. A pruned one has the quality that it was ended with.",
 }
 
 
@@ -79,12 +81,18 @@ def write_page(
     here = FileSystemLoader(Path(__file__).parent)
     page = Environment(loader=here, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     coded = [(caption, base64.b64encode(file.read_bytes()).decode()) for file, caption in (pictures or {}).items()]
-    known: dict[str, Any] = {"story": story, "sheets": sheets_of(tables), "pictures": coded, "legend": LEGEND}
+    legend = {name: _legend(name, table) for name, table in tables.items()}
+    known: dict[str, Any] = {"story": story, "sheets": sheets_of(tables), "pictures": coded, "legend": legend}
     known |= {"charts": [(chart, plots_of(chart)) for chart in charts], "above": above(path.parent)}
     known |= {"script": "", "address": ""}
     if charts:
         known |= {"script": plotly_script()} if inline else {"address": put_script(path.parent)}
     path.write_text(page.get_template("page.html").render(known), encoding="utf-8")
+
+
+def _legend(name: str, table: DataFrame) -> str:
+    known = LEGEND.get(name.partition(",")[0])
+    return known or (LEGEND[QUALITY] if is_shown(name, table) else "")
 
 
 def environments(known: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -50,9 +50,9 @@ def backpropagation(run: Run, groups: Sequence[list[Run]]) -> list[Run]:
 
 
 def alike_batches(keys: Mapping[str, Any], replicas: int) -> tuple[int, int]:
-    """Sizes, in images, of a replica's batch in a run of so many replicas to compare with, the first choice first.
+    """Sizes, in samples, of a replica's batch in a run of so many replicas to compare with, the first choice first.
 
-    They are as large as its own, or make as many images an update: either way an image is the same work.
+    They are as large as its own, or make as many samples an update: either way a sample is the same work.
     """
     return keys["batch_size"], keys["batch_size"] * keys["replicas"] // replicas
 
@@ -107,7 +107,7 @@ class Speeds:
 
 
 def _speed(run: Run) -> float:
-    """A run's images per second; 0 where they cannot be compared."""
+    """A run's units per second; 0 where they cannot be compared."""
     return run.number(SPEED) or 0.0 if run.timed else 0.0
 
 

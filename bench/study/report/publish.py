@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench.keys import ConfigError
 from bench.record.runs_dir import Records
-from bench.study.report.accuracy import accuracy_table
 from bench.study.report.figure import drawn
 from bench.study.report.overview import runs_table
 from bench.study.report.page import Story, environments, write_page
 from bench.study.report.pictures import draw_all
-from bench.study.report.result import ON_TEST, Run, doubts_of
+from bench.study.report.quality_table import by_quality, quality_tables
+from bench.study.report.result import LOST, ON_TEST, Run, doubts_of
 from bench.study.report.sheet import REPORT
 from bench.study.report.throughput import throughput_table
 from bench.system.file import finite
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 def tables_of(
-    runs: Sequence[Run], margin: float, target: float | None, mix_hosts: bool = False
+    runs: Sequence[Run], margin: float | None, target: float | None, mix_hosts: bool = False
 ) -> dict[str, DataFrame]:
-    """The tables of runs, by name. Arguments are those of the tables of accuracy and throughput."""
+    """The tables of runs, by name. Arguments are those of the tables of qualities and throughput."""
     return {
-        "accuracy": accuracy_table(runs, margin, target),
+        **quality_tables(runs, margin, target),
         "throughput": throughput_table(runs, mix_hosts),
         "runs": runs_table(runs),
     }
@@ -37,7 +37,7 @@ def tables_of(
 def write_report(
     folder: Path, runs: Sequence[Run], tables: Mapping[str, DataFrame], story: Story, inline: bool = False
 ) -> dict[str, str]:
-    """Write the tables ``accuracy``, ``throughput`` and ``runs`` of runs, ``metrics.json``, pictures and the page.
+    """Write the tables of runs, each quality's, ``throughput`` and ``runs``, ``metrics.json``, pictures and the page.
 
     The same runs, tables and story give the same bytes.
 
@@ -91,7 +91,7 @@ def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
     facts |= {"in doubt": [doubts]} if (doubts := doubts_of(runs)) else {}
     facts["data"] = sorted({f"{run.data['name']} ({run.data['digest']})" for run in runs})
     if diverged := sum(run.diverged for run in runs):
-        facts["diverged"] = [f"{diverged} of {len(runs)} runs: without an accuracy, and in no mean of accuracies"]
+        facts["diverged"] = [f"{diverged} of {len(runs)} runs {LOST}"]
     if tested := [run for run in runs if run.curves == "test"]:
         facts["curves"] = [f"{len(tested)} of {len(runs)} runs {ON_TEST}"]
     return facts | {"from": [min(run.started for run in runs)], "to": [max(run.finished for run in runs)]}
@@ -99,14 +99,13 @@ def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 def _metrics(runs: Sequence[Run], tables: Mapping[str, DataFrame]) -> dict[str, Any]:
     """The few numbers that ``dvc metrics show`` compares, by group."""
-    labels = {run.name: run.label for run in runs}
-    metrics: dict[str, Any] = {}
-    for table, columns in (
-        ("accuracy", ("accuracy", "difference")),
-        ("throughput", ("images_per_second", "over_single")),
-    ):
+    labels, names = {run.name: run.label for run in runs}, list(by_quality(runs))
+    groups, metrics = sum(len(tables[name]) for name in names), dict[str, Any]()
+    speed = next(column for column in tables["throughput"].columns if column.endswith("_per_second"))
+    wanted = [*((name, (name, "difference")) for name in names), ("throughput", (speed, "over_single"))]
+    for table, columns in wanted:
         for row in tables[table].to_dict("records"):
             first = row["runs"].split()[0]
-            name = labels[first] if len(set(labels.values())) == len(tables["accuracy"]) else f"{labels[first]} {first}"
+            name = labels[first] if len(set(labels.values())) == groups else f"{labels[first]} {first}"
             metrics.setdefault(name, {}).update({column: row[column] for column in columns})
     return metrics

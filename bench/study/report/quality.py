@@ -1,31 +1,50 @@
-"""What runs that differ in their seed are worth: their mean accuracy, and its difference from others' in pairs."""
+"""What runs that differ in their seed are worth: their mean quality, and its difference from others' in pairs.
+
+Runs that are taken together have one task.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.plan.inference import Paired, paired
-from bench.plan.interval import Interval
+from bench.plan.inference import Paired, Word, paired, words_of
+from bench.plan.interval import Interval, mean
 from bench.plan.share import mean_share
-from bench.record.metrics import ACCURACY
-from bench.study.report.result import Run, numbers_of
+from bench.study.report.result import Run
+from bench.task.contract import Quality
 
 
-def images_of(runs: Sequence[Run], split: str = "test") -> int:
-    """The number of images that the runs' accuracies by a split of the data are shares of."""
-    return min(int(run.data[f"{split}_images"]) for run in runs)
+def units_of(runs: Sequence[Run], split: str = "test") -> int:
+    """The number of units that the runs' qualities by a split of the data are of."""
+    return min(run.units_of(split) for run in runs)
 
 
-def accuracy_of(runs: Sequence[Run]) -> Interval | None:
-    """The mean test accuracy over seeds; None if no run has one, as those that have diverged."""
-    known = numbers_of(runs, ACCURACY)
-    return mean_share(known, images_of(runs)) if known else None
+def mean_quality(runs: Sequence[Run], values: Sequence[float], split: str = "test") -> Interval:
+    """The mean of qualities of these runs by a split, with its 95% interval over them: Wilson's of shares, or Student's
+    of anything else."""
+    return mean_share(values, units_of(runs, split)) if runs[0].quality.is_share else mean(values)
+
+
+def worth_of(runs: Sequence[Run]) -> Interval | None:
+    """The mean quality by the test split over seeds; None if no run has one, as those that have diverged."""
+    known = [worth for run in runs if (worth := run.worth) is not None]
+    return mean_quality(runs, known) if known else None
 
 
 def pairs_of(runs: Sequence[Run], others: Sequence[Run]) -> Paired | None:
-    """The differences of accuracies from those of the same seeds; None where no seed has both."""
-    by_seed = {run.seed: other for run in others if (other := run.number(ACCURACY)) is not None}
-    told = [run for run in runs if run.seed in by_seed and run.number(ACCURACY) is not None]
+    """The differences of qualities from those of the same seeds; None where no seed has both."""
+    by_seed = {run.seed: worth for run in others if (worth := run.worth) is not None}
+    told = [(worth, by_seed[run.seed]) for run in runs if run.seed in by_seed and (worth := run.worth) is not None]
     if not told:
         return None
-    return paired(numbers_of(told, ACCURACY), [by_seed[run.seed] for run in told], images_of(told))
+    own, theirs = zip(*told, strict=True)
+    return paired(own, theirs, units_of(runs) if runs[0].quality.is_share else None)
+
+
+def said_of(pairs: Sequence[Paired | None], quality: Quality, margin: float | None) -> list[Word | None]:
+    """What is said of each comparison of a table.
+
+    Args:
+        margin: the largest difference that does not matter; None for the quality's own.
+    """
+    return words_of(pairs, quality.margin if margin is None else margin, quality.gain)

@@ -11,14 +11,18 @@ from typing import Any, Literal
 
 from bench.config import canonical, grid_label
 from bench.record.folder import flatten
-from bench.record.metrics import METRICS, SECONDS, judged_by, on_the_way
+from bench.record.metrics import SECONDS, SPEED, is_quality, judged_by, on_the_way, speed_of
 from bench.record.version import is_current
 from bench.rule.method.contract import facts_of, name_of
 from bench.study.report.comparison import LENGTH, NEUTRAL, REPEAT, WAYS, shared
+from bench.task.contract import Quality
+from bench.task.judgement import Judgement, judgement_of
 
 TITLES = {"stages": "K", "replicas": "S"}
-ON_TEST = "had no images for validation (data.validation=0): their curves are of the test images"
+ON_TEST = "had no split for validation (data.validation=0): their curves are of the test split"
 """What is said of such runs beside every table of theirs."""
+LOST = "diverged: without a quality, and in no mean of qualities"
+"""What is said of runs that have diverged."""
 AXES = ("stages", "replicas", "staleness", "method")
 """Keys that every table has as its first columns."""
 
@@ -32,9 +36,9 @@ class Epoch:
     updates: int
     seconds: float
     """Seconds on the training clock."""
-    accuracy: float | None
-    """The share of the images for validation (where there are none, for testing) that are told right; None if the run
-    has diverged."""
+    quality: float | None
+    """What the network is worth by the split for validation (where there is none, for testing); None if the run has
+    diverged."""
     rate: float = 0.0
     """The learning rate of its last update, of a stage without staleness; records of the first version have none."""
     margin: float | None = None
@@ -57,11 +61,13 @@ class Run:
     metrics: dict[str, float | None]
     epochs: list[Epoch]
     curves: Literal["validation", "test"]
-    """The images that its epochs' accuracies are of."""
+    """The split that its epochs' qualities are of."""
     agents: list[tuple[int, int, dict[str, float]]]
     """Each agent's stage, replica, and fractions of its wall time by kind."""
     environment: dict[str, Any]
     data: dict[str, Any]
+    judgement: Judgement
+    """What it counts, and is judged by."""
     started: str
     finished: str
 
@@ -81,7 +87,7 @@ class Run:
 
     @cached_property
     def network(self) -> str:
-        """A text that runs have in common which compute the same for an image, whatever their batches and length."""
+        """A text that runs have in common which compute the same for a sample, whatever their batches and length."""
         return shared(self.keys, REPEAT, *WAYS, *LENGTH, "batch_size")
 
     @property
@@ -118,29 +124,46 @@ class Run:
         alone."""
         return not self.oversubscribed and not self.colocated and self.keys["engine"] == "distributed"
 
+    @property
+    def quality(self) -> Quality:
+        return self.judgement.quality
+
+    @property
+    def worth(self) -> float | None:
+        """Its quality by the test split; None if it has diverged."""
+        return self.number(self.quality.of("test"))
+
+    def units_of(self, split: str) -> int:
+        """The number of units that a split of its data has."""
+        return int(self.data[f"{split}_{self.judgement.units}"])
+
     def number(self, metric: str) -> float | None:
-        return self.metrics.get(metric)
+        known = self.metrics.get(metric)
+        return self.metrics.get(speed_of(self.judgement.units)) if known is None and metric == SPEED else known
 
 
 def read_run(record: dict[str, Any]) -> Run:
     """Make a :class:`Run` of a record. One that has diverged has no quality, whatever is written."""
     diverged, keys = record["status"] == "diverged", canonical(record["config"])
-    epochs = [_epoch(epoch) for epoch in record["epochs"]]
+    judgement = judgement_of(record)
+    epochs = [_epoch(epoch, judgement.quality) for epoch in record["epochs"]]
     if diverged:
-        epochs[-1] = replace(epochs[-1], accuracy=None)
+        epochs[-1] = replace(epochs[-1], quality=None)
     return Run(
         name=record["config_hash"],
         status=record["status"],
         label=grid_label(keys),
         stale=facts_of(keys["method"]).stale,
         keys=flatten(keys) | {"method": name_of(keys["method"])},
-        metrics={key: _float(value) for key, value in record["metrics"].items()}
-        | {metric.name: None for metric in METRICS if diverged and metric.quality and metric.name in record["metrics"]},
+        metrics={
+            key: None if diverged and is_quality(key) else _float(value) for key, value in record["metrics"].items()
+        },
         epochs=epochs,
         curves=judged_by(record["epochs"][-1]),
         agents=[_agent(agent) for agent in record["agents"]],
         environment=record["environment"],
         data=record["data"],
+        judgement=judgement,
         started=record["started"],
         finished=record["finished"],
     )
@@ -166,7 +189,7 @@ def numbers_of(runs: Sequence[Run], metric: str) -> list[float]:
 
 
 def curves_of(runs: Sequence[Run]) -> str:
-    """The images that the runs' curves are of, for people: ``validation``, ``test``, or both."""
+    """The split that the runs' curves are of, for people: ``validation``, ``test``, or both."""
     return " or ".join(sorted({run.curves for run in runs}, reverse=True))
 
 
@@ -197,9 +220,10 @@ def order(run: Run) -> tuple[Any, ...]:
     return (run.workload, *axes, run.group, run.seed, run.name)
 
 
-def _epoch(epoch: Mapping[str, Any]) -> Epoch:
+def _epoch(epoch: Mapping[str, Any], quality: Quality) -> Epoch:
     rate, margin = float(epoch.get("lr") or 0.0), _float(epoch.get("lr/margin"))
-    return Epoch(epoch["epoch"] + 1, epoch["step"], float(epoch[SECONDS]), _float(on_the_way(epoch)), rate, margin)
+    worth = _float(on_the_way(epoch, quality))
+    return Epoch(epoch["epoch"] + 1, epoch["step"], float(epoch[SECONDS]), worth, rate, margin)
 
 
 def _agent(agent: Mapping[str, Any]) -> tuple[int, int, dict[str, float]]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.record.metrics import METRICS, SECONDS, VALIDATED
+from bench.record.metrics import METRICS, SECONDS, is_quality
 from bench.study.report.chart import decimals
-from bench.study.report.terminal import SHOWN, looked_at
+from bench.study.report.terminal import QUALITY, SHOWN, is_shown, looked_at
+from bench.task.judgement import KNOWN
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,18 +24,18 @@ EXPERIMENT = "experiment"
 """The column of an experiment's name: its folder has the report with the runs of the row."""
 DOUBT = "in_doubt"
 FIRST = {
-    "studies": "study staleness conditions accuracy over_locked over_locked_said over_unrestricted "
+    "studies": f"study staleness conditions {QUALITY} over_locked over_locked_said over_unrestricted "
     "over_unrestricted_said shape covered margin run",
-    "headlines": "experiment K S staleness method settings n accuracy difference said "
-    "images_per_second over_single over_locked",
-    "trials": "study trial state run accuracy epochs feasible lr.name lr.gamma0",
+    "headlines": f"experiment K S staleness method settings n {QUALITY} difference said "
+    "units_per_second over_single over_locked",
+    "trials": f"study trial state run {QUALITY} epochs feasible lr.name lr.gamma0",
 }
 """Columns that are looked at first in tables that a terminal does not show; in others they are all."""
 SHARES = {metric.headings.get(table, metric.name) for metric in METRICS for table in SHOWN if metric.unit == "fraction"}
-SHARE_WORDS = ("accuracy", "difference", "detectable", "test_set", "coverage")
-"""What names of other columns of shares have in them."""
+OF_QUALITY = ("difference", "detectable", "test_set")
+"""What names of columns have in them that are of the table's quality, and so of shares where that is a share."""
 DIFFERENCES = {("studies", "over_locked"), ("studies", "over_unrestricted")}
-"""Columns of differences of shares that are not called so, each with its table."""
+"""Columns of differences of qualities that are not called so, each with its table."""
 DIGITS = 4
 """Significant digits of a number that has no interval."""
 
@@ -100,7 +101,7 @@ def _sheet(name: str, table: DataFrame, known: set[str]) -> Sheet:
     same = {column for place, column in enumerate(names) if len({line.cells[place].text for line in lines}) == 1}
     empty = {column for place, column in enumerate(names) if not any(line.cells[place].text for line in lines)}
     same = {column for column in same - {EXPERIMENT, "run"} if len(lines) > 1 and f"{column}_low" not in table.columns}
-    titles = {column: _title(column, name, table[column]) for column in names}
+    titles = {column: _title(column, name, table) for column in names}
     heads = [
         Column(each, titles[each], table[each].dtype.kind in "if", each in same | empty or each not in first)
         for each in names
@@ -111,13 +112,34 @@ def _sheet(name: str, table: DataFrame, known: set[str]) -> Sheet:
 
 def _first(name: str, table: DataFrame) -> set[str]:
     """The columns that are looked at first."""
-    if name in SHOWN:
+    if is_shown(name, table):
         return {*looked_at(name, table), DOUBT}
+    columns = list(table.columns)
     if name == "runs":
-        columns = list(table.columns)
-        brief = {metric.name for metric in METRICS if metric.brief or metric.headline}
-        return {*columns[: columns.index("seed") + 1], *brief, VALIDATED, SECONDS}
-    return {*(FIRST[name].split() if name in FIRST else table.columns)}
+        brief = {metric.name for metric in METRICS if metric.brief}
+        brief |= {column for column in columns if is_quality(column) and not column.startswith("loss/")}
+        brief |= {column for column in columns if column.endswith("_per_second")}
+        return {*columns[: columns.index("seed") + 1], *brief, SECONDS}
+    kind = name.partition(",")[0]
+    return {*(_wanted(FIRST[kind], name, table) if kind in FIRST else columns)}
+
+
+def _wanted(first: str, name: str, table: DataFrame) -> list[str]:
+    """The columns that a table looks at first, its own quality's and its own units' among them."""
+    speeds = [column for column in table.columns if column.endswith("_per_second")]
+    named = {QUALITY: [_quality(name, table)], "units_per_second": speeds}
+    return [column for word in first.split() for column in named.get(word, [word])]
+
+
+def _quality(name: str, table: DataFrame) -> str:
+    """The column of the quality that a table tells of: its own name's, or the first with an interval; of trials, that
+    behind the run."""
+    columns = list(table.columns)
+    if name in columns:
+        return name
+    found = [column for column in columns if f"{column}_low" in columns]
+    found += columns[columns.index("run") + 1 :] if name == "trials" else []
+    return next(iter(found), "")
 
 
 def _is_end(column: str, table: DataFrame) -> bool:
@@ -126,13 +148,17 @@ def _is_end(column: str, table: DataFrame) -> bool:
     return end in ("low", "high") and (name in table.columns or (end == "high" and f"{name}_low" in table.columns))
 
 
-def _is_share(column: str, name: str) -> bool:
-    known = column in SHARES or (name, column) in DIFFERENCES
-    return known or any(word in column for word in SHARE_WORDS)
+def _is_share(column: str, name: str, table: DataFrame) -> bool:
+    """Whether a column has shares of 1: it says so itself, or it is of the table's quality, and that is one."""
+    quality = column.partition("/")[0] if is_quality(column) else _quality(name, table)
+    if column in SHARES or "coverage" in column:
+        return True
+    its_own = (name, column) in DIFFERENCES or any(word in column for word in (quality, *OF_QUALITY))
+    return quality in KNOWN and KNOWN[quality].is_share and its_own
 
 
-def _title(column: str, name: str, values: Any) -> str:
-    unit = " %" if _is_share(column, name) and values.dtype.kind == "f" else ""
+def _title(column: str, name: str, table: DataFrame) -> str:
+    unit = " %" if _is_share(column, name, table) and table[column].dtype.kind == "f" else ""
     return column.removesuffix("_low").replace("_", " ") + unit
 
 
@@ -148,13 +174,15 @@ def _cell(row: Mapping[Any, Any], column: str, table: DataFrame, name: str, know
         return Cell(str(value), str(value), "")
     ends = (f"{column}_low", f"{column}_high", column.removesuffix("_low") + "_high")
     numbers = [value, *(row[end] for end in dict.fromkeys(ends) if end in table.columns)]
-    return Cell(_in_words(column, name, numbers), repr(value).replace("inf", "Infinity"), "")
+    return Cell(
+        _in_words(column, name, numbers, _is_share(column, name, table)), repr(value).replace("inf", "Infinity"), ""
+    )
 
 
-def _in_words(column: str, name: str, numbers: Sequence[float]) -> str:
+def _in_words(column: str, name: str, numbers: Sequence[float], share: bool) -> str:
     """A number, a mean with the ends of its interval where it has one, or the ends alone: ``98.9 (98.3 to 99.6)``."""
     scale, digits = 1.0, decimals(numbers[0], DIGITS if len(numbers) == 1 else 3)
-    if _is_share(column, name):
+    if share:
         scale, digits = 100.0, 1
     sign = "+" if "difference" in column or (name, column) in DIFFERENCES else ""
     told = [f"{scale * number:{sign}.{digits}f}" for number in numbers if not math.isnan(number)]

@@ -9,7 +9,10 @@ from bench.record.metrics import SPEED, shown_in
 from bench.study.report.align import COLOCATED, CROWDED, NOTHING, align
 from bench.study.report.cells import short
 from bench.study.report.pairing import SINGLE, Speeds
-from bench.study.report.result import AXES, ON_TEST, TITLES, Run, doubts_of, setting, varying
+from bench.study.report.result import AXES, LOST, ON_TEST, TITLES, Run, doubts_of, setting, varying
+from bench.study.report.throughput import counted
+from bench.task.contract import Quality
+from bench.task.judgement import Judgement
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,12 +32,13 @@ def summary(runs: Sequence[Run]) -> str:
     speeds, keys = Speeds(runs), varying(runs)
     keys += ["seed"] if len({run.seed for run in runs}) > 1 else []
     ordered = sorted(runs, key=lambda run: [run.keys[key] for key in AXES[:3]])
-    rows = [_row(run, keys, speeds) for run in ordered]
+    units, qualities = counted(runs), list({run.quality.name: run.quality for run in runs}.values())
+    rows = [_row(run, keys, speeds, units, qualities) for run in ordered]
     lines = align([list(rows[0]), *(list(row.values()) for row in rows)])
     notes = [FOOTNOTE] if any(run.oversubscribed for run in runs) else []
     notes += [COMPANY] if any(run.colocated for run in runs) else []
     if diverged := sum(run.diverged for run in runs):
-        notes.append(f"{diverged} of {len(runs)} runs diverged: without an accuracy, and in no mean of accuracies")
+        notes.append(f"{diverged} of {len(runs)} runs {LOST}")
     if tested := [run for run in runs if run.curves == "test"]:
         notes.append(f"{len(tested)} of {len(runs)} runs {ON_TEST}")
     if doubts := doubts_of(runs):
@@ -42,17 +46,23 @@ def summary(runs: Sequence[Run]) -> str:
     return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
-def _row(run: Run, keys: Sequence[str], speeds: Speeds) -> dict[str, str]:
+def _row(
+    run: Run, keys: Sequence[str], speeds: Speeds, units: Judgement, qualities: Sequence[Quality]
+) -> dict[str, str]:
     mark = CROWDED * run.oversubscribed + COLOCATED * run.colocated
     over = speeds.over(SINGLE, [run]).ratio
     row = {TITLES.get(key, key): str(run.keys[key]) for key in AXES}
     row |= {key: setting(run, key) or NOTHING for key in keys}
     for metric in shown_in("summary"):
-        heading, number = metric.headings["summary"], run.number(metric.name)
+        heading, number = metric.heading("summary", units), run.number(metric.name)
         scaled = None if number is None else metric.shown(number, heading)
         row[heading] = _number(scaled, f".{metric.digits}f", mark if metric.timed else "")
         if metric.name == SPEED:
             row["speed-up"] = _number(over and over.mean, ".2f")
+    for quality in qualities:
+        worth = run.worth if run.quality.name == quality.name else None
+        scale, unit = (100, " %") if quality.is_share else (1, "")
+        row[f"test {quality.name}{unit}"] = _number(None if worth is None else scale * worth, f".{quality.digits}f")
     return row | {"status": run.status}
 
 
@@ -60,13 +70,15 @@ def _number(value: float | None, form: str, mark: str = "") -> str:
     return NOTHING if value is None else format(value, form) + mark
 
 
+QUALITY = "quality"
+"""What stands for a quality's name in :data:`SHOWN`."""
 SHOWN = {
-    "accuracy": (
+    QUALITY: (
         "n",
         "diverged",
-        "accuracy",
-        "accuracy_low",
-        "accuracy_high",
+        QUALITY,
+        f"{QUALITY}_low",
+        f"{QUALITY}_high",
         "test_set_low",
         "test_set_high",
         "difference",
@@ -81,7 +93,7 @@ SHOWN = {
         "oversubscribed",
         "colocated",
         "n",
-        "images_per_second",
+        "{units}_per_second",
         "over_single",
         "over_single_low",
         "over_single_high",
@@ -95,14 +107,28 @@ brief metrics."""
 
 
 def shown(name: str, table: DataFrame) -> str:
-    """A table of accuracies or throughputs in the terminal, the columns that are looked at first."""
+    """A table of qualities or throughputs in the terminal, the columns that are looked at first."""
     part = table[looked_at(name, table)]
     rows = ([short(cell) for cell in row] for row in part.itertuples(index=False))
     return "\n".join([name, *align([list(part.columns), *rows])])
 
 
 def looked_at(name: str, table: DataFrame) -> list[str]:
-    """The columns, of those that a table of accuracies or throughputs has, that are looked at first."""
-    axes = list(table.columns[: list(table.columns).index(SHOWN[name][0])])
-    metrics = [metric.headings[name] for metric in shown_in(name) if metric.brief]
-    return [column for column in dict.fromkeys([*axes, *SHOWN[name], *metrics]) if column in table.columns]
+    """The columns, of those that a table of qualities or throughputs has, that are looked at first."""
+    columns = list(table.columns)
+    if name == "throughput":
+        first = [next(iter(filter(_is_speed, columns))) if _is_speed(each) else each for each in SHOWN[name]]
+        first += [metric.headings[name] for metric in shown_in(name) if metric.brief]
+    else:
+        first = [each.replace(QUALITY, name) for each in SHOWN[QUALITY]]
+    axes = columns[: min(columns.index(each) for each in first if each in columns)]
+    return [column for column in dict.fromkeys([*axes, *first]) if column in columns]
+
+
+def is_shown(name: str, table: DataFrame) -> bool:
+    """Whether a terminal shows a table: that of throughputs, and of a quality."""
+    return name == "throughput" or {name, "detectable"} <= {*table.columns}
+
+
+def _is_speed(column: str) -> bool:
+    return column.endswith("_per_second")

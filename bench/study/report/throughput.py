@@ -7,6 +7,7 @@ of a sweep, so that ratios are taken between runs of the same seed and the machi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bench.plan.interval import mean
@@ -14,13 +15,14 @@ from bench.record.metrics import SPEED, shown_in
 from bench.study.report.cells import DIGITS, NOTHING, axes, columns, numbers, shown_names, significant, varied
 from bench.study.report.pairing import LOCKED, SINGLE, Speeds
 from bench.study.report.result import Run, doubts_of, order, varying
+from bench.task.judgement import Judgement
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
 def throughput_table(runs: Sequence[Run], mix_hosts: bool = False) -> DataFrame:
-    """The table of images per second, one row a group and host, with geometric mean ratios to runs of the same seed.
+    """The table of units per second, one row a group and host, with geometric mean ratios to runs of the same seed.
 
     ``over_single`` is over the run at K=S=1, ``over_locked`` over the one at staleness 0 of the same K and S; of K=S=1
     that with as large batches as each replica has, or else as all of them have. There is no ratio where agents shared
@@ -32,20 +34,30 @@ def throughput_table(runs: Sequence[Run], mix_hosts: bool = False) -> DataFrame:
     """
     import pandas
 
-    speeds, keys = Speeds(sorted(runs, key=order), mix_hosts), varying(runs)
-    rows = [_throughput_row(group, speeds, keys, mix_hosts) for group in speeds.groups]
+    speeds, keys, units = Speeds(sorted(runs, key=order), mix_hosts), varying(runs), counted(runs)
+    rows = [_throughput_row(group, speeds, keys, mix_hosts, units) for group in speeds.groups]
     table = pandas.DataFrame(rows)
     return table if any(run.colocated for run in runs) else table.drop(columns="colocated", errors="ignore")
 
 
-def _throughput_row(group: Sequence[Run], speeds: Speeds, keys: Sequence[str], mix_hosts: bool) -> dict[str, Any]:
+def counted(runs: Sequence[Run]) -> Judgement:
+    """What the runs count, for a heading; of several tasks, units."""
+    found = {run.judgement.unit: run.judgement for run in runs}
+    first = runs[0].judgement
+    return first if len(found) == 1 else replace(first, unit="unit", short="units")
+
+
+def _throughput_row(
+    group: Sequence[Run], speeds: Speeds, keys: Sequence[str], mix_hosts: bool, units: Judgement
+) -> dict[str, Any]:
     run = group[0]
     row = {**axes(run), **varied(run, keys)} | ({} if mix_hosts else run.host)
     row |= {"oversubscribed": run.oversubscribed, "colocated": run.colocated, "n": len(group)}
     names: dict[str, str] = {}
     for metric in shown_in("throughput"):
-        known = numbers(group, metric, "throughput")
-        row[metric.headings["throughput"]] = significant(mean(known).mean) if known else NOTHING
+        heading = metric.heading("throughput", units)
+        known = numbers(group, metric, heading)
+        row[heading] = significant(mean(known).mean) if known else NOTHING
         if metric.name == SPEED:
             for baseline in (SINGLE, LOCKED):
                 against = speeds.over(baseline, group)

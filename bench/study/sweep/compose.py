@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bench.choice import choose
 from bench.config import RunConfig, parse
 from bench.keys import ConfigError, parse_as
 from bench.record.folder import flatten
@@ -17,6 +18,8 @@ from bench.study.sweep.composition import Base, composed, text_of
 from bench.study.sweep.grammar import parse_overrides, searched, size, spell_out
 from bench.study.sweep.library import RUN, Primary
 from bench.study.sweep.settings import SETTINGS_KEYS, Settings
+from bench.task.data.contract import Data
+from bench.task.judgement import Judgement
 
 MOST_POINTS = 100_000
 """The most points that a sweep may have; more are a slip of the hand. To compose so many takes minutes."""
@@ -73,6 +76,17 @@ def _keeps(found: Sequence[Point], overrides: Sequence[str], primary: Primary) -
     settings = [override.input_line for override in given if override.key_or_group.partition(".")[0] in SETTINGS_KEYS]
     own = {point.name for point in sweep([*experiment, *settings], primary)}
     return own >= {point.name for point in found}
+
+
+def data_of(overrides: Sequence[str], primary: Primary = RUN) -> Data:
+    """Compose the data of a run, whatever model is to learn from it.
+
+    Raises:
+        ConfigError: Hydra or the checks refuse it.
+    """
+    overrides, primary = searched(overrides, primary)
+    _without_sweep(overrides, primary)
+    return choose(Data, composed(overrides, primary)[0][Data.group])
 
 
 def single(overrides: Sequence[str], primary: Primary = RUN) -> Point:
@@ -178,6 +192,9 @@ def _point(values: Mapping[str, Any], primary: Primary, overrides: tuple[str, ..
     settings = parse_as(Settings, {key: value for key, value in values.items() if key in SETTINGS_KEYS})
     settings.check_records()
     settings.check_run(config)
+    quality = Judgement.of(config.data.task).quality
+    quality.check("report.margin", settings.report.margin)
+    quality.check("report.target", settings.report.target)
     return Point(config, settings, overrides, own={key: values[key] for key in primary.own})
 
 

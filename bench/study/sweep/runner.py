@@ -19,7 +19,7 @@ from bench.study.launcher.task import Task, label
 from bench.study.tracking.contract import Tracker, TrackingError
 from bench.system.file import WriteError
 from bench.system.heartbeat import TALKING
-from bench.system.text import gist
+from bench.system.wording import gist
 
 
 class Runner:

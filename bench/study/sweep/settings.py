@@ -13,7 +13,7 @@ from typing import Any
 from bench.choice import Choice, check_together, choices_of, contracts_of, plain_values, telling
 from bench.config import RunConfig
 from bench.engine.seat import under_torchrun
-from bench.keys import STRICT, Cardinal, ConfigError, Place, Share
+from bench.keys import STRICT, Cardinal, ConfigError, Place, Positive
 from bench.record.checkpoints import Checkpointing
 from bench.record.folder import RunFolder
 from bench.record.records_file import RecordsFile
@@ -27,10 +27,10 @@ class Reporting:
     """What is asked of finished runs."""
 
     __pydantic_config__ = STRICT
-    margin: Share
-    """The largest difference of accuracies that does not matter, as a share of 1."""
-    target: Share | None
-    """The accuracy to reach by the images for validation, as a share of 1; None if nothing is asked."""
+    margin: Positive | None
+    """The largest difference of qualities that does not matter; None for the quality's own."""
+    target: Positive | None
+    """The quality to reach by the split for validation; None if nothing is asked."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from bench.study.launcher.assessment import assess_all
 from bench.study.launcher.check import check_all, check_seat, made
 from bench.study.launcher.contract import Launcher
 from bench.study.launcher.task import Task
-from bench.study.report.accuracy import accuracy_table
+from bench.study.report.quality_table import quality_tables
 from bench.study.report.result import Run, read_run
 from bench.study.report.terminal import shown, summary
 from bench.study.report.throughput import throughput_table
@@ -128,5 +128,5 @@ class _Running:
 
 def _over_repeats(runs: Sequence[Run], asked: Reporting) -> str:
     """The tables of means, differences and ratios with their intervals, as ``python -m bench report`` prints them."""
-    tables = {"accuracy": accuracy_table(runs, asked.margin, asked.target), "throughput": throughput_table(runs)}
+    tables = quality_tables(runs, asked.margin, asked.target) | {"throughput": throughput_table(runs)}
     return "\n".join(f"\n{shown(name, table)}" for name, table in tables.items())

@@ -12,12 +12,15 @@ from bench.study.report.result import Run, numbers_of
 def headline(points: Sequence[Run]) -> dict[str, float]:
     """Metrics of a sweep: ``<metric>_best`` and ``<metric>_mean`` over its points.
 
-    A point that has diverged has no test accuracy, and one whose agents shared cores (or the oracle) no throughput that
+    A point that has diverged has no quality, and one whose agents shared cores (or the oracle) no throughput that
     says anything.
     """
     found: dict[str, float] = {}
-    for metric in (metric for metric in METRICS if metric.headline):
-        if known := numbers_of([point for point in points if point.timed or not metric.timed], metric.name):
-            best = min(known) if metric.better == "down" else max(known)
-            found |= {f"{metric.name}_best": best, f"{metric.name}_mean": fmean(known)}
+    qualities = {point.quality.of("test"): point.quality.better for point in points}
+    wanted: list[tuple[str, str, bool]] = [(name, better, False) for name, better in qualities.items()]
+    wanted += [(metric.name, metric.better, metric.timed) for metric in METRICS if metric.headline]
+    for name, better, timed in wanted:
+        if known := numbers_of([point for point in points if point.timed or not timed], name):
+            best = min(known) if better == "down" else max(known)
+            found |= {f"{name}_best": best, f"{name}_mean": fmean(known)}
     return found

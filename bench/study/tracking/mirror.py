@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 from bench.config import RunConfig, grid_label
 from bench.record.environment import git_state
 from bench.record.folder import RunFolder, flatten
-from bench.record.metrics import METRICS
+from bench.record.metrics import METRICS, SPEED
 from bench.record.runs_dir import Sweep
 from bench.record.tail import Tail
+from bench.task.judgement import Judgement, judgement_of
 
 PARAMETER_LENGTH = 500
 TAG_LENGTH = 5000
 RESTARTS = "restarts"
+GROUP = SPEED.partition("/")[0] + "/"
+"""What the names of throughputs begin with."""
 NO_METRICS = ("event", "time", "epoch", "step")
 """What an epoch has that is no number to be judged by."""
 
@@ -47,6 +50,8 @@ def tags(config: RunConfig) -> dict[str, str]:
     keys = config.canonical()
     names = ("method", "stages", "replicas", "staleness", "weights", "engine", "seed")
     own = {key: str(keys[key]) for key in names} | {"method": config.method.name}
+    judgement = Judgement.of(config.data.task)
+    own |= {"unit": judgement.unit, "quality": judgement.quality.name}
     return own | {"config_hash": config.hash(), "host": host_name()} | _commit()
 
 
@@ -138,6 +143,7 @@ def epoch_metrics(epoch: Mapping[str, Any], time: int) -> list[Any]:
 
     names = {metric.name: metric.epoch_name for metric in METRICS if metric.epoch_name}
     numbers = {key: value for key, value in epoch.items() if key not in NO_METRICS and value is not None}
+    names |= {key: SPEED.replace(GROUP, "epoch/") for key in numbers if key.startswith(GROUP)}
     return [Metric(names.get(key, key), float(value), time, epoch["step"]) for key, value in numbers.items()]
 
 
@@ -174,14 +180,15 @@ def _inputs(record: dict[str, Any]) -> list[Any]:
     """MLflow's entities for the data set that a run trained on."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    data = record["data"]
+    data, units, told = record["data"], judgement_of(record).units, ("name", "digest")
+    sizes = {key: size for key, size in data.items() if key.endswith(f"_{units}")}
     dataset = Dataset(
         name=data["name"],
         digest=data["digest"],
         source_type="local",
         source=json.dumps(record["config"]["data"]),
-        schema=json.dumps({"image_shape": data["image_shape"], "classes": data["classes"]}),
-        profile=json.dumps({"train_images": data["train_images"], "test_images": data["test_images"]}),
+        schema=json.dumps({key: value for key, value in data.items() if key not in (*told, *sizes)}),
+        profile=json.dumps(sizes),
     )
     return [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
 

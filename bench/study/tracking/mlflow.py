@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from bench.keys import Text
 from bench.study.tracking.contract import Tracker, Tracking
 from bench.study.tracking.store import is_server, refuse_fleeting
-from bench.system.text import masked
+from bench.system.wording import masked
 
 
 @dataclass(frozen=True)

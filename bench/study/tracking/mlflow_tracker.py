@@ -39,7 +39,7 @@ from bench.study.tracking.store import (
     wrong_uri,
 )
 from bench.system.heartbeat import TALKING, Heartbeat, Repeated
-from bench.system.text import first_line, masked
+from bench.system.wording import first_line, masked
 
 SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}

@@ -16,8 +16,8 @@ from pydantic_core import PydanticCustomError
 
 from bench.keys import ConfigError
 from bench.system import sqlite
-from bench.system.text import first_line
 from bench.system.variables import variables
+from bench.system.wording import first_line
 
 QUIET = ("mlflow", "alembic", "urllib3")
 """Loggers to be kept quiet: whatever they log of an error, with tracebacks of SQL, their libraries raise too."""

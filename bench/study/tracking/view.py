@@ -12,10 +12,14 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from bench.record.metrics import ACCURACY, SPEED, VALIDATED
+from bench.record.metrics import speed_of
+from bench.study.tracking.experiment import tag
+from bench.task.contract import Quality
+from bench.task.judgement import KNOWN, OLDEST
 
 TAG = "mlflow.sharedViewState."
 SECTION = "comparison"
@@ -38,17 +42,42 @@ def address(server: str, experiment: str, name: str) -> str:
     return f"{server.rstrip('/')}/#/experiments/{experiment}/runs?{urlencode(query)}"
 
 
-def content(parameters: Mapping[str, Mapping[str, str]]) -> str:
+@dataclass(frozen=True)
+class Shown:
+    """What a view shows of runs: which of their numbers are drawn."""
+
+    quality: Quality
+    """What they are judged by."""
+    units: str
+    """What they count, in the plural."""
+
+    @classmethod
+    def of(cls, run: Any) -> Shown:
+        """What MLflow's run says; one of before there was more than one task says nothing."""
+        name, unit = tag(run, "quality") or OLDEST.quality.name, tag(run, "unit") or OLDEST.unit
+        return cls(KNOWN.get(name) or replace(OLDEST.quality, name=name), f"{unit}s")
+
+    @property
+    def worth(self) -> str:
+        return self.quality.of("test")
+
+    @property
+    def speed(self) -> str:
+        return speed_of(self.units)
+
+
+def content(parameters: Mapping[str, Mapping[str, str]], shown: Shown) -> str:
     """The content of a view's tag: all its runs side by side, in charts.
 
     Args:
         parameters: the parameters of each run, by its id.
+        shown: which of their numbers are drawn.
     """
     state = {
         "searchFilter": f"attributes.run_id IN ({', '.join(repr(run) for run in parameters)})",
         # In MLflow's own order, by time, children would be folded under their parents again.
-        "orderByKey": f"metrics.`{ACCURACY}`",
-        "orderByAsc": False,
+        "orderByKey": f"metrics.`{shown.worth}`",
+        "orderByAsc": shown.quality.better == "down",
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
@@ -56,26 +85,26 @@ def content(parameters: Mapping[str, Mapping[str, str]]) -> str:
         "runsHiddenMode": "SHOW_ALL",
         "isAccordionReordered": True,
         "compareRunSections": [{"uuid": SECTION, "name": SECTION, "display": True, "isReordered": True}],
-        "compareRunCharts": _charts(_varying(list(parameters.values())), _curve(parameters.values())),
+        "compareRunCharts": _charts(_varying(list(parameters.values())), _curve(parameters.values(), shown), shown),
     }
     return "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode(), 9)).decode()
 
 
-def _curve(parameters: Iterable[Mapping[str, str]]) -> str:
-    """The metric that epochs are judged by: that of the images for validation, where a run has any."""
-    return VALIDATED if any("data.validation" in each for each in parameters) else ACCURACY
+def _curve(parameters: Iterable[Mapping[str, str]], shown: Shown) -> str:
+    """The metric that epochs are judged by: that of the split for validation, where a run has any."""
+    return shown.quality.of("validation" if any("data.validation" in each for each in parameters) else "test")
 
 
-def _charts(axes: Sequence[str], curve: str) -> list[dict[str, Any]]:
-    speed, accuracy = ({"key": metric, "type": "METRIC"} for metric in (SPEED, ACCURACY))
+def _charts(axes: Sequence[str], curve: str, shown: Shown) -> list[dict[str, Any]]:
+    speed, worth = ({"key": metric, "type": "METRIC"} for metric in (shown.speed, shown.worth))
     charts: list[dict[str, Any]] = [
-        {"type": "BAR", "metricKey": ACCURACY},
-        {"type": "BAR", "metricKey": SPEED},
-        {"type": "SCATTER", "xaxis": speed, "yaxis": accuracy},
+        {"type": "BAR", "metricKey": shown.worth},
+        {"type": "BAR", "metricKey": shown.speed},
+        {"type": "SCATTER", "xaxis": speed, "yaxis": worth},
         {"type": "LINE", "metricKey": curve, "lineSmoothness": 0, "useGlobalLineSmoothing": False},
     ]
     if axes:
-        metrics = {"selectedParams": list(axes), "selectedMetrics": [SPEED, ACCURACY]}
+        metrics = {"selectedParams": list(axes), "selectedMetrics": [shown.speed, shown.worth]}
         charts.append({"type": "PARALLEL", **metrics, "showAllRuns": True})
     common = {"runsCountToCompare": RUNS_A_VIEW, "metricSectionId": SECTION, "deleted": False, "isGenerated": False}
     return [{"uuid": f"{SECTION}-{number}", **common, **chart} for number, chart in enumerate(charts)]

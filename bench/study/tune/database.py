@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.keys import ConfigError
 from bench.system import sqlite
-from bench.system.text import first_line
+from bench.system.wording import first_line
 
 FILE_SECONDS = 10
 """Seconds for which another program may lock an SQLite file."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config import RunConfig
 from bench.plan.interval import Interval
-from bench.study.report.quality import accuracy_of
+from bench.study.report.quality import worth_of
 from bench.study.report.result import Run, read_run
 from bench.study.tune.study import Study
 from bench.study.tune.trials import Trials
@@ -54,13 +54,13 @@ class Finding:
         return {key: known.get(key) for key in ("shape", "covered", "margin")}
 
     @property
-    def accuracy(self) -> Interval | None:
-        """The mean test accuracy over fresh seeds; None if no such run has one."""
-        return accuracy_of(self.repeated)
+    def worth(self) -> Interval | None:
+        """The mean quality by the test split over fresh seeds; None if no such run has one."""
+        return worth_of(self.repeated)
 
     @property
     def diverged(self) -> int:
-        """The number of runs with fresh seeds that diverged, and so have no accuracy."""
+        """The number of runs with fresh seeds that diverged, and so have no quality."""
         return sum(run.diverged for run in self.repeated)
 
 

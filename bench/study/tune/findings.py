@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.plan.inference import Paired, words_of
+from bench.plan.inference import Paired
 from bench.plan.interval import Interval
 from bench.record.folder import flatten
 from bench.study.report.align import align
@@ -16,11 +16,12 @@ from bench.study.report.cells import columns
 from bench.study.report.comparison import DELAY, shared
 from bench.study.report.figure import drawn
 from bench.study.report.page import Story, environments, write_page
-from bench.study.report.quality import pairs_of
+from bench.study.report.quality import pairs_of, said_of
 from bench.study.report.sheet import REPORT
 from bench.study.tune.finding import Finding
 from bench.study.tune.study import Study
 from bench.study.tune.trials import is_feasible
+from bench.task.contract import Quality
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -37,7 +38,7 @@ OVER: dict[str, Callable[[Study], tuple[int, str]]] = {
 
 # ----------------------------------------------------------------------------------------------------------- the tables
 def studies_table(findings: Sequence[Finding]) -> DataFrame:
-    """The table of studies: each one's budget, its best trial, and its accuracy over fresh seeds against the others.
+    """The table of studies: each one's budget, its best trial, and its quality over fresh seeds against the others.
 
     ``over_locked`` is the difference from the study of the same conditions at staleness 0, ``over_unrestricted`` from
     that of the same staleness without conditions, both in pairs of the same fresh seed; what is said of them is one of
@@ -47,7 +48,7 @@ def studies_table(findings: Sequence[Finding]) -> DataFrame:
 
     asked = [(finding, name) for finding in findings for name in OVER]
     pairs = [_over(name, finding, findings) for finding, name in asked]
-    words = words_of(pairs, findings[0].study.settings.report.margin)
+    words = said_of(pairs, findings[0].study.quality, findings[0].study.settings.report.margin)
     compared: dict[str, dict[str, Any]] = {finding.study.tuning.study: {} for finding in findings}
     for (finding, name), pair, word in zip(asked, pairs, words, strict=True):
         row = columns(f"over_{name}", pair.difference if pair else None) | {f"over_{name}_said": word or ""}
@@ -59,10 +60,10 @@ def _row(finding: Finding, compared: dict[str, Any]) -> dict[str, Any]:
     run, conditions = finding.study.run, finding.study.tuning.conditions
     row: dict[str, Any] = {"study": finding.study.tuning.study, "K": run.stages, "S": run.replicas}
     row |= {"staleness": run.staleness, "conditions": conditions}
-    accuracy, best = finding.accuracy, finding.best
-    row |= {**columns("accuracy", accuracy), "n": accuracy.n if accuracy else 0, **finding.budget, **compared}
+    worth, best, quality = finding.worth, finding.best, finding.study.quality
+    row |= {**columns(quality.name, worth), "n": worth.n if worth else 0, **finding.budget, **compared}
     row |= finding.rates | {"best_trial": best.number if best else None, "run": _hash(finding)}
-    row |= {"accuracy_of_trial": best.values[0] if best else None}
+    row |= {f"{quality.name}_of_trial": best.values[0] if best else None}
     return row | flatten(best.user_attrs["settings"] if best else {}) | {"repeats": " ".join(finding.repeats)}
 
 
@@ -95,9 +96,9 @@ def trials_table(findings: Sequence[Finding]) -> DataFrame:
         for trial in finding.trials:
             row = {"study": finding.study.tuning.study, "trial": trial.number, "state": trial.state.name.lower()}
             row |= {"retry_of": trial.system_attrs.get("failed_trial"), "run": trial.user_attrs.get("run", "")}
-            row |= dict(zip(finding.study.tuning.objectives, trial.values or [], strict=False))
+            row |= dict(zip(finding.study.objectives, trial.values or [], strict=False))
             if trial.state.name == "PRUNED":
-                row |= {"accuracy": trial.intermediate_values[max(trial.intermediate_values)]}
+                row |= {finding.study.quality.name: trial.intermediate_values[max(trial.intermediate_values)]}
             row |= {
                 "epochs": len(trial.intermediate_values) if trial.state.name == "PRUNED" else _epochs(finding, trial)
             }
@@ -113,12 +114,14 @@ def _epochs(finding: Finding, trial: FrozenTrial) -> int:
 def print_findings(findings: Sequence[Finding]) -> str:
     """Print the studies as a table; return it."""
     head = ["study", "trials", "pruned", "epochs trained", "best family", "shape", "covered", "margin"]
-    lines = [[*head, "test accuracy %", "less locked", "less unrestricted"]]
+    quality = findings[0].study.quality
+    unit = " %" if quality.is_share else ""
+    lines = [[*head, f"test {quality.name}{unit}", "less locked", "less unrestricted"]]
     for row in studies_table(findings).to_dict("records"):
         cells = [str(row["study"]), str(row["trials"]), str(row["pruned"]), str(row["epochs_trained"])]
         cells += [str(row.get("lr.name") or "-"), *known_of(row)]
-        cells.append(in_percent(row, "accuracy"))
-        lines.append([*cells, *(f"{in_percent(row, f'over_{n}')} {row[f'over_{n}_said']}".strip() for n in OVER)])
+        cells.append(_shown(row, quality.name, quality))
+        lines.append([*cells, *(f"{_shown(row, f'over_{n}', quality)} {row[f'over_{n}_said']}".strip() for n in OVER)])
     lost = [f"{each.study.tuning.study}: {_lost(each)}" for each in findings if each.diverged]
     table = "\n".join([*align(lines), *(["", *lost] if lost else [])])
     print(table)
@@ -136,22 +139,19 @@ def known_of(row: Mapping[Any, Any]) -> list[str]:
     ]
 
 
-def in_percent(row: dict[Any, Any], name: str) -> str:
-    """A mean in per cent with the ends of its interval; ``-`` where there is none."""
-    sign = "" if name == "accuracy" else "+"
-    numbers = [
-        f"{100 * row[key]:{sign}.1f}" if row[key] == row[key] else "" for key in (name, f"{name}_low", f"{name}_high")
-    ]
+def _shown(row: Mapping[Any, Any], name: str, quality: Quality) -> str:
+    """A mean with the ends of its interval, of shares in per cent; ``-`` where there is none."""
+    sign, scale = "" if name == quality.name else "+", 100 if quality.is_share else 1
+    ends = (row[key] for key in (name, f"{name}_low", f"{name}_high"))
+    numbers = ["" if math.isnan(end) else f"{scale * end:{sign}.{quality.digits}f}" for end in ends]
     if not numbers[0]:
         return "-"
     return f"{numbers[0]} ({numbers[1]} to {numbers[2]})" if numbers[1] else numbers[0]
 
 
-def percent(interval: Interval | None) -> str:
-    """A mean with its interval, in per cent."""
-    if interval is None:
-        return "-"
-    return in_percent(columns("accuracy", interval), "accuracy") + " %"
+def in_unit(interval: Interval, quality: Quality) -> str:
+    """A mean of qualities with its interval, of shares in per cent."""
+    return _shown(columns(quality.name, interval), quality.name, quality) + (" %" if quality.is_share else "")
 
 
 def write_findings(findings: Sequence[Finding], folder: Path) -> list[Path]:
@@ -180,4 +180,4 @@ def _caption(finding: Finding) -> str:
 
 
 def _lost(finding: Finding) -> str:
-    return f"{finding.diverged} of {len(finding.repeats)} repeats diverged, without an accuracy"
+    return f"{finding.diverged} of {len(finding.repeats)} repeats diverged, without a quality"

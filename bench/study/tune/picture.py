@@ -13,6 +13,7 @@ import numpy as np
 from bench.study.report.figure import AGG
 from bench.study.tune.database import quiet
 from bench.study.tune.finding import Finding
+from bench.study.tune.trials import directions_of
 from bench.system.heartbeat import TALKING
 from bench.system.variables import variables
 
@@ -45,7 +46,7 @@ def draw(finding: Finding, path: Path) -> None:
 
 
 def _plots(finding: Finding) -> Iterator[Any]:
-    """Yield the accuracies, what they hang on where two of them differ, and both objectives where a trial keeps to its
+    """Yield the qualities, what they hang on where two of them differ, and both objectives where a trial keeps to its
     constraints.
 
     Source of the importances: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing hyperparameter
@@ -54,9 +55,10 @@ def _plots(finding: Finding) -> Iterator[Any]:
     from optuna.importance import FanovaImportanceEvaluator
     from optuna.visualization import matplotlib as plots
 
-    accuracy = f"{finding.study.judged_by} accuracy"
-    tuning, budget, accuracies = finding.study.tuning, finding.budget, _in_memory(finding, 1)
-    history: Any = plots.plot_optimization_history(accuracies, target_name=accuracy)
+    quality = finding.study.quality
+    told = f"{finding.study.judged_by} {quality.name}"
+    tuning, budget, judged = finding.study.tuning, finding.budget, _in_memory(finding, 1)
+    history: Any = plots.plot_optimization_history(judged, target_name=told)
     pruned = [trial for trial in finding.trials if trial.state.name == "PRUNED"]
     last = [trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned]
     history.plot([trial.number for trial in pruned], last, "x", color="tab:orange", label="pruned, at its last epoch")
@@ -65,18 +67,19 @@ def _plots(finding: Finding) -> Iterator[Any]:
     history.xaxis.get_major_locator().set_params(integer=True)
     history.set_title(f"{tuning.study}: {budget['trials']} trials of {budget['epochs']} epochs")
     yield history
-    if len({trial.values[0] for trial in accuracies.trials if trial.values}) > 1:
-        yield plots.plot_param_importances(accuracies, FanovaImportanceEvaluator(seed=0), target_name=accuracy)
+    if len({trial.values[0] for trial in judged.trials if trial.values}) > 1:
+        yield plots.plot_param_importances(judged, FanovaImportanceEvaluator(seed=0), target_name=told)
     if len(tuning.objectives) > 1 and finding.best:
-        names = [accuracy, f"seconds to {tuning.target:.0%}"]
+        assert tuning.target is not None
+        names = [told, f"seconds to {quality.shown(tuning.target)}"]
         yield plots.plot_pareto_front(_in_memory(finding, 2), target_names=names)
 
 
 def _in_memory(finding: Finding, objectives: int) -> Study:
     """The study with its first objectives alone: of a single one, Optuna draws the best so far."""
-    from optuna.study import StudyDirection, create_study
+    from optuna.study import create_study
 
-    study = create_study(directions=[StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][:objectives])
+    study = create_study(directions=directions_of(finding.study)[:objectives])
     for trial in copy.deepcopy(finding.trials):
         trial.values = trial.values and trial.values[:objectives]
         study.add_trial(trial)

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.study.sweep.library import USERS, typed
 from bench.study.tune.finding import Finding
-from bench.study.tune.findings import known_of, percent
+from bench.study.tune.findings import in_unit, known_of
 from bench.system.file import write_atomic
 
 TUNED = "lr/tuned"
@@ -38,9 +38,10 @@ def _header(finding: Finding, named: str | None) -> list[str]:
     grid = [f"stages={run.stages}", f"replicas={run.replicas}", f"staleness={run.staleness}"]
     command = " ".join(typed([*grid, f"lr=tuned/{study.tuning.study}"], named))
     ended = ", ".join(f"{budget[state]} {state}" for state in ("complete", "pruned", "failed"))
-    accuracy = finding.accuracy
-    fresh = f"; test accuracy over {accuracy.n} fresh seeds {percent(accuracy)}" if accuracy else ""
-    trial = f"number {finding.best.number}, run {run.hash()}, {study.judged_by} accuracy {finding.best.values[0]:.1%}"
+    worth, quality = finding.worth, study.quality
+    fresh = f"; test {quality.name} over {worth.n} fresh seeds {in_unit(worth, quality)}" if worth else ""
+    own = f"{study.judged_by} {quality.name} {quality.shown(finding.best.values[0])}"
+    trial = f"number {finding.best.number}, run {run.hash()}, {own}"
     shape, covered, margin = known_of(finding.rates)
     return [
         f"# python -m bench {command}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -48,13 +49,14 @@ class Judge:
     def judge(self, epochs: Sequence[dict[str, Any]]) -> None:
         """Judge a run's epochs, those of a record too: whether a trial is pruned must not hang on who looks first."""
         for epoch in epochs:
-            number, accuracy = epoch["epoch"], on_the_way(epoch) or 0.0
+            number, worth = epoch["epoch"], self._trials.worth(epoch)
             if number < self._told or number + 1 == self._epochs:
                 continue
             self._told = number + 1
-            if self._trials.report(self._claim, number, accuracy):
-                behind = f"pruned after epoch {number + 1} of {self._epochs}: accuracy {accuracy:.1%}"
-                raise Pruned(f"{behind} is below the median of the other trials")
+            if self._trials.report(self._claim, number, worth):
+                quality = self._trials.quality
+                behind = f"pruned after epoch {number + 1} of {self._epochs}: {quality.name} {quality.shown(worth)}"
+                raise Pruned(f"{behind} is worse than the median of the other trials")
 
 
 class _Trial(NamedTuple):
@@ -155,8 +157,9 @@ class Search:
                 self.runner.end(config, str(failure), "pruned")
             said = str(failure)
         elif failure is None:
-            accuracy = on_the_way(self._record(config)["epochs"][-1])
-            said = "diverged" if accuracy is None else f"{self.study.judged_by} accuracy {accuracy:.1%}"
+            quality = self.study.quality
+            worth = on_the_way(self._record(config)["epochs"][-1], quality)
+            said = f"{self.study.judged_by} {quality.name} {quality.shown(worth)}" if worth is not None else "diverged"
         elif self.trials.fail(claim):
             self.runner.end(config, str(failure), "failed")
             said = f"failed, and is tried once more: {failure}"
@@ -185,13 +188,14 @@ class Search:
 
     def _values(self, claim: Claim, record: dict[str, Any]) -> list[float]:
         """A trial's values, one an objective; a missed target costs the whole time, and breaks a constraint."""
-        values = [on_the_way(record["epochs"][-1]) or 0.0]
+        values, quality = [self.trials.worth(record["epochs"][-1])], self.study.quality
         if "time" in self.study.tuning.objectives:
             target, epochs = self.study.tuning.target, record["epochs"]
-            reached = [epoch for epoch in epochs if (on_the_way(epoch) or 0.0) >= target]
+            assert target is not None
+            reached = [epoch for epoch in epochs if quality.reaches(self.trials.worth(epoch), target)]
             values.append(float((reached or epochs[-1:])[0]["time/train_seconds"]))
-            most = max(on_the_way(epoch) or 0.0 for epoch in epochs)
-            self.trials.constrain(claim, "target", target - most)
+            best = max((self.trials.worth(epoch) for epoch in epochs), key=quality.gain)
+            self.trials.constrain(claim, "target", min(quality.gain(target - best), sys.float_info.max))
         return values
 
     def _repeat(self) -> None:
@@ -214,7 +218,7 @@ class Search:
 
     def _say(self, claim: Claim, words: str) -> None:
         best, name = self.trials.best(), self.study.tuning.study
-        record = f" (best: {best.values[0]:.1%}, trial number {best.number})" if best else ""
+        record = f" (best: {self.study.quality.shown(best.values[0])}, trial number {best.number})" if best else ""
         settings = claim.settings["lr"]
         what = f"{settings['name']} gamma0={settings['gamma0']:.3g}"
         print_aside(f"{name} {claim.position}/{self.study.trials}: {what}: {words}{record}")

@@ -65,7 +65,7 @@ class Space:
         ranges: dict[str, Any] = {name: getattr(own, name) for name in RANGES}
         how: dict[str, Any] = {
             "conditions": own.conditions,
-            "objectives": own.objectives,
+            "objectives": self.study.objectives,
             "families": self.study.families,
         }
         how["pruning"] = own.prunes

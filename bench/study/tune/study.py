@@ -22,6 +22,8 @@ from bench.study.sweep.library import RUN, Primary
 from bench.study.sweep.settings import Settings
 from bench.study.tune.trials_file import TrialsFile
 from bench.study.tune.tuning import RANGES, Tuning
+from bench.task.contract import Quality
+from bench.task.judgement import Judgement
 
 TUNE = Primary("tune", ("trials", "tuning"))
 """What a study is composed from."""
@@ -45,8 +47,18 @@ class Study:
 
     @property
     def judged_by(self) -> str:
-        """The images that trials are judged by, for people."""
+        """The split that trials are judged by, for people."""
         return "validation" if self.run.data.validation else "test"
+
+    @property
+    def quality(self) -> Quality:
+        """What trials are judged by."""
+        return Judgement.of(self.run.data.task).quality
+
+    @property
+    def objectives(self) -> list[str]:
+        """What is searched for, by name: the quality, and maybe the time."""
+        return [self.quality.name, *self.tuning.objectives[1:]]
 
     @property
     def trials_file(self) -> TrialsFile | None:
@@ -139,6 +151,7 @@ def study_of(point: Point, primary: Primary = TUNE) -> Study:
     users = (_users_own(contract, name, primary) for contract, name in asked if name not in known)
     study = Study(run, point.settings, own.trials, own.tuning, tuple(filter(None, users)))
     _check_names(study)
+    study.quality.check("tuning.target", own.tuning.target)
     if study.tuning.conditions != "none":
         _check_powers(study)
     return study

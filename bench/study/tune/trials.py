@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.keys import ConfigError
 from bench.record.folder import flatten
+from bench.record.metrics import on_the_way
 from bench.study.tune.database import Database, quiet
 from bench.study.tune.space import Space
 from bench.study.tune.study import Study
 from bench.study.tune.trials_file import KeptStudy, as_values, revived
 from bench.system.heartbeat import TALKING, Heartbeat
 from bench.system.process import heartbeat, is_alive, own_name
+from bench.task.contract import Quality
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -30,7 +32,6 @@ STARTUP_TRIALS = 8
 """Trials drawn at random, before the sampler has something to go by."""
 PRUNING_AFTER = 4
 """Trials that have to have ended before one is pruned."""
-DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {"accuracy": "maximize", "time": "minimize"}
 SEEDS_A_STUDY = 2**16
 
 
@@ -131,8 +132,18 @@ class Trials:
             file.keep(KeptStudy(name, attributes["space"], self._space.epochs, trials))
 
     @property
+    def quality(self) -> Quality:
+        """What trials are judged by."""
+        return self._wanted.quality
+
+    def worth(self, epoch: Mapping[str, Any]) -> float:
+        """What an epoch of a trial counts: its quality, or the worst there is where it has diverged."""
+        found = on_the_way(epoch, self.quality)
+        return self.quality.worst if found is None else found
+
+    @property
     def _directions(self) -> list[Literal["maximize", "minimize"]]:
-        return [DIRECTIONS[objective] for objective in self._wanted.tuning.objectives]
+        return directions_of(self._wanted)
 
     def _kept(self) -> KeptStudy | None:
         """What the file of studies has of the study; None where there is none."""
@@ -161,10 +172,10 @@ class Trials:
             self._reap()
             return self._used() >= self._wanted.trials and not self._in("WAITING", "RUNNING")
 
-    def report(self, claim: Claim, epoch: int, accuracy: float) -> bool:
+    def report(self, claim: Claim, epoch: int, quality: float) -> bool:
         """Tell of a trial's epoch; return whether the trial is to be pruned."""
         with self._alone():
-            claim.trial.report(accuracy, epoch)
+            claim.trial.report(quality, epoch)
             return bool(claim.trial.should_prune())
 
     def constrain(self, claim: Claim, name: str, excess: float) -> None:
@@ -204,9 +215,9 @@ class Trials:
         return [trial for trial in trials if trial.number not in retried]
 
     def best(self) -> FrozenTrial | None:
-        """The finished trial of the highest accuracy that keeps to its constraints; the first one of several."""
+        """The finished trial of the best quality that keeps to its constraints; the first one of several."""
         fit = [trial for trial in self.all() if trial.state.name == "COMPLETE" and is_feasible(trial)]
-        return max(fit, key=lambda trial: trial.values[0], default=None)
+        return max(fit, key=lambda trial: self._wanted.quality.gain(trial.values[0]), default=None)
 
     # --------------------------------------------------------------------------------------------- under the lock alone
     def _used(self) -> int:
@@ -259,6 +270,12 @@ class Trials:
         """Keep other processes of ours away meanwhile, and Optuna quiet. Raises as :meth:`Database.working`."""
         with TALKING, self._database.working(), self._database.alone():
             yield
+
+
+def directions_of(study: Study) -> list[Literal["maximize", "minimize"]]:
+    """Which way each objective of a study is better."""
+    first: Literal["maximize", "minimize"] = "maximize" if study.quality.better == "up" else "minimize"
+    return [first] if len(study.objectives) == 1 else [first, "minimize"]
 
 
 def is_feasible(trial: FrozenTrial) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from bench.keys import STRICT, Cardinal, Share, Text
+from bench.keys import STRICT, Cardinal, Positive, Text
 from bench.system import sqlite
 
 SERVERS = ("postgresql", "mysql", "mariadb")
@@ -70,11 +70,11 @@ class Tuning:
     conditions: Literal["bound", "constraint", "shape", "none"]
     """Which schedules are tried: those of the shape convergent, with gamma0 up to where the update with the trial's
     momentum is stable (``bound``), with that as a constraint, or at any rate (``shape``); or any (``none``)."""
-    objectives: list[Literal["accuracy", "time"]]
-    """What is searched for: the accuracy in the end, or that and the seconds until ``target``, by the images for
+    objectives: list[Literal["quality", "time"]]
+    """What is searched for: the quality in the end, or that and the seconds until ``target``, by the split for
     validation."""
-    target: Share
-    """The accuracy to reach by these images, as a share of 1."""
+    target: Positive | None
+    """The quality to reach by this split; None where no time is searched for."""
     pruning: bool
     """Whether trials that lag behind are ended; with one objective only."""
     repeats: Cardinal
@@ -102,8 +102,10 @@ class Tuning:
     """Share of the run for which the correction ``lr_discount`` acts."""
 
     def __post_init__(self) -> None:
-        if self.objectives not in (["accuracy"], ["accuracy", "time"]):
-            raise ValueError(f"objectives={self.objectives} must be [accuracy] or [accuracy, time]")
+        if self.objectives not in (["quality"], ["quality", "time"]):
+            raise ValueError(f"objectives={self.objectives} must be [quality] or [quality, time]")
+        if "time" in self.objectives and self.target is None:
+            raise ValueError("target=None: must be the quality to reach where objectives has time")
         for key, allowed in RANGES.items():
             low, high = getattr(self, key)
             if not (low <= high and all(map(ALLOWED[allowed], (low, high)))):

@@ -2,7 +2,7 @@
 
 The speed of a machine drifts by up to a factor of two within minutes, so that two speeds taken one after the other say
 little. Here every round measures each contender once, in random order, and only ratios within a round are averaged.
-Every contender makes updates of as many images, with as many threads an agent; but four replicas, which show what four
+Every contender makes updates of as many samples, with as many threads an agent; but four replicas, which show what four
 working sets on these cores cost, cut or not, have a batch each. Results go to ``results/benchmark.csv``.
 
 Examples::
@@ -45,6 +45,7 @@ from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN
 from bench.study.verbs import add_rounds
 from bench.system.call import temporary, warm_up
+from bench.task.judgement import Judgement
 from bench.task.model.resnet import ResNet
 
 RATIOS = (
@@ -105,7 +106,7 @@ def main(arguments: argparse.Namespace) -> int:
     warm_up()
     measurements: list[Measurement] = []
     predictions: list[Prediction] = []
-    order = random.Random(0)
+    order, short = random.Random(0), configs["FDG"].data.task.short
     turns = [*configs, PREDICTION]
     with tempfile.TemporaryDirectory(dir=temporary()) as place:
         # Creates MLflow's database, as a user's first run does once.
@@ -115,7 +116,7 @@ def main(arguments: argparse.Namespace) -> int:
                 if name == PREDICTION:
                     found = predict_contenders(number, configs)
                     predictions += found
-                    said = [f"{one.contender}: {one.images_per_second:.1f} img/s predicted" for one in found]
+                    said = [f"{one.contender}: {one.units_per_second:.1f} {short}/s predicted" for one in found]
                 elif name in saved:
                     measurements.append(measure_checkpoints(number, name, configs[name], Path(place)))
                     said = [f"{name}: {measurements[-1].checkpoint_seconds:.3f} s"]
@@ -123,7 +124,7 @@ def main(arguments: argparse.Namespace) -> int:
                     words = [*primary.words, *contenders[name]]
                     measurement = measure_contender(number, name, configs[name], words, Path(place))
                     measurements.append(measurement)
-                    said = [f"{name}: {measurement.images_per_second:.1f} img/s"]
+                    said = [f"{name}: {measurement.units_per_second:.1f} {short}/s"]
                 for line in said:
                     print(f"round {number + 1}/{arguments.rounds} {line}", file=sys.stderr)
     report(measurements, predictions, configs["FDG"], environment(oversubscribed(configs["FDG"])))
@@ -144,7 +145,7 @@ def report(
     )
     path = Path("results", "-".join(["benchmark", *kinds]) + ".csv")
     rows = []
-    for figure, asked, interval in _figures(measurements):
+    for figure, asked, interval in _figures(measurements, Judgement.of(config.data.task)):
         rows.append({"figure": figure, **interval._asdict(), "asked": asked_of(config, asked)})
     for figure, interval in _predicted(measurements, predictions):
         least, most = PREDICTION_ASKED
@@ -170,10 +171,10 @@ def _series(taken: Sequence[Measurement | Prediction], name: str, field: str) ->
     return [getattr(one, field) for one in sorted(taken, key=lambda one: one.round) if one.contender == name]
 
 
-def _figures(measurements: Sequence[Measurement]) -> Iterator[tuple[str, str, Interval]]:
+def _figures(measurements: Sequence[Measurement], counted: Judgement) -> Iterator[tuple[str, str, Interval]]:
     """Yield each measured figure: its name, the name under which it is asked for, and its interval."""
 
-    def series(name: str, field: str = "images_per_second") -> list[float]:
+    def series(name: str, field: str = "units_per_second") -> list[float]:
         return _series(measurements, name, field)
 
     ones = [1.0] * len(series("FDG"))
@@ -192,7 +193,7 @@ def _figures(measurements: Sequence[Measurement]) -> Iterator[tuple[str, str, In
         alone.append((f"{name}: efficiency", series(name, "efficiency"), ones))
         alone.append((f"{name}: locking fraction", series(name, "locking"), ones))
     alone.append(("FDG: following the run / training time", series("FDG", "following"), ones))
-    alone += [(f"{name}: images/s", series(name), ones) for name in CONTENDERS]
+    alone += [(f"{name}: {counted.units}/s", series(name), ones) for name in CONTENDERS]
     for name in ("FDG", "whole command"):
         alone.append((f"{name}: seconds beyond training", series(name, "overhead_seconds"), ones))
     for name in CHECKPOINTED:
@@ -212,5 +213,5 @@ def _predicted(
         return ratio(_series(predictions, name, field), _series(measurements, name, field))
 
     for name in PREDICTED:
-        yield f"{name}: predicted / measured", compared(name, "images_per_second")
+        yield f"{name}: predicted / measured", compared(name, "units_per_second")
     yield "FDG: predicted / measured efficiency", compared("FDG", "efficiency")

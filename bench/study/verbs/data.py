@@ -13,9 +13,8 @@ import json
 from pathlib import Path
 
 from bench.keys import ConfigError
-from bench.record.folder import describe_data
 from bench.study.launcher.check import ready
-from bench.study.sweep.compose import compose
+from bench.study.sweep.compose import data_of
 from bench.study.sweep.library import RUN
 from bench.system.file import write_json_atomic
 
@@ -30,11 +29,10 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: an override is wrong, the data is missing or damaged, or the file cannot be written.
     """
-
-    config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
+    data = data_of(arguments.overrides, RUN.beside(arguments.config_dir))
     if "://" in (arguments.output or ""):
         raise ConfigError(f"--output={arguments.output!r}: must be a file of this machine, not a URL")
-    description = describe_data(config.data.name, ready(config.data)[1])
+    description = {"name": data.name, **ready(data)[1].describe()}
     if arguments.output is None:
         print(json.dumps(description, indent=2))
         return 0

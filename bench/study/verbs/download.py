@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from bench.choice import telling
-from bench.study.sweep.compose import compose
+from bench.study.sweep.compose import data_of
 from bench.study.sweep.library import RUN
 
 
@@ -20,8 +20,8 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: the data is not one that can be downloaded, or it is of a user's own and fails.
     """
-    config = compose(arguments.overrides, RUN.beside(arguments.config_dir))
-    with telling(type(config.data)):
-        config.data.download()
-        config.data.prepare()
+    data = data_of(arguments.overrides, RUN.beside(arguments.config_dir))
+    with telling(type(data)):
+        data.download()
+        data.prepare()
     return 0

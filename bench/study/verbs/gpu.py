@@ -20,6 +20,7 @@ from bench.config import RunConfig
 from bench.plan.interval import ratio
 from bench.record.environment import environment
 from bench.record.folder import RunFolder
+from bench.record.metrics import speed_in
 from bench.study.launcher.agents import launch
 from bench.study.launcher.check import check_rounds
 from bench.study.launcher.progress import Progress
@@ -27,6 +28,7 @@ from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN
 from bench.study.verbs import add_rounds
 from bench.system.call import Call, temporary, warm_up
+from bench.task.judgement import Judgement
 
 if TYPE_CHECKING:
     from bench.engine.measure.minimal import Minimal
@@ -67,13 +69,16 @@ def main(arguments: argparse.Namespace) -> int:
     primary = RUN.beside(arguments.config_dir)
     configs = {name: compose([*WORKLOAD, *own, *arguments.overrides], primary) for name, own in CONTENDERS.items()}
     speeds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-    order = random.Random(0)
+    order, task = random.Random(0), configs["K=1"].data.task
     with tempfile.TemporaryDirectory(dir=temporary()) as place:
         for number in range(arguments.rounds):
             for name in order.sample(list(configs), len(configs)):
                 speeds[name].append(_measure(name, configs[name], Path(place)))
-                print(f"round {number + 1}/{arguments.rounds} {name}: {speeds[name][-1]:.0f} img/s", file=sys.stderr)
-    _report(speeds, device)
+                print(
+                    f"round {number + 1}/{arguments.rounds} {name}: {speeds[name][-1]:.0f} {task.short}/s",
+                    file=sys.stderr,
+                )
+    _report(speeds, device, Judgement.of(task))
     return 0
 
 
@@ -85,12 +90,12 @@ def gpu_name() -> str | None:
 
 
 def _measure(name: str, config: RunConfig, place: Path) -> float:
-    """Measure one contender; return its images per second."""
+    """Measure one contender; return its units per second."""
     from bench.engine.measure.minimal import minimal_loop
 
     if name.startswith("minimal loop"):
         found: Minimal = Call(minimal_loop, config, name.endswith("compiled")).result()
-        return found.images_per_second
+        return found.units_per_second
     folder = RunFolder(place / config.hash())
     folder.clear()
     with Progress(folder, name):
@@ -98,14 +103,14 @@ def _measure(name: str, config: RunConfig, place: Path) -> float:
         launch(config, None, folder, {}, lambda: None)
     record = folder.read_record()
     assert record is not None
-    return float(record["metrics"]["throughput/images_per_second"])
+    return speed_in(record)
 
 
-def _report(speeds: dict[str, list[float]], device: str) -> None:
+def _report(speeds: dict[str, list[float]], device: str, counted: Judgement) -> None:
     import pandas
 
     ones = [1.0] * len(speeds["K=1"])
-    rows = [{"figure": f"{name}: images/s", **ratio(own, ones)._asdict()} for name, own in speeds.items()]
+    rows = [{"figure": f"{name}: {counted.units}/s", **ratio(own, ones)._asdict()} for name, own in speeds.items()]
     for name in ("minimal loop", "minimal loop, compiled"):
         rows.append({"figure": f"K=1 / {name}", **ratio(speeds["K=1"], speeds[name])._asdict()})
     table = pandas.DataFrame(rows).assign(gpu=device, torch=environment(False)["torch"])

@@ -32,6 +32,7 @@ from bench.study.sweep.compose import compose
 from bench.study.sweep.library import RUN, Primary
 from bench.study.verbs import add_rounds
 from bench.system.call import temporary, warm_up
+from bench.task.judgement import Judgement
 
 FORECAST = "forecast"
 """The forecast's name among the methods: it takes its turn as they do, for each model."""
@@ -54,6 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
     check_rounds(arguments.rounds)
     primary = RUN.beside(arguments.config_dir)
     points = {model: contenders(model, arguments.overrides, primary) for model in MODELS}
+    counted = _counted(points, primary)
     trials: list[Trial] = []
     forecasts: list[Forecast] = []
     try:
@@ -62,7 +64,8 @@ def main(arguments: argparse.Namespace) -> int:
             machine = {**environment(False), "tcp": link.congestion_control()}
             for number in range(arguments.rounds):
                 for one in _round(link, Path(place), rates, points, primary, random.Random(number)):
-                    said = f"{one.model} {one.megabits:g} Mbit/s {one.method}: {one.images_per_second:.1f} img/s"
+                    speed = f"{one.units_per_second:.1f} {counted.short}/s"
+                    said = f"{one.model} {one.megabits:g} Mbit/s {one.method}: {speed}"
                     if isinstance(one, Trial):
                         trials.append(one)
                     else:
@@ -72,8 +75,14 @@ def main(arguments: argparse.Namespace) -> int:
     except RunFailed as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    report(trials, forecasts, machine)
+    report(trials, forecasts, machine, counted)
     return 0
+
+
+def _counted(points: Mapping[str, Mapping[str, list[str]]], primary: Primary) -> Judgement:
+    """What all of the runs count."""
+    words = next(words for methods in points.values() for words in methods.values())
+    return Judgement.of(compose(words, primary).data.task)
 
 
 def parse_rates(text: str) -> list[float]:
@@ -115,7 +124,9 @@ def _round(
 
 
 # --------------------------------------------------------------------------------------------------------- what is told
-def report(trials: Sequence[Trial], forecasts: Sequence[Forecast], machine: Mapping[str, Any]) -> None:
+def report(
+    trials: Sequence[Trial], forecasts: Sequence[Forecast], machine: Mapping[str, Any], counted: Judgement
+) -> None:
     """Print and write what was measured: a row a model, rate and method."""
     import pandas
 
@@ -124,30 +135,34 @@ def report(trials: Sequence[Trial], forecasts: Sequence[Forecast], machine: Mapp
         groups.setdefault((trial.model, trial.megabits), {}).setdefault(trial.method, []).append(trial)
     expected: dict[tuple[str, float], dict[str, list[float]]] = {}
     for one in forecasts:
-        expected.setdefault((one.model, one.megabits), {}).setdefault(one.method, []).append(one.images_per_second)
+        expected.setdefault((one.model, one.megabits), {}).setdefault(one.method, []).append(one.units_per_second)
     order = sorted(groups, key=lambda key: (key[0], -key[1]))
     rows = [row for key in order for row in _rows(groups[key], expected[key])]
     table = pandas.DataFrame(rows).assign(**{name: machine[name] for name in ("cpu", "cores", "torch", "tcp")})
     FILE.parent.mkdir(exist_ok=True)
-    table.round(4).to_csv(FILE, index=False)
-    print("\n".join(align([list(_cells(rows[0])), *(list(_cells(row).values()) for row in rows)])))
-    print("\nbytes per image: both ways together; on the line: measured, with the headers of TCP, IP and Ethernet")
+    columns = {name: name.replace("units", counted.units).replace("sample", counted.unit) for name in table}
+    table.round(4).rename(columns=columns).to_csv(FILE, index=False)
+    shown = [_cells(row, counted) for row in rows]
+    print("\n".join(align([list(shown[0]), *(list(cells.values()) for cells in shown)])))
+    print(
+        f"\nbytes/{counted.unit}: both ways together; on the line: measured, with the headers of TCP, IP and Ethernet"
+    )
     where = f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, TCP with {machine['tcp']}"
     print(f"{where}: {FILE}")
 
 
 def _rows(methods: Mapping[str, Sequence[Trial]], expected: Mapping[str, list[float]]) -> Iterator[dict[str, Any]]:
     """Yield the table's rows of one model at one rate, a row a method; trials and expectations are ordered by round."""
-    speeds = {method: [trial.images_per_second for trial in trials] for method, trials in methods.items()}
+    speeds = {method: [trial.units_per_second for trial in trials] for method, trials in methods.items()}
     for method in METHODS:
         trials = methods[method]
         row = {"model": trials[0].model, "megabits": trials[0].megabits}
         row |= {"measured_megabits": _mean(trials, "measured_megabits"), "method": method, "n": len(trials)}
-        row |= _columns("images_per_second", mean(speeds[method]))
+        row |= _columns("units_per_second", mean(speeds[method]))
         row |= _columns("fdg_over_it", ratio(speeds["FDG"], speeds[method]) if method != "FDG" else None)
-        row |= {"predicted_images_per_second": mean(expected[method]).mean}
+        row |= {"predicted_units_per_second": mean(expected[method]).mean}
         row |= _columns("predicted_over_measured", ratio(expected[method], speeds[method]))
-        for name in ("bytes_per_image", "line_bytes_per_image", "efficiency", "locking"):
+        for name in ("bytes_per_sample", "line_bytes_per_sample", "efficiency", "locking"):
             row[name] = _mean(trials, name)
         yield row
 
@@ -161,21 +176,21 @@ def _columns(name: str, interval: Interval | None) -> dict[str, float | None]:
     return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
-def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+def _cells(row: Mapping[str, Any], counted: Judgement) -> dict[str, str]:
     """The cells of a row of the printed table."""
     return {
         "model": row["model"],
         "Mbit/s": f"{row['megabits']:g}",
         "measured": f"{row['measured_megabits']:.1f}",
         "method": row["method"],
-        "img/s": f"{row['images_per_second']:.1f}",
-        "95%": _ends(row, "images_per_second", ".1f"),
+        f"{counted.short}/s": f"{row['units_per_second']:.1f}",
+        "95%": _ends(row, "units_per_second", ".1f"),
         "FDG over it": NOTHING if row["fdg_over_it"] is None else f"{row['fdg_over_it']:.3f}",
         "of 95%": _ends(row, "fdg_over_it", ".3f"),
-        "predicted": f"{row['predicted_images_per_second']:.1f}",
+        "predicted": f"{row['predicted_units_per_second']:.1f}",
         "over measured": f"{row['predicted_over_measured']:.3f}",
-        "bytes/image": f"{row['bytes_per_image']:.0f}",
-        "on the line": f"{row['line_bytes_per_image']:.0f}",
+        f"bytes/{counted.unit}": f"{row['bytes_per_sample']:.0f}",
+        "on the line": f"{row['line_bytes_per_sample']:.0f}",
         "locking": f"{row['locking']:.2f}",
     }
 

@@ -33,6 +33,7 @@ from bench.plan.forecast.costs import StageCost, Times
 from bench.plan.forecast.prediction import predict
 from bench.plan.sections import LOCKS, SECTIONS
 from bench.record.folder import RunFolder
+from bench.record.metrics import SPEED, speed_in
 from bench.record.runs_dir import known_record
 from bench.rule.method.contract import Method
 from bench.rule.method.ddp import DistributedData
@@ -51,7 +52,7 @@ from bench.study.tune.study import TUNE, study_of
 
 MULTIRUN = True
 PICTURE = "prediction.png"
-FIGURES = ("images/s", "efficiency", *(f"{lock} lock" for lock in LOCKS))
+FIGURES = ("units/s", "efficiency", *(f"{lock} lock" for lock in LOCKS))
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -161,12 +162,12 @@ def _rows(workload: Workload) -> list[list[str]]:
     for way in [asked, *(way for way in _others(asked) if way != asked)]:
         times = _times(workload, way)
         if times is not None:
-            rows.append(_row(way, times))
+            rows.append(_row(way, times, workload.units(way)))
     return rows
 
 
 def _others(asked: Way) -> list[Way]:
-    """Ways to use as many agents, with as many images an update."""
+    """Ways to use as many agents, with as many samples an update."""
     stages, replicas, batch = asked.stages, asked.replicas, asked.batch_size
     ways = [Way(DistributedData(), 1, stages * replicas, batch // stages)] if batch % stages == 0 else []
     if stages > 1:
@@ -181,28 +182,28 @@ def _others(asked: Way) -> list[Way]:
 
 
 def _times(workload: Workload, way: Way) -> Times | None:
-    """Predict the times of a way to train; None where there are not enough images or layers."""
+    """Predict the times of a way to train; None where there are not enough samples or layers."""
     try:
         return workload.predict(way)
     except (ConfigError, ValueError):
         return None
 
 
-def _row(way: Way, times: Times) -> list[str]:
-    images, efficiency, *locks = figures(times, way.batch_size * way.replicas)
+def _row(way: Way, times: Times, units: int) -> list[str]:
+    speed, efficiency, *locks = figures(times, units)
     axes = (way.stages, way.replicas, way.batch_size, way.staleness, way.microbatches)
     return [
         way.method.name,
         *map(str, axes),
-        f"{images:.0f}",
+        f"{speed:.0f}",
         f"{efficiency:.3f}",
         *(f"{100 * lock:.1f}" for lock in locks),
     ]
 
 
-def figures(times: Times, images: int) -> list[float]:
-    """Images per second, efficiency, and the locks' fractions."""
-    return [times.images_per_second(images), times.efficiency, *(times.locking(lock) for lock in LOCKS)]
+def figures(times: Times, units: int) -> list[float]:
+    """Units per second, efficiency, and the locks' fractions."""
+    return [times.units_per_second(units), times.efficiency, *(times.locking(lock) for lock in LOCKS)]
 
 
 # --------------------------------------------------------------------------------------------------------- and a record
@@ -212,12 +213,12 @@ def _beside_the_record(workload: Workload, folder: RunFolder) -> str:
     record = known_record(folder)
     if record is None:
         return f"{folder.record}: there is no such run to compare with"
-    metrics, images = record["metrics"], config.batch_size * config.replicas
-    names = ["throughput/images_per_second", "throughput/efficiency", *(f"locking/{lock}_fraction" for lock in LOCKS)]
-    columns = [figures(workload.predict(way_of(config)), images)]
+    metrics = record["metrics"] | {SPEED: speed_in(record)}
+    names = [SPEED, "throughput/efficiency", *(f"locking/{lock}_fraction" for lock in LOCKS)]
+    columns = [figures(workload.predict(way_of(config)), config.units)]
     rows = [["figure", "measured", "predicted", "error"]]
     if not config.method.microbatched:
-        columns.append(figures(replay(record, workload), images))
+        columns.append(figures(replay(record, workload), config.units))
         rows[0] += ["predicted with its own seconds", "error"]
     for number, (figure, name) in enumerate(zip(FIGURES, names, strict=True)):
         if name not in metrics:  # a lock that is newer than the record

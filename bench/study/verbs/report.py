@@ -7,7 +7,7 @@ Examples::
 
     python -m bench report runs_dir=runs                     tables and pictures of all runs, as results/report.html
     python -m bench report -m +experiment=grid               the runs of one sweep
-    python -m bench report report.target=0.9                 and how long each took to an accuracy of 90%
+    python -m bench report report.target=0.9                 and how long each took to reach that quality
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.keys import ConfigError
 from bench.study.launcher.check import make_folder
 from bench.study.report.publish import story_of, tables_of, write_report
 from bench.study.report.result import doubts_of, read_run
-from bench.study.report.terminal import SHOWN, shown
+from bench.study.report.terminal import is_shown, shown
 from bench.study.sweep.compose import points
 from bench.study.sweep.library import RUN
 from bench.study.sweep.settings import Settings, names_points
@@ -53,12 +53,13 @@ def main(arguments: argparse.Namespace) -> int:
     tables = tables_of(found.runs, reporting.margin, reporting.target, arguments.mix_hosts)
     folder = make_folder("--results", arguments.results or str(Path(settings.records or "results/records").parent))
     write_report(folder, found.runs, tables, story_of(found, asked), arguments.inline)
-    for name in SHOWN:
-        print(f"{shown(name, tables[name])}\n")
+    for name, table in tables.items():
+        if is_shown(name, table):
+            print(f"{shown(name, table)}\n")
     diverged = sum(run.diverged for run in found.runs)
     told = f"{len(found.runs)} runs" + (f", {diverged} of them diverged" if diverged else "")
     told += f", in doubt {doubts}" if (doubts := doubts_of(found.runs)) else ""
-    print(f"{told}: {folder}/report.html, runs.csv, accuracy.csv, throughput.csv and pictures")
+    print(f"{told}: {folder}/report.html, {', '.join(f'{name}.csv' for name in tables)} and pictures")
     return 0
 
 

@@ -31,7 +31,7 @@ from bench.study.predict.estimate import duration
 from bench.study.sweep.compose import Point, points
 from bench.study.sweep.library import CONF, RUN
 from bench.study.sweep.settings import names_points
-from bench.system.text import gist
+from bench.system.wording import gist
 
 MULTIRUN = True
 TO_DO = "to do"
@@ -116,7 +116,7 @@ def _progress(state: RunState, now: float) -> str:
         return "starts"
     step, epoch = state.step or 0, min((state.epoch or 0) + 1, state.epochs)
     words = [f"epoch {epoch}/{state.epochs}", f"update {step}/{state.steps} ({step / state.steps:.0%})"]
-    words += [f"{state.images_per_second:.0f} img/s"] if state.images_per_second else []
+    words += [f"{state.units_per_second:.0f} {state.judgement.short}/s"] if state.units_per_second else []
     words += [f"about {duration(state.seconds_left)} left"] if state.seconds_left is not None else []
     silent = now - (state.last or now)
     words += [f"silent for {duration(silent)}"] if silent >= SILENT_SECONDS else []

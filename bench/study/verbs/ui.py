@@ -87,7 +87,8 @@ def _prepare(tracking: MLflow, sweeps: Sequence[Sweep], chosen: bool) -> tuple[s
                 whose = "of these points" if chosen else "yet"
                 raise ConfigError(f"tracking.uri={tracking.uri!r}: holds no finished runs {whose}")
             shown = {run.info.run_id: run.data.params for run in family.runs[: view.RUNS_A_VIEW]}
-            client.set_experiment_tag(experiment, view.TAG + view.key(family.name), view.content(shown))
+            content = view.content(shown, view.Shown.of(family.runs[0]))
+            client.set_experiment_tag(experiment, view.TAG + view.key(family.name), content)
         except MlflowException as error:
             raise wrong_uri(tracking.uri, error) from None
     return experiment, family

@@ -12,7 +12,7 @@ from bench.keys import ConfigError, Place
 from bench.task.data.contract import Data
 
 if TYPE_CHECKING:
-    from bench.task.dataset import Dataset
+    from bench.task.labelled import LabelledImages
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class CIFAR(Data):
 
         return kept(f"{self.name}-{key_of(self._listing())}", Path(self.folder), self.read)
 
-    def read(self) -> Dataset:
+    def read(self) -> LabelledImages:
         import numpy
         import torch
         from torchvision import datasets  # 2.8 s, here alone
 
-        from bench.task.dataset import assemble
+        from bench.task.labelled import assemble
 
         splits = []
         try:

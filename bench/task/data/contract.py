@@ -1,4 +1,4 @@
-"""What every data set is: labelled images, read once and kept as a file that every rank maps.
+"""What every data set is: read once, and kept as a file that every rank maps.
 
 The parent process calls :meth:`Data.prepare`, which may decode and keep; ranks call :meth:`Data.load`, which maps what
 was kept, so that they share its pages and import no decoder.
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bench.choice import Choice, choices
 from bench.keys import ConfigError, Fraction
+from bench.task.classification import IMAGES
+from bench.task.contract import LearningTask
 
 if TYPE_CHECKING:
     from bench.task.dataset import Dataset
@@ -23,9 +25,11 @@ class Data(Choice):
     """What is learned from."""
 
     group: ClassVar[str] = "data"
+    task: ClassVar[LearningTask] = IMAGES
+    """What is learned from it."""
     validation: Fraction = 0.1
-    """The share of the training images that no update sees, and that flush points judge by; 0: they judge by the test
-    images."""
+    """The share of what there is to train on that no update sees, and that flush points judge by; 0: they judge by what
+    the network is tested by."""
 
     @property
     def augments(self) -> bool:
@@ -33,15 +37,15 @@ class Data(Choice):
         return bool(getattr(self, "augment", False))
 
     def read(self) -> Dataset:
-        """Return the images; the same ones in every process.
+        """Return the data, nothing held out; the same in every process.
 
         Raises:
-            ConfigError: they are missing, incomplete, damaged or larger than the memory.
+            ConfigError: it is missing, incomplete, damaged or larger than the memory.
         """
         raise NotImplementedError
 
     def prepare(self) -> Path | None:
-        """Read and keep the images in a file, unless there is one; None where every process reads them by itself.
+        """Read and keep the data in a file, unless there is one; None where every process reads them by itself.
 
         The file lies in ``<folder>/.staleness-bench/`` or, where that cannot be written, in the user's cache folder. It
         is named after what it was made from and replaced atomically, so processes may prepare the same data at once.
@@ -52,7 +56,7 @@ class Data(Choice):
         return None
 
     def load(self, prepared: Path | None = None) -> Dataset:
-        """Return the images, mapped from the file that :meth:`prepare` returned; without one, from what it returns now.
+        """Return the data, mapped from the file that :meth:`prepare` returned; without one, from what it returns now.
 
         Raises:
             ConfigError: the file is damaged by now, or the share for validation leaves nothing; without a file, as of
@@ -77,7 +81,7 @@ class Data(Choice):
             ) from None
 
     def sizes(self) -> Mapping[str, object]:
-        """Return the keys that an image's size and the number of classes follow from, with their values."""
+        """Return the keys that a sample's size and a network's outputs follow from, with their values."""
         return {}
 
     def download(self) -> None:

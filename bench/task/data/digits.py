@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from bench.task.data.contract import Data
 
 if TYPE_CHECKING:
-    from bench.task.dataset import Dataset
+    from bench.task.labelled import LabelledImages
 
 TRAIN = 1437
 """Images to train on; the other 360 are to test on."""
@@ -27,11 +27,11 @@ class Digits(Data):
 
         return kept(self.name, None, self.read)
 
-    def read(self) -> Dataset:
+    def read(self) -> LabelledImages:
         import torch
         from sklearn.datasets import load_digits  # 1.4 s, here alone
 
-        from bench.task.dataset import assemble
+        from bench.task.labelled import assemble
 
         bunch = load_digits()
         images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(3)

@@ -13,7 +13,7 @@ from bench.keys import Count, Place
 from bench.task.data.contract import Data
 
 if TYPE_CHECKING:
-    from bench.task.dataset import Dataset
+    from bench.task.labelled import LabelledImages
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ImageFolder(Data):
         name = f"{self.name}-{key_of((self.image_size, listing.files))}"
         return kept(name, Path(self.folder), lambda: read_images(self.folder, self.image_size, listing))
 
-    def read(self) -> Dataset:
+    def read(self) -> LabelledImages:
         from bench.task.images import list_images, read_images
 
         return read_images(self.folder, self.image_size, list_images(self.folder))

@@ -16,7 +16,7 @@ from bench.task.data.contract import Data
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.task.dataset import Dataset
+    from bench.task.labelled import LabelledImages
 
 LABEL_BYTES = 40
 """Bytes beside an image's pixels: its label, and where an epoch has it, crops it and mirrors it."""
@@ -49,10 +49,10 @@ class Synthetic(Data):
         require(keys, needed, f"{images} images of {' x '.join(map(str, self.shape))} in {self.classes} classes")
         return None
 
-    def read(self) -> Dataset:
+    def read(self) -> LabelledImages:
         import torch
 
-        from bench.task.dataset import assemble
+        from bench.task.labelled import assemble
 
         generator = torch.Generator().manual_seed(0)
         channels, height, width = self.shape

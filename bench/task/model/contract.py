@@ -11,25 +11,34 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.choice import Choice
+from bench.task.dataset import Shape
 
 if TYPE_CHECKING:
     from torch import nn
-
-Shape = tuple[int, int, int]
-"""Channels, height and width of an image."""
 
 
 class Model(Choice):
     """The network that learns."""
 
     group: ClassVar[str] = "model"
+    unit: ClassVar[str] = "image"
+    """What it takes, as the data set's task calls it."""
 
-    def entries(self, image_shape: Shape, classes: int) -> Iterable[nn.Module]:
+    @property
+    def window(self) -> int:
+        """The units in a row that it takes at once, of data that are such a row."""
+        return 1
+
+    def entries(self, shape: Shape, outputs: int) -> Iterable[nn.Module]:
         """Make the layers one by one, initialised from torch's default generator.
 
-        Together they map [batch, channels, height, width] to scores [batch, classes].
+        Together they map images [batch, channels, height, width] to scores [batch, outputs], or tokens
+        [batch, context] to scores [batch, context, outputs].
+
+        Args:
+            shape: what it takes of a sample: channels, height and width, or the context.
 
         Raises:
-            ValueError: the network cannot take such images; the message names the key.
+            ValueError: the network cannot take such data; the message names the key.
         """
         raise NotImplementedError

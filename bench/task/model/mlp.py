@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.keys import Count
-from bench.task.model.contract import Model, Shape
+from bench.task.dataset import Shape
+from bench.task.model.contract import Model
 
 if TYPE_CHECKING:
     from torch import nn

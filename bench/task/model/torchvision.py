@@ -8,7 +8,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.keys import Text
-from bench.task.model.contract import Model, Shape
+from bench.task.dataset import Shape
+from bench.task.model.contract import Model
 
 if TYPE_CHECKING:
     from torch import nn

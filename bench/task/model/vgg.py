@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from bench.task.model.contract import Model, Shape
+from bench.task.dataset import Shape
+from bench.task.model.contract import Model
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from bench.study.report.chart import Panel
+from bench.study.report.chart import Axis, Panel
 from bench.study.report.group import Group
 from bench.study.report.result import Run
+from bench.task.contract import Quality
 
 GROUPS_DRAWN = 16
 UNTIMED = "agents shared cores, or the oracle"
@@ -33,6 +34,13 @@ class Picture:
     def panels(self, runs: Sequence[Run]) -> list[Panel]:
         """What is drawn of the runs of a workload: as many panels for each."""
         raise NotImplementedError
+
+
+def axis_of(quality: Quality, split: str) -> Axis:
+    """The axis of a quality by a split: a share in per cent, anything else in its unit."""
+    unit = f", {quality.unit}" if quality.unit and not quality.is_share else ""
+    words = f"{split} {quality.name.replace('_', ' ')}{unit}"
+    return Axis(words, "share") if quality.is_share else Axis(words)
 
 
 def not_drawn(groups: Sequence[Group]) -> str:

@@ -1,4 +1,4 @@
-"""How accuracy grows, over updates, epochs and seconds."""
+"""How quality grows, over updates, epochs and seconds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from bench.plan.interval import Interval, mean
-from bench.plan.share import mean_share
 from bench.study.report.chart import Axis, Datum, Panel, Series, colour_of, dash_of, exactly
 from bench.study.report.group import Group, groups_by_machine, groups_of
-from bench.study.report.picture.contract import GROUPS_DRAWN, UNTIMED, Picture, not_drawn
-from bench.study.report.quality import images_of
+from bench.study.report.picture.contract import GROUPS_DRAWN, UNTIMED, Picture, axis_of, not_drawn
+from bench.study.report.quality import mean_quality
 from bench.study.report.result import Epoch, Run, curves_of
 
 OVER = {
@@ -23,7 +22,9 @@ OVER = {
 class Curves(Picture):
     name: ClassVar[str] = "curves"
     place: ClassVar[int] = 3
-    caption: ClassVar[str] = "Accuracy over updates, epochs and seconds of training, with its 95% interval over seeds."
+    caption: ClassVar[str] = (
+        "The quality over updates, epochs and seconds of training, with its 95% interval over seeds."
+    )
 
     def panels(self, runs: Sequence[Run]) -> list[Panel]:
         return [_panel(over, runs) for over in OVER]
@@ -32,7 +33,7 @@ class Curves(Picture):
 def _panel(over: str, runs: Sequence[Run]) -> Panel:
     groups = groups_by_machine(runs) if over == "seconds" else groups_of(runs)
     series = [_curve(index, group, over) for index, group in enumerate(groups[:GROUPS_DRAWN])]
-    y = Axis(f"{curves_of(runs)} accuracy", "share")
+    y = axis_of(runs[0].quality, curves_of(runs))
     return Panel(OVER[over], y, series, f"over {over}", note=not_drawn(groups))
 
 
@@ -40,11 +41,10 @@ def _curve(index: int, group: Group, over: str) -> Series:
     """The curve of the runs that have not diverged, as long as the shortest; of all of them if none is left."""
     runs = [run for run in group.runs if not run.diverged] or group.runs
     steps = zip(*[run.epochs for run in runs], strict=False)
-    whole = [step for step in steps if all(epoch.accuracy is not None for epoch in step)]
+    whole = [step for step in steps if all(epoch.quality is not None for epoch in step)]
     names = tuple(run.name for run in runs)
-    images = images_of(runs, runs[0].curves)
-    shares = [mean_share([epoch.accuracy or 0.0 for epoch in step], images) for step in whole]
-    marks = [Datum(_place(step, over), share, names) for step, share in zip(whole, shares, strict=True)]
+    means = [mean_quality(runs, [epoch.quality or 0.0 for epoch in step], runs[0].curves) for step in whole]
+    marks = [Datum(_place(step, over), each, names) for step, each in zip(whole, means, strict=True)]
     thin = over == "seconds" and not group.first.timed
     return Series(group.label, "curve", colour_of(index), marks, dash_of(index), faint=thin)
 

@@ -1,4 +1,4 @@
-"""The table of accuracies: means over seeds, differences from back-propagation, and when a target was reached."""
+"""The table of qualities: means over seeds, differences from back-propagation, and when a target was reached."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.plan.inference import Paired, Word, detectable, words_of
-from bench.plan.interval import mean
+from bench.plan.inference import Paired, Word, detectable
 from bench.plan.median import median_of
 from bench.plan.share import sampling
-from bench.record.metrics import ACCURACY, shown_in
-from bench.study.report.cells import DIGITS, NOTHING, axes, columns, numbers, shown_names, significant, varied
+from bench.study.report.cells import DIGITS, NOTHING, axes, columns, shown_names, significant, varied
 from bench.study.report.pairing import alike, backpropagation, grouped
-from bench.study.report.quality import accuracy_of, images_of, pairs_of
+from bench.study.report.quality import pairs_of, said_of, units_of, worth_of
 from bench.study.report.result import Epoch, Run, curves_of, doubts_of, one_each, order, varying
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def accuracy_table(runs: Sequence[Run], margin: float, target: float | None = None) -> DataFrame:
-    """The table of test accuracies over seeds, one row a group, against back-propagation of its workload and replicas.
+def quality_table(runs: Sequence[Run], margin: float | None, target: float | None = None) -> DataFrame:
+    """The table of qualities by the test split over seeds, one row a group, against back-propagation of its workload
+    and replicas.
 
-    Intervals are of 95%: ``accuracy`` over the seeds (:func:`~bench.plan.share.mean_share`), ``test_set`` over test
-    sets of that size (:func:`~bench.plan.share.sampling`), ``difference`` in pairs of the same seed. What is said of a
+    Intervals are of 95%: the quality's over the seeds, ``test_set`` of shares over test sets of that size
+    (:func:`~bench.plan.share.sampling`), ``difference`` in pairs of the same seed. What is said of a
     row is one of :func:`~bench.plan.inference.words_of` the table. A diverged run is one
-    of the n, and has no accuracy, nor a pair. One that several machines have made counts once.
+    of the n, and has no quality, nor a pair. One that several machines have made counts once.
 
     The updates and the seconds to a target are medians over the runs (:func:`~bench.plan.median.median_of`) of the
-    first epochs' ends at which it was reached by the images that curves are of; a run that missed it, or diverged,
+    first epochs' ends at which it was reached by the split that curves are of; a run that missed it, or diverged,
     takes for ever. Seconds are left out where agents shared cores, of the oracle, and of several machines.
 
     Args:
-        margin: the largest difference of accuracies that does not matter.
-        target: the accuracy to reach; where it is None, the table has no column of that.
+        runs: they have one quality.
+        margin: the largest difference that does not matter; None for the quality's own.
+        target: the quality to reach; where it is None, the table has no column of that.
     """
     import pandas
 
@@ -44,9 +44,22 @@ def accuracy_table(runs: Sequence[Run], margin: float, target: float | None = No
     baselines = [backpropagation(group[0], workloads[group[0].workload]) for group in groups]
     compared = [[] if other is group else other for group, other in zip(groups, baselines, strict=True)]
     pairs = [pairs_of(group, others) for group, others in zip(groups, compared, strict=True)]
-    said = words_of(pairs, margin)
+    said = said_of(pairs, runs[0].quality, margin)
     rows = zip(groups, compared, pairs, said, strict=True)
     return pandas.DataFrame([_row(*row, keys, target) for row in rows])
+
+
+def by_quality(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of each quality, by its name."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.quality.name, []).append(run)
+    return found
+
+
+def quality_tables(runs: Sequence[Run], margin: float | None, target: float | None = None) -> dict[str, DataFrame]:
+    """The table of each quality, by its name. Arguments are those of :func:`quality_table`."""
+    return {name: quality_table(members, margin, target) for name, members in by_quality(runs).items()}
 
 
 def _row(
@@ -59,13 +72,7 @@ def _row(
 ) -> dict[str, Any]:
     row = {**axes(group[0]), **varied(group[0], keys), "n": len(group)}
     row |= {"diverged": sum(run.diverged for run in group)}
-    for metric in shown_in("accuracy"):
-        heading = metric.headings["accuracy"]
-        if metric.name == ACCURACY:
-            row |= _accuracy(group, heading)
-        else:
-            known = numbers(group, metric, "accuracy")
-            row |= columns(heading, mean(known) if known else None)
+    row |= _worth(group)
     row |= {"pairs": pair.difference.n if pair else 0, **columns("difference", pair.difference if pair else None)}
     row |= {"said": said or ""}
     row |= {"detectable": significant(detectable(pair.deviation, pair.difference.n)) if pair else NOTHING}
@@ -77,17 +84,20 @@ def _row(
     return row | {"runs": shown_names(group), "backpropagation_runs": shown_names(compared)}
 
 
-def _accuracy(group: Sequence[Run], heading: str) -> dict[str, Any]:
-    """The mean accuracy, what the seeds leave open of it, and what the test images do."""
-    accuracy, images = accuracy_of(group), images_of(group)
-    low, high = sampling(accuracy.mean, images) if accuracy else (NOTHING, NOTHING)
-    return columns(heading, accuracy) | {"test_images": images, "test_set_low": low, "test_set_high": high}
+def _worth(group: Sequence[Run]) -> dict[str, Any]:
+    """The mean quality, what the seeds leave open of it, and of a share what the test split does."""
+    run, worth, units = group[0], worth_of(group), units_of(group)
+    row = columns(run.quality.name, worth) | {f"test_{run.judgement.units}": units}
+    if not run.quality.is_share:
+        return row
+    low, high = sampling(worth.mean, units) if worth else (NOTHING, NOTHING)
+    return row | {"test_set_low": low, "test_set_high": high}
 
 
 def _reached(group: Sequence[Run], target: float) -> dict[str, Any]:
     """How many runs have reached a target, and after how many updates and seconds."""
     ends = [end for run in group if (end := _end(run, target))]
-    row: dict[str, Any] = {"target_accuracy": target, "reached": len(ends)}
+    row: dict[str, Any] = {f"target_{group[0].quality.name}": target, "reached": len(ends)}
     missed = [math.inf] * (len(group) - len(ends))
     updates = median_of([*(float(end.updates) for end in ends), *missed])
     seconds = median_of([*(end.seconds for end in ends), *missed])
@@ -99,5 +109,5 @@ def _reached(group: Sequence[Run], target: float) -> dict[str, Any]:
 
 def _end(run: Run, target: float) -> Epoch | None:
     """The end of the first epoch at which a run has reached a target; None if it never has, or was lost later."""
-    reached = (epoch for epoch in run.epochs if epoch.accuracy is not None and epoch.accuracy >= target)
+    reached = (end for end in run.epochs if end.quality is not None and run.quality.reaches(end.quality, target))
     return None if run.diverged else next(reached, None)
