@@ -16,8 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.choice import NAME, Choice, check_together, choices, choices_of, plain_values, telling
 from bench.keys import STRICT, Cardinal, ConfigError, Count, Positive, Seed, parse_as
 from bench.origin import is_own
+from bench.plan.clock import Clock
 from bench.rule.averaging.allreduce import AllReduce
 from bench.rule.averaging.contract import Averaging
+from bench.rule.clip.contract import Clip
+from bench.rule.clip.network import NetworkClip
+from bench.rule.clip.none import NoClip
+from bench.rule.clip.stage import StageClip
 from bench.rule.correction.contract import Correction
 from bench.rule.correction.none import NoCorrection
 from bench.rule.lr.contract import LearningRate
@@ -62,12 +67,12 @@ class RunConfig:
     """Ends the run as diverged at the first flush at which an epoch's mean training loss is above it, or a loss (that
     of a split that it is judged by too) is not finite."""
     batch_size: Count
-    """Samples (images, or rows of tokens) per replica and tick."""
+    """Samples per replica and tick."""
     seed: Seed
     device: Literal["cpu", "cuda"]
     precision: Literal["float32", "float64", "bfloat16"]
     channels_last: bool
-    """Whether images and convolution weights lie in memory with their channels last."""
+    """Whether inputs with channels and convolution weights lie in memory with their channels last."""
     partition: Literal["measured", "counted"] | list[Count]
     """Where to cut: by measured seconds, by counted operations (the same on every machine), or after so many layers."""
     backend: Literal["auto", "gloo", "nccl"]
@@ -78,6 +83,7 @@ class RunConfig:
     lr: LearningRate
     averaging: Averaging
     correction: Correction
+    clip: Clip
 
     def __post_init__(self) -> None:
         if isinstance(self.partition, list):
@@ -158,6 +164,10 @@ class RunConfig:
         """
         return self.data.load(prepared).in_windows(self.model.window)
 
+    def clock(self, batches: int) -> Clock:
+        """The ticks of so many batches from one flush point to the next."""
+        return Clock(self.stages, self.staleness, batches, self.clip.spans_stages)
+
     def resolved(self) -> dict[str, Any]:
         """All keys, as :func:`parse` takes them. One of the suite's methods, which have no keys, is its name alone."""
         return plain_values(self) | ({"method": self.method.name} if is_own(type(self.method)) else {})
@@ -200,6 +210,10 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
         keys["optimizer"] = {key: value for key, value in keys["optimizer"].items() if key != "decayed"}
     if keys["staleness"] == 0 or keys.get("correction", {}).get("name") == NoCorrection.name:
         keys.pop("correction", None)
+    clip = keys.pop("clip", NoClip().values())
+    if clip["name"] != NoClip.name:
+        alone = keys["stages"] == 1 and clip["name"] == NetworkClip.name
+        keys["clip"] = clip | {"name": StageClip.name} if alone else clip
     if not (keys["staleness"] and keys["lr"].get("staleness_power")):
         keys["lr"].pop("staleness_power", None)
     return keys
@@ -242,5 +256,13 @@ def parse_recorded(values: Mapping[str, Any]) -> RunConfig:
     run = {key: value for key, value in values.items() if key not in WITHOUT_RESULT}
     data = {"validation": 0.0, **values.get("data", {})}
     return parse(
-        {"microbatches": 1, "flush_every": None, "correction": NoCorrection().values(), **run, "lr": lr, "data": data}
+        {
+            "microbatches": 1,
+            "flush_every": None,
+            "correction": NoCorrection().values(),
+            "clip": NoClip().values(),
+            **run,
+            "lr": lr,
+            "data": data,
+        }
     )

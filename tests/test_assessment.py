@@ -116,6 +116,11 @@ STALE: dict[str, Any] = {"stages": 2, "staleness": 2, **PLAIN}
         ),
         ({"replicas": 2}, [], True),
         (
+            {"clip": {"name": "network", "norm": 1.0}},
+            ["clip=network scales every gradient by a factor that depends on it"],
+            True,
+        ),
+        (
             {"lr": {**tiny.VALUES["lr"], "name": "onecycle", "rise": 0.25, "start": 0.04}},
             ["lr=onecycle climbs over 0.25 of the run"],
             True,

@@ -40,6 +40,7 @@ OTHER: dict[str, list[dict[str, Any]]] = {
         {"correction": {"name": name, **keys}}
         for name, keys in (("shrink", {"beta": 0.5}), ("lr_discount", {"until": 0.5}), ("weight_prediction", {}))
     ],
+    "clip": [{"clip": {"name": name, "norm": 1.0}} for name in ("stage", "network")],
     "lr.staleness_power": [{"lr": {**VALUES["lr"], "staleness_power": power}} for power in (0.5, 1.0)],
     "flush_every": [{"flush_every": 4}],
     "partition": [{"partition": "measured"}, {"partition": [4]}],
@@ -158,6 +159,18 @@ def test_of_several_baselines_the_most_alike_is_taken() -> None:
     for first, second in (singles, singles[::-1]):
         speeds = Speeds([first, second, *asked])
         assert [speeds.over("single", [one]).others for one in asked] == [[one] for one in singles]
+
+
+def test_clipped_runs_are_compared_with_as_large_gradients() -> None:
+    """What a network of one stage calls the stage's norm is the network's; without one, with gradients as they come."""
+    clip = {"name": "network", "norm": 1.0}
+    plain, single = run(100.0, 0.9), run(90.0, 0.8, clip=clip)
+    stale, other = (run(150.0, 0.7, stages=2, staleness=2, clip={**clip, "norm": norm}) for norm in (1.0, 2.0))
+    for runs in ([plain, single, stale, other], [single, plain, other, stale]):
+        rows = {row["runs"]: row for row in quality_table(runs, MARGIN).to_dict("records")}
+        assert rows[stale.name]["difference"] == pytest.approx(-0.1)
+        assert Speeds(runs).over("single", [stale]).others == [single]
+    assert Speeds([plain, other]).over("single", [other]).others == [plain]
 
 
 def test_accuracy_is_compared_with_plain_back_propagation() -> None:

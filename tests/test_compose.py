@@ -127,7 +127,18 @@ def test_every_option_composes() -> None:
 
 
 def test_every_group_is_there() -> None:
-    assert GROUPS == ["averaging", "correction", "data", "launcher", "lr", "method", "model", "optimizer", "tracking"]
+    assert GROUPS == [
+        "averaging",
+        "clip",
+        "correction",
+        "data",
+        "launcher",
+        "lr",
+        "method",
+        "model",
+        "optimizer",
+        "tracking",
+    ]
 
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)

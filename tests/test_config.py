@@ -117,6 +117,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"optimizer": {**ADAMW, "betas": [0.9]}}, "optimizer.betas=[0.9]: must have at least 2 items, not 1"),
     ({"optimizer": {**ADAMW, "eps": 0}}, "optimizer.eps=0: must be greater than 0"),
+    ({"clip": {"name": "stage", "norm": 0}}, "clip.norm=0: must be greater than 0"),
+    ({"clip": {"name": "network", "norm": -1.0}}, "clip.norm=-1.0: must be greater than 0"),
+    ({"clip": {"name": "stage"}}, "clip.norm: a value is missing"),
+    ({"clip": {"name": "value", "norm": 1.0}}, "clip.name='value': allowed are 'none', 'stage', 'network'"),
     ({"lr": {**CONSTANT, "gamma0": float("nan")}}, "lr.gamma0=nan: must be a finite number"),
     ({"lr": {**CONSTANT, "gamma0": float("inf")}}, "lr.gamma0=inf: must be a finite number"),
     ({"lr": {**CONSTANT, "gamma0": 0}}, "lr.gamma0=0: must be greater than 0"),
@@ -186,6 +190,7 @@ BASELINE: dict[str, Any] = {"method": "gpipe", "stages": 2, "microbatches": 2}
         ({"replicas": 1}, {"replicas": 1, "averaging": GOSSIP}),
         ({}, {"microbatches": 3}),
         ({"method": "ddp", "replicas": 2}, {"method": "ddp", "replicas": 2, "staleness": 2, "microbatches": 3}),
+        ({"clip": {"name": "stage", "norm": 1.0}}, {"clip": {"name": "network", "norm": 1.0}}),
         (
             BASELINE,
             {**BASELINE, "staleness": 2, "weights": "latest", "correction": {"name": "shrink", "beta": 0.5}},
@@ -226,6 +231,9 @@ def test_what_decides_the_result_names_the_run() -> None:
         {"max_steps": 3},
         {"flush_every": 5},
         {"precision": "float32"},
+        {"clip": {"name": "stage", "norm": 1.0}},
+        {"clip": {"name": "network", "norm": 1.0}},
+        {"clip": {"name": "network", "norm": 2.0}},
         {"lr": {**CONSTANT, "gamma0": 0.06}},
         {"data": {**SYNTHETIC, "classes": 4}},
     ]
@@ -263,10 +271,16 @@ def test_agents_are_stages_times_replicas() -> None:
 
 
 def test_a_record_of_an_older_version_is_read() -> None:
-    """It had no baselines, corrections and shares of the rate for stale stages; its name is the same."""
+    """It had no baselines, corrections, clipping and shares of the rate for stale stages; its name is the same."""
     run = config(stages=2, staleness=2)
     old = run.resolved()
-    del old["correction"], old["microbatches"], old["lr"]["staleness_power"], old["lr"]["require_convergent"]
+    del (
+        old["clip"],
+        old["correction"],
+        old["microbatches"],
+        old["lr"]["staleness_power"],
+        old["lr"]["require_convergent"],
+    )
     assert parse_recorded(old) == run
     assert parse_recorded(run.resolved()) == run
     assert canonical(old) == run.canonical()

@@ -88,7 +88,7 @@ def test_a_change_reaches_what_hangs_on_it(changed: Path) -> None:
     edit(changed / "bench/record/version.py", "ENGINE_VERSION = 1", "ENGINE_VERSION = 2")
     assert stale(changed) == sorted([*RECORDS, *CIFAR])
     git(changed, "checkout", "--quiet", ".")
-    edit(changed / "bench/study/report/accuracy.py", "from __future__", "\nfrom __future__")
+    edit(changed / "bench/study/report/quality_table.py", "from __future__", "\nfrom __future__")
     assert stale(changed) == ["report"]
     git(changed, "checkout", "--quiet", ".")
     edit(changed / "conf/config.yaml", "runs_dir: runs ", "runs_dir: mine ")

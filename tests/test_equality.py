@@ -28,7 +28,7 @@ ADAMW = {"name": "adamw", "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.0
 OPTIMIZERS = pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["sgd", "adamw"])
 GRID = [(stages, replicas) for stages in (1, 2, 3) for replicas in (1, 2)]
 LAGS = [(0, "stashed"), *itertools.product((1, 2, 3), ("stashed", "latest", "recomputed"))]
-CUTS: dict[int, list[int]] = {1: [], 2: [2], 3: [1, 3]}
+CUTS: dict[int, list[int]] = {1: [], 2: [2], 3: [1, 3], 4: [1, 2, 3]}
 """Cuts of ResNet-8's fourteen entries (convolution, four of each of three residual blocks, linear layer), in the middle
 of a block but for the first of two; or of a small network's four."""
 

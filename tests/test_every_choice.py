@@ -29,6 +29,7 @@ CHOICES: dict[str, list[Any]] = {
         {"name": "weight_prediction"},
     ],
     "averaging": [{"name": "allreduce"}, {"name": "gossip", "graph": "ring"}],
+    "clip": [{"name": "none"}, {"name": "stage", "norm": 0.8}, {"name": "network", "norm": 0.8}],
     "flush_every": [None, 4],
     "precision": ["float64", "float32", "bfloat16"],
     "channels_last": [False, True],
@@ -38,6 +39,7 @@ PLAIN: Case = {
     "weights": "stashed",
     "correction": {"name": "none"},
     "averaging": {"name": "allreduce"},
+    "clip": {"name": "stage", "norm": 0.8},
 }
 """What makes no difference: other choices may be equivalent to these, as gossip is with one replica."""
 ROUNDING = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 1e-6}

@@ -20,6 +20,7 @@ from bench.engine.method.reference import Reference
 from bench.engine.numerics import Numerics
 from bench.engine.train import train
 from bench.engine.weights.averaging import WeightMixing
+from bench.engine.weights.clipping import clipping
 from bench.engine.weights.versions import Weights
 from bench.rule.averaging.contract import spectral_gap
 from bench.rule.averaging.gossip import Graph, mixing_matrix
@@ -83,7 +84,8 @@ def mix(store: Store, run: config.RunConfig) -> list[NDArray[np.float64]]:
         matrix = run.averaging.mixing(run.replicas)
         assert matrix is not None
         row = matrix[world.replica].tolist()
-        gossip = WeightMixing(world, row, weights, run.optimizer.flat(weights.current, weights.layout), Meter(CPU))
+        clip, optimizer = clipping(run.clip, world, weights, meter := Meter(CPU)), run.optimizer
+        gossip = WeightMixing(world, row, weights, clip, optimizer.flat(weights.current, weights.layout), meter)
         rounds = [weights.current.numpy().copy()]
         for _ in range(ROUNDS):
             gossip.begin(0.5)

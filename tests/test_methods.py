@@ -68,8 +68,9 @@ def named(source: str) -> Iterator[str]:
             yield str(node.value)
 
 
-OTHER_MEANINGS = {"none", "exponential", "torchvision", "mlflow", "local", "text"}
-"""Names that are words of something else too: a verdict, a graph, packages, what is on this machine or in a chart."""
+OTHER_MEANINGS = {"none", "exponential", "torchvision", "mlflow", "local", "text", "stage", "network"}
+"""Names that are words of something else too: a verdict, a graph, packages, what is on this machine or in a chart,
+and what is cut."""
 FAMILIES = "bench.task.model.torchvision"
 """The file that names torchvision's own families of networks."""
 

@@ -315,10 +315,11 @@ def gradients_of_the_oracle(run: RunConfig) -> list[list[NDArray[Any]]]:
     """The gradient of each update of each stage."""
     kept, step = dict[str, list[NDArray[Any]]](), Part.step
 
-    def stepped(part: Part, batch: int, gradients: list[Tensor], rate: float) -> None:
-        whole = torch.cat([gradient.flatten() for gradient in gradients])
+    def stepped(part: Part, batch: int, rate: float) -> None:
+        gradients = [parameter.grad for parameter in part.parameters.values()]
+        whole = torch.cat([gradient.flatten() for gradient in gradients if gradient is not None])
         kept.setdefault(next(iter(part.parameters)), []).append(whole.numpy().copy())
-        step(part, batch, gradients, rate)
+        step(part, batch, rate)
 
     with patch.object(Part, "step", stepped):
         oracle(run)

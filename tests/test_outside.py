@@ -27,7 +27,7 @@ from bench.study.tune.space import space_of
 from bench.study.tune.study import TUNE, Study, study_of
 from tests.both import assert_same, both
 from tests.commands import ROOT, read_json, said
-from tests.outside import following, images, mixing, nets, rates, rules, starting, steps, ways
+from tests.outside import following, images, mixing, nets, norms, rates, rules, starting, steps, ways
 from tests.pool import Pool
 
 CONF = ROOT / "tests/outside/conf"
@@ -38,6 +38,7 @@ CHOICES: dict[str, type[Choice]] = {
     "lr": rates.Sawtooth,
     "averaging": mixing.Lazy,
     "correction": rules.Halve,
+    "clip": norms.LargestNorm,
     "method": ways.Patient,
     "tracking": following.Journal,
     "launcher": starting.ShortestFirst,

@@ -176,9 +176,9 @@ def test_what_is_wrong_with_a_record_is_told(tmp_path: Path, message: str) -> No
 
 
 def test_the_record_of_an_older_version_is_read(tmp_path: Path) -> None:
-    """The older record has no corrections, microbatches or conditions of convergence, and fewer kinds of time."""
+    """The older record has no corrections, clipping, microbatches or conditions of convergence; fewer kinds of time."""
     record = record_of(POINT)
-    for key in ("correction", "microbatches"):
+    for key in ("clip", "correction", "microbatches"):
         del record["config"][key]
     for key in ("staleness_power", "require_convergent"):
         del record["config"]["lr"][key]

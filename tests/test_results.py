@@ -18,7 +18,7 @@ from tests.commands import ROOT
 
 PUBLISHED = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
 PIPELINES = [ROOT / "dvc.yaml", ROOT / "results/cifar10/dvc.yaml"]
-GROUPS = ("model", "optimizer", "lr", "averaging", "correction")
+GROUPS = ("model", "optimizer", "lr", "averaging", "correction", "clip")
 
 
 def _stages(pipeline: Path) -> dict[str, Any]:

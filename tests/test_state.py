@@ -16,6 +16,7 @@ from bench.engine.method.agent import Agent
 from bench.engine.method.reference import Reference
 from bench.engine.weights.averaging import Agreement
 from bench.rule.averaging.contract import Averaging
+from bench.rule.clip.contract import Clip
 from bench.rule.correction.contract import Correction
 from bench.rule.lr.contract import LearningRate
 from bench.rule.method.contract import Method, engine_class
@@ -94,7 +95,7 @@ def test_a_class_of_torchs_by_element_says_its_state(name: str) -> None:
 # ----------------------------------------------------------------------------------------------------------- the others
 @pytest.mark.parametrize(
     ("contract", "name"),
-    [(contract, name) for contract in (Averaging, Correction, LearningRate) for name in choices(contract)],
+    [(contract, name) for contract in (Averaging, Clip, Correction, LearningRate) for name in choices(contract)],
     ids=lambda value: value if isinstance(value, str) else value.group,
 )
 def test_what_answers_by_its_arguments_has_no_state(contract: type[Choice], name: str) -> None:
@@ -112,6 +113,8 @@ def answers(choice: Any, steps: range) -> list[Any]:
         return [(choice.discount(2, step, 10), choice.shrinkage()) for step in steps]
     if isinstance(choice, LearningRate):
         return [choice.rate(step, 10, 5) for step in steps]
+    if isinstance(choice, Clip):
+        return [choice.factor(torch.full((2,), 1.0 + step)).item() for step in steps] if choice.acts else []
     assert isinstance(choice, Averaging)
     return [None if (matrix := choice.among(step + 1)) is None else matrix.tolist() for step in steps]
 
@@ -130,7 +133,7 @@ def test_every_method_says_its_state(name: str) -> None:
 
 def test_every_choice_is_tried_in_a_run_that_goes_on() -> None:
     """The products of :mod:`tests.test_resuming` leave none out."""
-    for contract in (Optimizer, Correction, Averaging):
+    for contract in (Optimizer, Correction, Averaging, Clip):
         tried = {values["name"] for values in CHOICES[contract.group]}
         assert tried >= {*choices(contract)}, contract.group
     modes = Path(ROOT, "conf/config.yaml").read_text()

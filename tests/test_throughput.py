@@ -57,6 +57,19 @@ def test_fdg_by_hand() -> None:
     assert decoupled([EVEN, EVEN], 2, 4) == [[15, 12, 0, 3, 0, 0], [13, 12, 1, 0, 0, 0]]
 
 
+def test_stages_that_update_together_by_hand() -> None:
+    """Stage 1: F0 1-2 B0 2-4, F1 6-7 B1 7-9, F2 11-12 B2 12-14, F3 16-17 B3 17-19. Stage 0: F0 0-1, F1, F2 2-3, B0 4-6,
+    F3 6-7, B1 9-11, B2 14-16, B3 19-21. A batch's backwards follow one another: 1 + 2 * 2 seconds, instead of 3."""
+    together = decoupled([EVEN, EVEN], 2, 4, together=True)
+    assert together == [[21, 12, 0, 9, 0, 0], [21, 12, 1, 0, 8, 0]]
+    locked = decoupled([EVEN] * 4, 0, 100)[0][0]
+    ratios = [locked / decoupled([EVEN] * 4, c, 100, together=True)[0][0] for c in (0, 1, 2)]
+    assert ratios[0] == 1
+    assert ratios[1:] == pytest.approx([12 / 9] * 2, rel=0.04)
+    told = decoupled([EVEN, EVEN], 0, 4, together=True, link=Link(latency=1))[0]
+    assert told[0] - decoupled([EVEN, EVEN], 0, 4, link=Link(latency=1))[0][0] == 4 * 2
+
+
 @pytest.mark.parametrize("staleness", [6, 10**12])
 def test_ticks_without_work_cost_nothing(staleness: int) -> None:
     """Stage 0: F0 0-1 F1 F2 2-3, B0 4-6 B1 7-9 B2 10-12. Stage 1: F0 1-2 B0 2-4 ... F2 7-8 B2 8-10."""

@@ -35,6 +35,8 @@ CASES: dict[str, dict[str, Any]] = {
     "lr_discount": {"correction": {"name": "lr_discount", "until": 0.6}},
     "weight_prediction": {"correction": {"name": "weight_prediction"}},
     "gossip": {"replicas": 3, "averaging": {"name": "gossip", "graph": "ring"}},
+    "clip=stage": {"clip": {"name": "stage", "norm": 1.0}},
+    "clip=network": {"clip": {"name": "network", "norm": 1.0}},
     "nesterov": {"optimizer": {**tiny.VALUES["optimizer"], "nesterov": True}},
     "adamw": {
         "optimizer": {"name": "adamw", "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.01},
@@ -60,6 +62,8 @@ EXPECTED: dict[str, tuple[float, float]] = {
     "lr_discount": (1.5177959570428219, 1.5229318338423785),
     "weight_prediction": (1.5080832276564875, 1.4376784934527331),
     "gossip": (1.3793345415851404, 1.4865396271517202),
+    "clip=stage": (1.3568155340944008, 1.3175396232724184),
+    "clip=network": (1.3721701904716754, 1.191672904922401),
     "nesterov": (1.4157403319369668, 1.512850097385634),
     "adamw": (1.5229563587383612, 1.0210910628623568),
     "power": (1.5202973538183189, 1.4276483200329433),

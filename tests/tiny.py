@@ -56,6 +56,7 @@ VALUES: dict[str, Any] = {
     "lr": {"name": "constant", "gamma0": 0.05, "warmup_steps": 3, "staleness_power": 0.0, "require_convergent": False},
     "averaging": {"name": "allreduce"},
     "correction": {"name": "none"},
+    "clip": {"name": "none"},
 }
 
 

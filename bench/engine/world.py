@@ -38,7 +38,8 @@ class World:
     peers: ProcessGroup | None = None
     """The group of the replicas of this agent's stage."""
     line: ProcessGroup | None = None
-    """The gloo group of the stages of this agent's replica, for torch's pipelining alone."""
+    """The gloo group of the stages of this agent's replica, outside of the channels between neighbours: for torch's
+    pipelining, and for what all stages must know of a gradient."""
     forward_lines: Mapping[int, ProcessGroup | None] = field(default_factory=dict)
     """The NCCL group that carries activations out of a rank, by that rank; gloo tells messages apart by tags."""
     backward_lines: Mapping[int, ProcessGroup | None] = field(default_factory=dict)
@@ -114,9 +115,7 @@ def joined(config: RunConfig, seat: Seat, store: Store | None = None) -> Iterato
         control = dist.group.WORLD if backend == "gloo" else _group(list(range(size)), "gloo")
         groups = [_group(grid.peers(stage)) for stage in range(grid.stages)] if grid.replicas > 1 else []
         peers = groups[grid.stage(rank)] if groups else None
-        pipelines = [
-            _group(grid.line(replica), "gloo") for replica in range(grid.replicas) if config.method.microbatched
-        ]
+        pipelines = [_group(grid.line(replica), "gloo") for replica in range(grid.replicas) if grid.stages > 1]
         line = pipelines[grid.replica(rank)] if pipelines else None
         forward_lines, backward_lines = _lines(grid) if backend == "nccl" else ({}, {})
         yield World(grid, rank, device, backend, control, peers, line, forward_lines, backward_lines)

@@ -36,6 +36,8 @@ class Clock:
     """c: ticks of delay per stage boundary, forward and backward hop together, at least 0."""
     batches: int
     """N: batches between two flush points, at least 0."""
+    together: bool = False
+    """Whether all stages update by a batch in one tick, as each waits for what the others have of its gradient."""
 
     def __post_init__(self) -> None:
         if self.stages < 1:
@@ -47,8 +49,12 @@ class Clock:
 
     @property
     def forward_hop(self) -> int:
-        """f: ticks from a batch's forward in a stage to its forward in the next stage."""
-        return self.staleness // 2
+        """f: ticks from a batch's forward in a stage to its forward in the next stage.
+
+        All of the delay where backwards must be in one tick. A stage's own order of passes is the same: a forward and a
+        backward of a tick are ``lag`` batches apart, however the delay is shared out.
+        """
+        return self.staleness if self.together else self.staleness // 2
 
     @property
     def backward_hop(self) -> int:
@@ -117,6 +123,14 @@ class Clock:
             for tick in range(self.ticks)
         ]
 
+    def room_forward(self, stage: int) -> tuple[int, int]:
+        """How many activations may be under way into ``stage``, and held by it until their backward is over."""
+        return self._room(self.forward_hop, self.lag(stage) + 1)
+
+    def room_backward(self) -> tuple[int, int]:
+        """How many gradients may be under way into a stage, and held by it."""
+        return self._room(self.backward_hop, 1)
+
     def forward_first(self, stage: int, replicas: int) -> bool:
         """Whether ``stage`` runs a tick's forward before its backward, where ``replicas`` average their gradients.
 
@@ -129,9 +143,19 @@ class Clock:
         Elsewhere the order is free and changes no bit, as the forward uses the weights from before this tick's update
         either way. With several replicas the backward comes first, so that averaging its gradient hides behind the
         forward. A single replica has nothing to hide; with the forward first, an activation has the length of a
-        backward and a gradient the length of a forward to arrive in before the next stage wants it.
+        backward and a gradient the length of a forward to arrive in before the next stage wants it. Where the stages
+        update together, a forward hides in the time in which the later stages go backward.
         """
-        return self.lag(stage) == 0 or self.forward_hop == 0 or replicas == 1
+        return self.lag(stage) == 0 or self.forward_hop == 0 or replicas == 1 or self.together
+
+    def _room(self, hop: int, held: int) -> tuple[int, int]:
+        """The messages under way and held: together no more than there are.
+
+        With a hop's and ``SPARE`` no stage waits for a slot in a full pipeline. To get on at all takes fewer: what is
+        held and, of activations where the stages update together, one less than a hop's beside it.
+        """
+        depth = min(hop + SPARE, self.batches)
+        return depth, min(held, self.batches - depth)
 
     def _existing(self, batch: int) -> int | None:
         return batch if 0 <= batch < self.batches else None

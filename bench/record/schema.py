@@ -163,7 +163,7 @@ class TaskModel(_Model):
     floor: float | None = None
 
 
-IMAGES_ALONE = TaskModel.model_validate(OLDEST.told())
+OLDEST_TASK = TaskModel.model_validate(OLDEST.told())
 
 
 class Record(_Model):
@@ -182,7 +182,7 @@ class Record(_Model):
     agents: list[AgentModel]
     rates: Rates = UNKNOWN
     resumed: list[Resumption] = []
-    task: TaskModel = IMAGES_ALONE
+    task: TaskModel = OLDEST_TASK
 
     @model_validator(mode="after")
     def _is_of_its_grid(self) -> Record:
@@ -249,7 +249,7 @@ class Started(Event):
     epochs: Count
     units_per_step: Count | None = None
     """Units that all replicas' batches of an update have; older events do not say it."""
-    task: TaskModel = IMAGES_ALONE
+    task: TaskModel = OLDEST_TASK
 
 
 class ProgressModel(Event):

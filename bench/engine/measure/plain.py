@@ -82,7 +82,7 @@ def _train(config: RunConfig, cuts: Sequence[int], rank: int) -> Minimal:
 
 
 class _Piece(nn.Module):
-    """Layers between two cuts. Images travel with their channels last, as gloo wants its messages contiguous."""
+    """Layers between two cuts. What has channels travels with them last, as gloo wants its messages contiguous."""
 
     def __init__(self, layers: nn.Module, numerics: Numerics, first: bool, last: bool) -> None:
         super().__init__()
@@ -97,5 +97,5 @@ class _Piece(nn.Module):
 
 
 def _turned(tensor: Tensor, *order: int) -> Tensor:
-    """Images with all their dimensions but the first in another order; anything else as it is."""
+    """What has channels, with all dimensions but the first in another order; anything else as it is."""
     return tensor.permute(0, *order) if tensor.dim() == 4 else tensor

@@ -17,6 +17,7 @@ from bench.engine.transport.channels import Receiver, Sender
 from bench.engine.transport.message import Message
 from bench.engine.transport.shared import SharedReceiver, SharedSender
 from bench.engine.weights.averaging import agreement, mean_over_replicas
+from bench.engine.weights.clipping import clipping
 from bench.engine.weights.versions import Weights
 from bench.engine.worker import Ages, Evaluation, Stretch
 from bench.engine.world import World
@@ -79,7 +80,8 @@ class Agent(ABC):
         self.weights = Weights(module.train(), versions)
         layout = self.weights.layout._replace(delay=self._delay(config, world))
         self._optimizer = config.optimizer.flat(self.weights.current, layout)
-        self._averaging = agreement(config.averaging, world, self.weights, self._optimizer, meter)
+        self._clip = clipping(config.clip, world, self.weights, meter)
+        self._averaging = agreement(config.averaging, world, self.weights, self._clip, self._optimizer, meter)
         self._losses: list[Tensor] = []
         """The loss of each batch of the stretch, where the agent has the network's last layer."""
         self._staleness: Counter[int] = Counter()

@@ -1,4 +1,4 @@
-"""How the replicas' copies of a stage agree, for the oracle."""
+"""How the replicas' copies of a stage agree, and what else is done before an update, for the oracle."""
 
 from __future__ import annotations
 
@@ -8,6 +8,30 @@ import torch
 from torch import Tensor
 
 from bench.engine.method.part import Part
+from bench.rule.clip.contract import Clip
+
+
+def hand_out(parts: Sequence[Part], batch: int, averaged: bool) -> None:
+    """Give a stage's copies the gradients of ``batch`` to step by: each its own, or all of them their mean."""
+    gradients = [part.gradients.pop(batch) for part in parts]
+    if averaged and len(parts) > 1:
+        gradients = [[mean_of(copies) for copies in zip(*gradients, strict=True)]] * len(parts)
+    for part, gradient in zip(parts, gradients, strict=True):
+        part.take(gradient)
+
+
+@torch.no_grad()
+def clip(choice: Clip, parts: Sequence[Part]) -> None:
+    """Clip the gradients of a replica's stages that update now, if any: one by one, or all stages' as one gradient."""
+    if not (choice.acts and parts):
+        return
+    for part in parts:
+        for parameter in part.parameters.values():
+            if parameter.grad is not None:
+                # Replicas share their mean; and numbers are added as they lie, here as the weights do.
+                parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
+    for joint in [parts] if choice.spans_stages else [[part] for part in parts]:
+        choice.by_parameter([parameter for part in joint for parameter in part.parameters.values()])
 
 
 @torch.no_grad()

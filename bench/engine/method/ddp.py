@@ -69,6 +69,7 @@ class DataParallel(Agent):
         torch.autograd.backward(loss)
         self._average()
         self.meter.enter("update", tick)
+        self._clip()
         self._optimizer.step(self.weights.advance(), self.weights.gradient, stretch.rates[0][tick])
         self._staleness[0] += 1
         self.meter.enter("other")

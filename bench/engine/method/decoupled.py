@@ -23,7 +23,7 @@ from bench.engine.weights.lookahead import Lookahead
 from bench.engine.weights.versions import Weights
 from bench.engine.worker import Stretch
 from bench.engine.world import World
-from bench.plan.clock import SPARE, Clock
+from bench.plan.clock import Clock
 from bench.plan.footprint import Footprint
 from bench.rule.lr.contract import updates
 from bench.task.batches import Batches
@@ -66,7 +66,7 @@ class Stage(Agent):
         meter: Meter,
     ) -> None:
         longest = min(updates(1, config.max_steps, batches.batches), config.flush_every or batches.batches)
-        clock = self._clock = Clock(config.stages, config.staleness, longest)
+        clock = self._clock = config.clock(longest)
         self._stage, self._first, self._last = world.stage, world.stage == 0, world.stage == config.stages - 1
         delayed = clock.lag(self._stage) > 0
         self._forward_first = clock.forward_first(self._stage, config.replicas)
@@ -87,7 +87,7 @@ class Stage(Agent):
 
     @staticmethod
     def _delay(config: RunConfig, world: World) -> int:
-        return Clock(config.stages, config.staleness, 0).lag(world.stage)
+        return config.clock(0).lag(world.stage)
 
     def _connect(self, boundaries: tuple[Message | None, Message | None], clock: Clock) -> None:
         into, out = boundaries
@@ -95,29 +95,22 @@ class Stage(Agent):
         previous, following = world.grid.previous(rank), world.grid.next(rank)
         self._inputs = self._input_gradients = self._outputs = self._output_gradients = None
         exchange = Exchange(world)
-        gradients = self._room(clock.backward_hop, 1)
+        gradients = clock.room_backward()
         if previous is not None and into is not None:
-            room = self._room(clock.forward_hop, clock.lag(self._stage) + 1)
+            room = clock.room_forward(self._stage)
             self._inputs = exchange.receiver(Route.activations(world, previous, previous), into, *room)
             self._input_gradients = exchange.sender(Route.gradients(world, rank, previous), into, *gradients)
         if following is not None and out is not None:
-            room = self._room(clock.forward_hop, clock.lag(self._stage + 1) + 1)
+            room = clock.room_forward(self._stage + 1)
             self._outputs = exchange.sender(Route.activations(world, rank, following), out, *room)
             self._output_gradients = exchange.receiver(Route.gradients(world, following, following), out, *gradients)
         exchange.close()
-
-    def _room(self, hop: int, held: int) -> tuple[int, int]:
-        """How many messages of a channel may be under way, and held by its receiver: together no more than there
-        are."""
-        batches = self._clock.batches
-        depth = min(hop + SPARE, batches)
-        return depth, min(held, batches - depth)
 
     # ------------------------------------------------------------------------------------------------------- training
     def begin(self, stretch: Stretch) -> Sequence[int]:
         """Get ready for a stretch of training; return the ticks that this stage has a pass in."""
         self._stretch = stretch
-        self._clock = Clock(self._config.stages, self._config.staleness, stretch.batches)
+        self._clock = self._config.clock(stretch.batches)
         for channel in (self._inputs, self._input_gradients, self._outputs, self._output_gradients):
             if channel is not None:
                 channel.open(stretch.batches)

@@ -64,9 +64,13 @@ class Part:
             weights = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
         self.before[batch] = weights
 
-    def step(self, batch: int, gradients: Gradients, rate: float) -> None:
+    def take(self, gradients: Gradients) -> None:
+        """Have these gradients for the next step."""
         for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
             parameter.grad = gradient
+
+    def step(self, batch: int, rate: float) -> None:
+        """Step by the gradients that it has, which are those of ``batch``."""
         set_rate(self.optimizer, rate)
         self.optimizer.step()
         self.staleness[self.updates - self.seen.pop(batch)] += 1

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from bench.config import RunConfig
 from bench.engine.meter import Meter
-from bench.engine.method.copies import fill, mean_of, mix
+from bench.engine.method.copies import clip, fill, hand_out, mean_of, mix
 from bench.engine.method.part import Gradients, Part, Weights, bound, by_name, handed_on, shrunk, split
 from bench.engine.numerics import Numerics, seed_stage
 from bench.engine.worker import Ages, Evaluation, Stretch
-from bench.plan.clock import Clock
 from bench.task.batches import Batches
 from bench.task.contract import Split
 from bench.task.tensors import Tensors, detached, every
@@ -43,7 +42,7 @@ class Reference:
         meter: Meter,
     ) -> None:
         self._run, self._numerics, self._batches, self.meter = run, numerics, batches, meter
-        lags = [Clock(run.stages, run.staleness, 0).lag(k) for k in range(run.stages)]
+        lags = [run.clock(0).lag(k) for k in range(run.stages)]
         self._parts = [
             [Part(module, run.optimizer, lag) for module, lag in zip(replica, lags, strict=True)] for replica in parts
         ]
@@ -56,7 +55,7 @@ class Reference:
     # ------------------------------------------------------------------------------------------------------- training
     def begin(self, stretch: Stretch) -> Sequence[int]:
         self._stretch = stretch
-        self._clock = Clock(self._run.stages, self._run.staleness, stretch.batches)
+        self._clock = self._run.clock(stretch.batches)
         return self._clock.busy(*range(self._run.stages))
 
     def step(self, tick: int) -> None:
@@ -66,10 +65,13 @@ class Reference:
             else:
                 self._stagewise_tick(s, tick)
         self.meter.enter("update")
-        for k in range(self._run.stages):
-            batch = self._clock.backward(k, tick)
-            if batch is not None:
-                self._update(k, batch)
+        due = {k: batch for k in range(self._run.stages) if (batch := self._clock.backward(k, tick)) is not None}
+        for k, batch in due.items():
+            hand_out(self._copies(k), batch, averaged=self._mixing is None)
+        for replica in self._parts:
+            clip(self._run.clip, [replica[k] for k in due])
+        for k, batch in due.items():
+            self._update(k, batch)
         self.meter.enter("other")
 
     def _composite_tick(self, s: int, tick: int) -> None:
@@ -148,16 +150,14 @@ class Reference:
         part.pullbacks[batch] = latest if self._run.weights == "latest" else recomputed
 
     def _update(self, k: int, batch: int) -> None:
-        """Apply the gradient of ``batch`` to stage k of every replica, and let the replicas agree."""
-        parts = [replica[k] for replica in self._parts]
-        gradients = [part.gradients.pop(batch) for part in parts]
-        if self._mixing is None and len(parts) > 1:
-            mean = [sum(copies[1:], start=copies[0]) / len(parts) for copies in zip(*gradients, strict=True)]
-            gradients = [mean] * len(parts)
-        for part, gradient in zip(parts, gradients, strict=True):
-            part.step(batch, gradient, self._stretch.rates[k][batch])
+        """Apply the gradient of ``batch`` to stage k of every replica, and let their weights agree."""
+        for part in self._copies(k):
+            part.step(batch, self._stretch.rates[k][batch])
         if self._mixing is not None:
-            mix(parts, self._mixing)
+            mix(self._copies(k), self._mixing)
+
+    def _copies(self, k: int) -> list[Part]:
+        return [replica[k] for replica in self._parts]
 
     # -------------------------------------------------------------------------------------------------------- numbers
     def _apply(self, s: int, k: int, batch: int, weights: Weights, x: Tensors, statistics: bool = True) -> Any:
@@ -192,7 +192,7 @@ class Reference:
         self._means: list[Weights] = []
         squares = 0.0
         for k in range(self._run.stages):
-            parts = [replica[k] for replica in self._parts]
+            parts = self._copies(k)
             for copies in zip(*(part.module.buffers() for part in parts), strict=True):
                 if copies[0].is_floating_point():
                     fill(copies, mean_of(copies))

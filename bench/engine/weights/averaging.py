@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bench.engine.meter import Meter
+from bench.engine.weights.clipping import Clipping
 from bench.engine.weights.versions import Weights
 from bench.engine.world import World, peers_expected
 from bench.rule.averaging.contract import Averaging
@@ -52,8 +53,9 @@ class GradientAveraging(Agreement):
 
     copies = 0
 
-    def __init__(self, world: World, weights: Weights, optimizer: Flat, meter: Meter) -> None:
+    def __init__(self, world: World, weights: Weights, clip: Clipping, optimizer: Flat, meter: Meter) -> None:
         self._world, self._weights, self._optimizer, self._meter = world, weights, optimizer, meter
+        self._clip = clip
         self._work: dist.Work | None = None
 
     def begin(self, rate: float) -> None:
@@ -73,6 +75,7 @@ class GradientAveraging(Agreement):
             self._meter.enter("averaging")
             self._weights.gradient.div_(self._world.grid.replicas)
         self._meter.enter("update")
+        self._clip()
         self._optimizer.step(self._weights.advance(), self._weights.gradient, self._rate)
 
     def consensus(self) -> Tensor:
@@ -85,9 +88,17 @@ class WeightMixing(Agreement):
     With replicas s, steps ``d_s`` and the mixing matrix M: ``w_s <- sum_r M[s, r] (w_r + d_r)``, by increasing r.
     """
 
-    def __init__(self, world: World, row: Sequence[float], weights: Weights, optimizer: Flat, meter: Meter) -> None:
+    def __init__(
+        self,
+        world: World,
+        row: Sequence[float],
+        weights: Weights,
+        clip: Clipping,
+        optimizer: Flat,
+        meter: Meter,
+    ) -> None:
         self._world, self._weights, self._optimizer, self._meter = world, weights, optimizer, meter
-        self._row = row
+        self._row, self._clip = row, clip
         self._mine = torch.empty_like(weights.current)
         wire = torch.device("cpu") if world.staged else self._mine.device
         others = [r for r, weight in enumerate(row) if weight and r != world.replica]
@@ -97,6 +108,7 @@ class WeightMixing(Agreement):
 
     def begin(self, rate: float) -> None:
         self._meter.enter("update")
+        self._clip()
         self._mine.copy_(self._weights.current)
         self._optimizer.step(self._mine, self._weights.gradient, rate)
         self._meter.enter("averaging")
@@ -133,13 +145,15 @@ class WeightMixing(Agreement):
         return [dist.isend(self._outgoing, peer, group), dist.irecv(buffer, peer, group)]
 
 
-def agreement(averaging: Averaging, world: World, weights: Weights, optimizer: Flat, meter: Meter) -> Agreement:
+def agreement(
+    averaging: Averaging, world: World, weights: Weights, clip: Clipping, optimizer: Flat, meter: Meter
+) -> Agreement:
     """Make the configured way to agree; one replica has nobody to agree with."""
     matrix = averaging.among(world.grid.replicas)
     if matrix is None:
-        return GradientAveraging(world, weights, optimizer, meter)
+        return GradientAveraging(world, weights, clip, optimizer, meter)
     row = [float(weight) for weight in matrix[world.replica]]
-    return WeightMixing(world, row, weights, optimizer, meter)
+    return WeightMixing(world, row, weights, clip, optimizer, meter)
 
 
 def mean_over_replicas(world: World, tensor: Tensor) -> Tensor:

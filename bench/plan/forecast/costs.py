@@ -141,6 +141,8 @@ class Setup:
     """Standard deviation of an agent's computing time in a tick, over its mean."""
     seed: int = 0
     """The seed that the jitter is drawn from."""
+    together: bool = False
+    """Whether the stages of a replica update by a batch together, as those do that clip the network's gradient."""
 
     def __post_init__(self) -> None:
         for name in ("replicas", "microbatches"):

@@ -21,7 +21,7 @@ def walk(setup: Setup, batches: int) -> Times:
 
 class _Walk:
     def __init__(self, setup: Setup, batches: int) -> None:
-        clock = Clock(setup.agents, setup.staleness, batches)
+        clock = Clock(setup.agents, setup.staleness, batches, setup.together)
         stages = range(clock.stages)
         self._clock, self._noise = clock, Noise(setup)
         self._free = np.zeros((setup.agents, setup.replicas))
@@ -158,10 +158,12 @@ class _Passes:
 
 
 class _Update:
-    """Averages over the replicas, then makes the optimizer's step."""
+    """Averages over the replicas, waits for the other stages where all update together, and makes the step."""
 
     def __init__(self, setup: Setup, free: Array, times: Times) -> None:
         self._free, self._times, self._alone = free, times, setup.replicas == 1
+        self._together = setup.together and setup.agents > 1
+        self._told = setup.link.allreduce(0.0, setup.agents)
         self._seconds, self._averaging = setup.table("update"), setup.table("averaging")
         self._backward = setup.table("backward")
         self._averaged = np.zeros((setup.agents, 1))
@@ -192,6 +194,10 @@ class _Update:
             self._times.locks["update"][rows] += waited
             self._times.busy[rows] += self._averaging[rows]
             free += waited + self._averaging[rows]
+        if self._together and free.size:
+            waited = free.max(axis=0) + self._told - free
+            self._times.locks["update"][rows] += waited
+            free += waited
         work = self._seconds[rows] * noise[rows]
         self._times.compute[rows] += work
         free += work

@@ -10,7 +10,7 @@ from bench.config import RunConfig
 from bench.record.checkpoints import Checkpointing
 from bench.record.folder import RunFolder
 from bench.record.metrics import SPEED
-from bench.study.compare.contenders import WORKLOAD, Measurement
+from bench.study.compare.contenders import WORKLOAD, Measurement, workload
 from bench.study.launcher.agents import launch
 from bench.study.launcher.check import check
 
@@ -26,10 +26,8 @@ def checkpointed(overrides: Sequence[str]) -> dict[str, list[str]]:
     Args:
         overrides: what the benchmark is asked for, which is not the large network's.
     """
-    whole = [*WORKLOAD, "+contender=fdg"]
-    words = dict(
-        zip(CHECKPOINTED, ([*whole, *overrides, "max_steps=20", "flush_every=5"], [*whole, *LARGE]), strict=True)
-    )
+    own = [*workload(overrides), "+contender=fdg", *overrides, "max_steps=20", "flush_every=5"]
+    words = dict(zip(CHECKPOINTED, (own, [*WORKLOAD, "+contender=fdg", *LARGE]), strict=True))
     return {turn(name): found for name, found in words.items()}
 
 

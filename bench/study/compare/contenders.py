@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from bench.engine.measure.minimal import Minimal
 
 WORKLOAD = ("data=synthetic", "data.train_size=10240", "data.test_size=64", "epochs=1")
-"""160 updates of 64 images of 32 x 32: to fill and drain two stages at staleness 2 costs about 1% of such an epoch.
+"""160 updates of 64 samples of 32 x 32: to fill and drain two stages at staleness 2 costs about 1% of such an epoch.
 The first update of a looped pipeline costs as much as some, and half as many as here would make it 5% slower."""
+EPOCHS = WORKLOAD[-1:]
+"""What is left of that where a benchmark is asked for other data."""
 PLAIN = "plain "
 """Prefix of the names of pipelines whose stages and messages are torch's."""
 PIPELINES = [kind.name for kind in (GPipe, OneForwardOneBackward, Interleaved, ZeroBubble)]
@@ -64,6 +66,11 @@ CONTENDERS = {
 }
 PREDICTED = ("one core", "locked", "FDG", "DDP", *(name for name in CONTENDERS if name.partition(",")[0] in PIPELINES))
 """Contenders that are predicted: those that have a core for each agent, once each."""
+
+
+def workload(overrides: Sequence[str]) -> Sequence[str]:
+    """What all contenders learn from: random ones, unless other data is asked for."""
+    return EPOCHS if any(word.startswith("data=") for word in overrides) else WORKLOAD
 
 
 @dataclass(frozen=True)

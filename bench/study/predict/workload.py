@@ -130,6 +130,7 @@ class Workload:
             self.links.replicas,
             whole.jitter if self.jitter is None else self.jitter,
             self.config.seed,
+            way.method.stale and self.config.clip.spans_stages,
         )
 
     def speed(self, batch_size: int, together: int, pieces: int) -> Speed:

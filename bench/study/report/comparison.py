@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.rule.clip.none import NoClip
 from bench.rule.correction.none import NoCorrection
 
 REPEAT = "seed"
@@ -18,7 +19,9 @@ DELAY = ("staleness", "weights", "correction", "lr.staleness_power", "flush_ever
 """Keys of staleness and of what meets it: without staleness, nothing is left of them."""
 NEUTRAL = {"correction.name": NoCorrection.name, "lr.staleness_power": 0.0, "flush_every": None}
 """Keys that change nothing in a run with staleness at these values; its canonical configuration leaves them out."""
-WAYS = (*DELAY, "stages", "replicas", "method", "microbatches", "averaging", "partition", "backend", "engine")
+UNSAID = {"clip.name": NoClip.name}
+"""Keys that a canonical configuration leaves out at these values, with staleness or without."""
+WAYS = (*DELAY, "stages", "replicas", "method", "microbatches", "averaging", "clip", "partition", "backend", "engine")
 LENGTH = ("lr", "epochs", "max_steps", "loss_limit")
 """Keys of the work that do not change the time that a sample takes."""
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SINGLE, LOCKED = "single", "locked"
 """What a speed is compared with: one agent, and back-propagation through as many stages and replicas."""
+LARGEST = "clip.norm"
+"""The key of the largest gradient. Whose norm it is has another name where there is one stage."""
 
 
 def grouped(runs: Sequence[Run], key: Callable[[Run], str]) -> list[list[Run]]:
@@ -38,13 +40,15 @@ def alike(groups: Sequence[list[Run]], work: Callable[[Run], str]) -> dict[str, 
 def backpropagation(run: Run, groups: Sequence[list[Run]]) -> list[Run]:
     """Find, among groups of the run's workload, that without staleness and of as many replicas; empty if there is none.
 
-    Of several it is that of the same engine, then one that averages gradients, then one of the fewest stages.
+    Of several it is that of the same engine, then one that averages gradients, then one with as large gradients, then
+    one of the fewest stages.
     """
     wanted = {"method": Decoupled.name, "staleness": 0, "replicas": run.keys["replicas"]}
 
-    def unlike(group: list[Run]) -> tuple[bool, bool, int]:
+    def unlike(group: list[Run]) -> tuple[bool, bool, bool, int]:
         keys = group[0].keys
-        return keys["engine"] != run.keys["engine"], keys["averaging.name"] != AllReduce.name, keys["stages"]
+        averages, clips = keys["averaging.name"] == AllReduce.name, _part(run.keys, LARGEST) == _part(keys, LARGEST)
+        return keys["engine"] != run.keys["engine"], not averages, not clips, keys["stages"]
 
     return min((group for group in groups if group[0].keys.items() >= wanted.items()), key=unlike, default=[])
 
@@ -113,7 +117,7 @@ def _speed(run: Run) -> float:
 
 def _unlike(run: Run, other: Run) -> list[bool]:
     """Whether two runs differ in each of the keys that may differ, staleness apart; what matters most first."""
-    names = ("averaging", *LENGTH, "partition", "backend")
+    names = ("averaging", LARGEST, *LENGTH, "partition", "backend")
     return [_part(run.keys, name) != _part(other.keys, name) for name in names]
 
 

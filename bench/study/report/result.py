@@ -14,7 +14,7 @@ from bench.record.folder import flatten
 from bench.record.metrics import SECONDS, SPEED, is_quality, judged_by, on_the_way, speed_of
 from bench.record.version import is_current
 from bench.rule.method.contract import facts_of, name_of
-from bench.study.report.comparison import LENGTH, NEUTRAL, REPEAT, WAYS, shared
+from bench.study.report.comparison import LENGTH, NEUTRAL, REPEAT, UNSAID, WAYS, shared
 from bench.task.contract import Quality
 from bench.task.judgement import Judgement, judgement_of
 
@@ -209,7 +209,7 @@ def setting(run: Run, key: str) -> str:
     }
     if idle.get(key.partition(".")[0], False):
         return ""
-    known = run.keys if run.keys["staleness"] == 0 else NEUTRAL | run.keys
+    known = UNSAID | ({} if run.keys["staleness"] == 0 else NEUTRAL) | run.keys
     value = known.get(key, "")
     return value if isinstance(value, str) else json.dumps(value)
 

@@ -30,12 +30,12 @@ from bench.study.compare.contenders import (
     PIPELINES,
     PLAIN,
     PREDICTED,
-    WORKLOAD,
     Measurement,
     Prediction,
     measure_contender,
     predict_contenders,
     whole_command,
+    workload,
 )
 from bench.study.launcher.check import check_rounds
 from bench.study.launcher.devices import oversubscribed
@@ -99,7 +99,8 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigError: an argument is wrong.
     """
     check_rounds(arguments.rounds)
-    contenders = {name: [*WORKLOAD, *overrides, *arguments.overrides] for name, overrides in CONTENDERS.items()}
+    shared = workload(arguments.overrides)
+    contenders = {name: [*shared, *overrides, *arguments.overrides] for name, overrides in CONTENDERS.items()}
     primary = RUN.beside(arguments.config_dir)
     saved = checkpointed(arguments.overrides)
     configs = {name: compose(overrides, primary) for name, overrides in (contenders | saved).items()}

@@ -18,7 +18,7 @@ Examples::
     python -m bench engine=reference weights=latest          the oracle: all agents in this process, no messages
     python -m bench -m method=decoupled,1f1b,zero_bubble     delayed gradients against torch.distributed.pipelining
     python -m bench stages=1 replicas=2 method=ddp           torch's DistributedDataParallel
-    python -m bench -m +contender=fdg,locked,ddp,1f1b        committed points of as many images an update
+    python -m bench -m +contender=fdg,locked,ddp,1f1b        committed points of as many samples an update
     python -m bench -m +experiment=throughput                all of these, five times each, as ratios with intervals
     torchrun --nnodes=2 --nproc-per-node=2 ... -m bench stages=4   the same code on several machines
 """
