@@ -31,7 +31,8 @@ def clip(choice: Clip, parts: Sequence[Part]) -> None:
                 # Replicas share their mean; and numbers are added as they lie, here as the weights do.
                 parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
     for joint in [parts] if choice.spans_stages else [[part] for part in parts]:
-        choice.by_parameter([parameter for part in joint for parameter in part.parameters.values()])
+        if parameters := [parameter for part in joint for parameter in part.parameters.values()]:
+            choice.by_parameter(parameters)
 
 
 @torch.no_grad()

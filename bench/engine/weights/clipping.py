@@ -19,9 +19,9 @@ Clipping = Callable[[], None]
 
 def clipping(clip: Clip, world: World, weights: Weights, meter: Meter) -> Clipping:
     """Make the configured way to clip. Every rank makes one, in the same place of its program."""
-    if not clip.acts:
-        return _nothing
-    return _OfNetwork(clip, world, weights, meter) if clip.spans_stages and world.line else _OfAgent(clip, weights)
+    if clip.acts and clip.spans_stages and world.line:
+        return _OfNetwork(clip, world, weights, meter)
+    return _OfAgent(clip, weights) if clip.acts and weights.parameters else _nothing
 
 
 def _nothing() -> None:

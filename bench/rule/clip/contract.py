@@ -25,7 +25,7 @@ class Clip(Choice):
         """Return the number that a gradient is multiplied by, as a tensor without dimensions: for the workers.
 
         Args:
-            norms: the norms [parameters] of the gradients of a stage's parameters, or of the whole network's.
+            norms: the norms [parameters] of the gradients of a stage's parameters, at least one, or of the network's.
         """
         raise NotImplementedError
 
