@@ -18,6 +18,8 @@ from bench.engine.train import train
 from bench.engine.world import World
 from bench.plan.grid import Grid
 from bench.record.checkpoints import Checkpoints
+from bench.rule.clip.network import NetworkClip
+from bench.rule.clip.stage import StageClip
 from tests import tiny
 from tests.both import Ran
 from tests.pool import Pool, joined
@@ -28,6 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here"),
     pytest.mark.timeout(300),
 ]
+STAGE, NETWORK = StageClip(0.8), NetworkClip(0.8)
 TOLERANCE = 1e-9
 """The largest error in float64: kernels on a GPU sum in an order of their own."""
 
@@ -45,13 +48,14 @@ def test_ranks_on_a_gpu_equal_the_oracle_there(pool: Pool, stages: int, replicas
     grid = {"stages": stages, "replicas": replicas, "device": "cuda", "backend": "gloo", "batch_size": 8 // replicas}
     lags = [(0, "stashed"), (1, "stashed"), (2, "stashed"), (2, "latest"), (2, "recomputed")]
     runs = [tiny.config(**grid, staleness=c, weights=weights) for c, weights in lags[: None if stages > 1 else 1]]
+    runs += [dataclasses.replace(run, clip=clip) for run in (runs[0], runs[-1]) for clip in (STAGE, NETWORK)]
     ran = pool.run(_states, runs[0].agents, runs)[0]
     oracles = [dataclasses.replace(run, engine="reference") for run in runs]
     expected = pool.run(_states, 1, oracles)[0]
     for run, state, oracle in zip(runs, ran, expected, strict=True):
         assert set(state) == set(oracle)
         for name, value in oracle.items():
-            what = f"staleness={run.staleness} weights={run.weights} {name}"
+            what = f"staleness={run.staleness} weights={run.weights} clip={run.clip} {name}"
             np.testing.assert_allclose(state[name], value, rtol=TOLERANCE, atol=TOLERANCE, err_msg=what)
 
 
