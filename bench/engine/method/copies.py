@@ -22,8 +22,8 @@ def hand_out(parts: Sequence[Part], batch: int, averaged: bool) -> None:
 
 @torch.no_grad()
 def clip(choice: Clip, parts: Sequence[Part]) -> None:
-    """Clip the gradients of a replica's stages that update now, if any: one by one, or all stages' as one gradient."""
-    if not (choice.acts and parts):
+    """Clip the gradients of a replica's stages that update now: one by one, or all stages' as one gradient."""
+    if not choice.acts:
         return
     for part in parts:
         for parameter in part.parameters.values():
