@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -52,7 +53,7 @@ def run_of(case: Case) -> RunConfig:
     return configured(**{"stages": 1, "replicas": 1, "max_steps": 13, **case})
 
 
-def possible(case: Case) -> bool:
+def counts(case: Case, run_of: Callable[[Case], RunConfig]) -> bool:
     """Whether there is such a run, and each of its choices makes a difference."""
     try:
         name = run_of(case).hash()
@@ -60,6 +61,10 @@ def possible(case: Case) -> bool:
         return all(run_of(other).hash() != name for other in plainer)
     except ConfigError:
         return False
+
+
+def possible(case: Case) -> bool:
+    return counts(case, run_of)
 
 
 def on_grid(cases: list[Case], grid: tuple[int, int]) -> list[RunConfig]:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 class Classification(LearningTask):
     """Tell of each image which class it is of, judged by the share that is told right."""
 
-    name: ClassVar[str] = "classification"
     unit: ClassVar[str] = "image"
     short: ClassVar[str] = "img"
     qualities: ClassVar[tuple[Quality, ...]] = (

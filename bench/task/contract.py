@@ -45,6 +45,16 @@ class Quality:
         """What counts for a network that has none, as its run has diverged."""
         return 0.0 if self.better == "up" else math.inf
 
+    @property
+    def scale(self) -> float:
+        """What it is multiplied by under its :attr:`heading`."""
+        return 100.0 if self.is_share else 1.0
+
+    @property
+    def heading(self) -> str:
+        """What a table for people calls it: a share is told in per cent."""
+        return f"{self.name} %" if self.is_share else self.name
+
     def gain(self, difference: float) -> float:
         """A difference, positive where it is for the better."""
         return difference if self.better == "up" else -difference
@@ -74,7 +84,6 @@ class Quality:
 class LearningTask:
     """What is learned."""
 
-    name: ClassVar[str]
     unit: ClassVar[str]
     """What is counted, in the singular: ``image``, ``token``."""
     short: ClassVar[str]

@@ -140,6 +140,20 @@ class Dataset(ABC):
         """
 
 
+def check_held_out(of: int, held_out: int, what: str) -> None:
+    """Refuse a share for validation that leaves nothing, for it or for training.
+
+    Args:
+        of: how many there are to train on in all.
+        what: what they are, for people.
+
+    Raises:
+        ValueError: it does.
+    """
+    if not 0 < held_out < of:
+        raise ValueError(f"of {of} training {what} {held_out} would be for validation")
+
+
 def batches_per_epoch(samples: int, batch_size: int, replicas: int) -> int:
     """The number of batches of one replica in an epoch; what is left over is dropped."""
     return samples // (replicas * batch_size)

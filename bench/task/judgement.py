@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -61,4 +62,10 @@ def judgement_of(record: Mapping[str, Any]) -> Judgement:
     Raises:
         ValueError: it is not as it should be.
     """
-    return TypeAdapter(Judgement).validate_python(record["task"]) if "task" in record else OLDEST
+    return _reader().validate_python(record["task"]) if "task" in record else OLDEST
+
+
+@functools.cache
+def _reader() -> TypeAdapter[Judgement]:
+    """What reads a judgement from plain values; to make it takes longer than to read thousands."""
+    return TypeAdapter(Judgement)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.task.classification import IMAGES
 from bench.task.contract import LearningTask
-from bench.task.dataset import Dataset, Draw, Placed, check_batch_size
+from bench.task.dataset import Dataset, Draw, Placed, check_batch_size, check_held_out
 from bench.task.image_batches import ImageBatches, Labelled, Pictures
 
 VALIDATION_KEY = 20250918
@@ -62,8 +62,7 @@ class LabelledImages(Dataset):
         if not share:
             return self
         held_out = stratified(self.train_labels, share)
-        if not 0 < len(held_out) < len(self.train_labels):
-            raise ValueError(f"of {len(self.train_labels)} training images {len(held_out)} would be for validation")
+        check_held_out(len(self.train_labels), len(held_out), "images")
         return replace(self, held_out=held_out)
 
     @property

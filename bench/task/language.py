@@ -18,7 +18,6 @@ EXCESS = Quality("excess", "nats", "down", 4, 0.01)
 class Language(LearningTask):
     """Foretell every next token of a text, judged by what the true ones cost: nats a token."""
 
-    name: ClassVar[str] = "language"
     unit: ClassVar[str] = "token"
     short: ClassVar[str] = "tok"
     qualities: ClassVar[tuple[Quality, ...]] = (

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.keys import ConfigError
 from bench.task.contract import LearningTask, Quality, Split, Sums
-from bench.task.dataset import Dataset, Draw, Placed, check_batch_size
+from bench.task.dataset import Dataset, Draw, Placed, check_batch_size, check_held_out
 from bench.task.judgement import Judgement
 from bench.task.language import EXCESS, TOKENS
 from bench.task.token_batches import TokenBatches, windows_in
@@ -75,9 +75,10 @@ class TokenStream(Dataset):
         return tuple(each for each in self.task.qualities if each is not EXCESS or self.floor is not None)
 
     def hold_out(self, share: float) -> TokenStream:
+        if not share:
+            return self
         held_out = round(len(self.to_train) * share)
-        if share and not 0 < held_out < len(self.to_train):
-            raise ValueError(f"of {len(self.to_train)} training tokens {held_out} would be for validation")
+        check_held_out(len(self.to_train), held_out, "tokens")
         return replace(self, held_out=held_out)
 
     def in_windows(self, window: int) -> TokenStream:

@@ -51,10 +51,7 @@ def quality_table(runs: Sequence[Run], margin: float | None, target: float | Non
 
 def by_quality(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs of each quality, by its name."""
-    found: dict[str, list[Run]] = {}
-    for run in runs:
-        found.setdefault(run.quality.name, []).append(run)
-    return found
+    return {members[0].quality.name: members for members in grouped(runs, lambda run: run.quality.name)}
 
 
 def quality_tables(runs: Sequence[Run], margin: float | None, target: float | None = None) -> dict[str, DataFrame]:

@@ -92,16 +92,17 @@ def sheets_of(tables: Mapping[str, DataFrame]) -> list[Sheet]:
 
 def _sheet(name: str, table: DataFrame, known: set[str]) -> Sheet:
     names = [column for column in table.columns if column not in MADE_FROM and not _is_end(column, table)]
+    shares = {column for column in names if _is_share(column, name, table)}
     rows = table.to_dict("records")
     lines = []
     for row in rows:
-        cells = [_cell(row, column, table, name, known) for column in names]
+        cells = [_cell(row, column, table, name, known, shares) for column in names]
         lines.append(Line(str(row["run"]) if name in OWN_ROWS else "", cells, _made_from(row, known)))
     first = _first(name, table)
     same = {column for place, column in enumerate(names) if len({line.cells[place].text for line in lines}) == 1}
     empty = {column for place, column in enumerate(names) if not any(line.cells[place].text for line in lines)}
     same = {column for column in same - {EXPERIMENT, "run"} if len(lines) > 1 and f"{column}_low" not in table.columns}
-    titles = {column: _title(column, name, table) for column in names}
+    titles = {column: _title(column, column in shares, table[column]) for column in names}
     heads = [
         Column(each, titles[each], table[each].dtype.kind in "if", each in same | empty or each not in first)
         for each in names
@@ -157,12 +158,12 @@ def _is_share(column: str, name: str, table: DataFrame) -> bool:
     return quality in KNOWN and KNOWN[quality].is_share and its_own
 
 
-def _title(column: str, name: str, table: DataFrame) -> str:
-    unit = " %" if _is_share(column, name, table) and table[column].dtype.kind == "f" else ""
+def _title(column: str, share: bool, values: Any) -> str:
+    unit = " %" if share and values.dtype.kind == "f" else ""
     return column.removesuffix("_low").replace("_", " ") + unit
 
 
-def _cell(row: Mapping[Any, Any], column: str, table: DataFrame, name: str, known: set[str]) -> Cell:
+def _cell(row: Mapping[Any, Any], column: str, table: DataFrame, name: str, known: set[str], shares: set[str]) -> Cell:
     value = row[column]
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return Cell("", "", "")
@@ -174,9 +175,7 @@ def _cell(row: Mapping[Any, Any], column: str, table: DataFrame, name: str, know
         return Cell(str(value), str(value), "")
     ends = (f"{column}_low", f"{column}_high", column.removesuffix("_low") + "_high")
     numbers = [value, *(row[end] for end in dict.fromkeys(ends) if end in table.columns)]
-    return Cell(
-        _in_words(column, name, numbers, _is_share(column, name, table)), repr(value).replace("inf", "Infinity"), ""
-    )
+    return Cell(_in_words(column, name, numbers, column in shares), repr(value).replace("inf", "Infinity"), "")
 
 
 def _in_words(column: str, name: str, numbers: Sequence[float], share: bool) -> str:

@@ -61,8 +61,8 @@ def _row(
             row["speed-up"] = _number(over and over.mean, ".2f")
     for quality in qualities:
         worth = run.worth if run.quality.name == quality.name else None
-        scale, unit = (100, " %") if quality.is_share else (1, "")
-        row[f"test {quality.name}{unit}"] = _number(None if worth is None else scale * worth, f".{quality.digits}f")
+        told = None if worth is None else quality.scale * worth
+        row[f"test {quality.heading}"] = _number(told, f".{quality.digits}f")
     return row | {"status": run.status}
 
 

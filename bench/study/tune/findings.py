@@ -115,8 +115,7 @@ def print_findings(findings: Sequence[Finding]) -> str:
     """Print the studies as a table; return it."""
     head = ["study", "trials", "pruned", "epochs trained", "best family", "shape", "covered", "margin"]
     quality = findings[0].study.quality
-    unit = " %" if quality.is_share else ""
-    lines = [[*head, f"test {quality.name}{unit}", "less locked", "less unrestricted"]]
+    lines = [[*head, f"test {quality.heading}", "less locked", "less unrestricted"]]
     for row in studies_table(findings).to_dict("records"):
         cells = [str(row["study"]), str(row["trials"]), str(row["pruned"]), str(row["epochs_trained"])]
         cells += [str(row.get("lr.name") or "-"), *known_of(row)]
@@ -141,9 +140,9 @@ def known_of(row: Mapping[Any, Any]) -> list[str]:
 
 def _shown(row: Mapping[Any, Any], name: str, quality: Quality) -> str:
     """A mean with the ends of its interval, of shares in per cent; ``-`` where there is none."""
-    sign, scale = "" if name == quality.name else "+", 100 if quality.is_share else 1
+    sign = "" if name == quality.name else "+"
     ends = (row[key] for key in (name, f"{name}_low", f"{name}_high"))
-    numbers = ["" if math.isnan(end) else f"{scale * end:{sign}.{quality.digits}f}" for end in ends]
+    numbers = ["" if math.isnan(end) else f"{quality.scale * end:{sign}.{quality.digits}f}" for end in ends]
     if not numbers[0]:
         return "-"
     return f"{numbers[0]} ({numbers[1]} to {numbers[2]})" if numbers[1] else numbers[0]
