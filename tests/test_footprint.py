@@ -23,6 +23,7 @@ from bench.plan.clock import Clock
 from bench.plan.footprint import HOLES, PASSING, Footprint, LayerBytes
 from bench.system import resident
 from bench.task.classification import IMAGES
+from bench.task.model.gpt import GPT
 from tests import tiny
 from tests.pool import Pool, joined
 
@@ -109,6 +110,15 @@ def test_a_layer_holds_what_autograd_saves_and_its_output() -> None:
     assert first.largest == features
     assert 2 * features <= first.saved <= 2 * features + 100
     assert second == LayerBytes(4 * (320 * 2 + 2), 4 * 4 * 2, features)
+
+
+def test_a_weight_of_two_layers_is_there_once() -> None:
+    """A tied GPT: the embedding has the weight [5, 8], its head but a norm's gain and bias."""
+    model = GPT(1, 8, 2, 6, 4, "layer", "rotary", True, 0.0)
+    network = nn.Sequential(*model.entries((6,), 5))
+    layers = profile(network, torch.zeros(2, 6, dtype=torch.int64), torch.empty(0), NUMERICS, "given")
+    assert [layer.held.parameters // 4 for layer in layers] == [5 * 8, 4 * 8**2 + 16, 8 * 8**2 + 16, 16]
+    assert sum(layer.held.parameters for layer in layers) == sum(p.nbytes for p in network.parameters())
 
 
 class Noting(nn.Module):

@@ -20,7 +20,10 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.distributed.pipelining._backward import stage_backward_input, stage_backward_weight
 
+from bench.engine.numerics import Numerics
+from bench.engine.profile import profile
 from bench.rule.optimizer.layout import FlatLayout
+from bench.task.language import TOKENS
 from bench.task.model.gpt import GPT
 from bench.task.transformer import CausalAttention, TokenEmbedding, turned
 
@@ -233,6 +236,21 @@ def test_the_sizes_are_those_counted_by_hand() -> None:
     assert sum(sizes) == 821_760
     inputs = torch.zeros(2, 128, dtype=torch.int64, device="meta")
     assert network(inputs).shape == (2, 128, 65)
+
+
+def test_its_operations_are_those_counted_by_hand() -> None:
+    """Two a product and sum. Attention is two products more, of all pairs of places; a lookup is none.
+
+    A backward has two products for each of its forward's.
+    """
+    model = default()
+    network = nn.Sequential(*model.entries((128,), 65))
+    batch = torch.zeros(2, 128, dtype=torch.int64)
+    numerics = Numerics(torch.device("cpu"), torch.float32, autocast=False, channels_last=False, task=TOKENS)
+    layers = profile(network, batch, torch.empty(0), numerics, "counted")
+    attention, mlp, head = 4 * 128**2 + 2 * 128 * 128, 8 * 128**2, 128 * 65
+    assert [layer.forward for layer in layers] == [2 * 256 * count for count in (0, *[attention, mlp] * 4, head)]
+    assert [layer.backward for layer in layers] == [2 * layer.forward for layer in layers]
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.engine.numerics import Numerics
 from bench.engine.transport.message import Message
 from bench.plan.footprint import LayerBytes
+from bench.task.build import own_parameters
 from bench.task.tensors import Tensors, detached, every, together
 
 REPEATS = 6
@@ -51,12 +53,13 @@ def profile(network: nn.Sequential, inputs: Tensor, targets: Tensor, numerics: N
     network = copy.deepcopy(network).train()
     layers = []
     x: Tensors = inputs.detach()
-    for number, layer in enumerate(network):
+    for number, (layer, own) in enumerate(own_parameters(network)):
         for part in every(x):
             part.requires_grad_(number > 0)
         outputs, held = _held(layer, x, numerics)
         costs = _operations(layer, x, numerics) if how == "counted" else (0.0, 0.0)
         x = detached(together(outputs))
+        held = held._replace(parameters=sum(parameter.nbytes for parameter in own))
         layers.append(Layer(Message.like(x), *costs, held))
     if how != "measured":
         return layers
@@ -68,7 +71,7 @@ def profile(network: nn.Sequential, inputs: Tensor, targets: Tensor, numerics: N
 
 
 def _held(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[tuple[Tensor, ...], LayerBytes]:
-    """A layer's outputs, and the bytes of what stays until its backward."""
+    """A layer's outputs, and the bytes of what stays until its backward, its weights apart."""
     storages: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> torch.UntypedStorage:
@@ -87,7 +90,7 @@ def _held(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[tuple[Tenso
     for tensor in every(x):
         storages.pop(tensor.untyped_storage().data_ptr())
     saved = sum(storage.nbytes() for storage in storages.values())
-    return outputs, LayerBytes(sum(parameter.nbytes for parameter in layer.parameters()), saved, largest)
+    return outputs, LayerBytes(saved=saved, largest=largest)
 
 
 def _seconds(network: nn.Sequential, inputs: Tensor, targets: Tensor, numerics: Numerics) -> Iterator[list[float]]:
@@ -149,9 +152,10 @@ def _note(arrived: dict[int, float], number: int, device: torch.device, gradient
 def _operations(layer: nn.Module, x: Tensors, numerics: Numerics) -> tuple[float, float]:
     """Count the operations of matrix products and convolutions, forward and backward; norms and activations have none.
 
-    A backward has a product for each product of its forward and factor: the weights, and the input unless it is data.
+    Attention is counted as the two products that it is, whatever kernel the device has for it. A backward has a product
+    for each product of its forward and factor: the weights, and the input unless it is data.
     """
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         # A view of a leaf under no_grad breaks the counter.
         numerics.apply(layer, detached(x))
     forward = float(counter.get_total_flops())

@@ -110,7 +110,7 @@ class RunFolder:
         Raises:
             RecordError: a line before the last one is not JSON, or not an event.
         """
-        from bench.record.schema import event_of
+        from bench.record.events import event_of
 
         if not self.events_file.exists():
             return

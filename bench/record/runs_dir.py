@@ -111,7 +111,7 @@ def read_records(
 
 def _check_events(folder: RunFolder, found: Records[Item]) -> None:
     """Note that a log was cut; the record beside it is the result, and counts."""
-    from bench.record.schema import event_of
+    from bench.record.events import event_of
 
     try:
         with folder.events_file.open("rb") as file:

@@ -1,57 +1,26 @@
-"""What a record and an event have to be: a model of each, by which they are checked where they are read, as a whole.
-
-Keys that are not named here are kept as they are: other versions write them.
-"""
+"""What a record has to be, which is checked where one is read, as a whole."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from bench.config import hash_of
 from bench.keys import Cardinal, Count, NonNegative, Positive, Text
 from bench.record.metrics import METRICS, is_quality, speed_of
+from bench.record.valid import Checked, Moment, Numbers
 from bench.rule.method.contract import facts_of, name_of
-from bench.system.file import read_json
 from bench.task.judgement import OLDEST
 
-SHOWN = 60
-"""The most characters of a value that a message shows."""
 
-
-def _moment(text: str) -> str:
-    try:
-        zone = datetime.fromisoformat(text).tzinfo
-    except ValueError:
-        zone = None
-    if zone is None:
-        raise ValueError("must be a time in ISO 8601 with its zone")
-    return text
-
-
-Moment = Annotated[str, AfterValidator(_moment)]
-
-
-class _Model(pydantic.BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
-
-
-class _Numbers(_Model):
-    """A model all of whose other keys are numbers, or null where they were not finite."""
-
-    __pydantic_extra__: dict[str, float | None] = Field(init=False)
-
-
-class ChoiceModel(_Model):
+class ChoiceModel(Checked):
     name: Text
 
 
-class Config(_Model):
+class Config(Checked):
     """The keys that are read of a configuration, which has been checked when the run was made."""
 
     stages: Count
@@ -74,12 +43,12 @@ class Config(_Model):
         return self
 
 
-class DataModel(_Model):
+class DataModel(Checked):
     name: Text
     digest: Text
 
 
-class Environment(_Model):
+class Environment(Checked):
     oversubscribed: bool = False
     """Whether agents shared cores; the record of a run that the benchmark measures does not say."""
     colocated: bool = False
@@ -88,14 +57,14 @@ class Environment(_Model):
     """Records of the first version do not say it."""
 
 
-class PieceModel(_Model):
+class PieceModel(Checked):
     stage: Cardinal
     first_layer: Cardinal
     last_layer: Cardinal
     message_bytes: Cardinal
 
 
-class EpochModel(_Numbers):
+class EpochModel(Numbers):
     epoch: Cardinal
     step: Count
     seconds: Positive = Field(alias="time/train_seconds")
@@ -111,42 +80,42 @@ _FIELDS: dict[str, Any] = {
     f"metric_{number}": (metric.holds, Field(... if metric.required else None, alias=metric.name))
     for number, metric in enumerate(METRICS)
 }
-Metrics = pydantic.create_model("Metrics", __base__=_Numbers, **_FIELDS)
+Metrics = pydantic.create_model("Metrics", __base__=Numbers, **_FIELDS)
 
 
-class Resumption(_Model):
+class Resumption(Checked):
     step: Cardinal
     """Updates that the run had made by the checkpoint; 0 where none was whole."""
     time: float
 
 
-class AgentModel(_Model):
+class AgentModel(Checked):
     stage: Cardinal
     replica: Cardinal
     wall_seconds: Positive
     seconds: dict[str, NonNegative]
 
 
-class ConditionModel(_Model):
+class ConditionModel(Checked):
     name: Text
     holds: bool
     why: Text
 
 
-class Rates(_Model):
+class Rates(Checked):
     shape: Text | None = None
     covered: bool | None = None
-    outside: list[Text] = []
+    outside: list[Text] = Field(default_factory=list)
     margin: NonNegative | None = None
     verdict: Text | None = None
     """One word for all, of older records, with its conditions."""
-    conditions: list[ConditionModel] = []
+    conditions: list[ConditionModel] = Field(default_factory=list)
 
 
 UNKNOWN = Rates()
 
 
-class QualityModel(_Model):
+class QualityModel(Checked):
     name: Text
     unit: str
     better: Literal["up", "down"]
@@ -154,7 +123,7 @@ class QualityModel(_Model):
     margin: NonNegative
 
 
-class TaskModel(_Model):
+class TaskModel(Checked):
     """What a record says of its task; those of before there was more than one say nothing."""
 
     unit: Text
@@ -166,7 +135,7 @@ class TaskModel(_Model):
 OLDEST_TASK = TaskModel.model_validate(OLDEST.told())
 
 
-class Record(_Model):
+class Record(Checked):
     """The content of ``record.json``."""
 
     status: Literal["done", "diverged"]
@@ -181,7 +150,7 @@ class Record(_Model):
     epochs: Annotated[list[EpochModel], Field(min_length=1)]
     agents: list[AgentModel]
     rates: Rates = UNKNOWN
-    resumed: list[Resumption] = []
+    resumed: list[Resumption] = Field(default_factory=list)
     task: TaskModel = OLDEST_TASK
 
     @model_validator(mode="after")
@@ -230,114 +199,13 @@ def _check_shares(quality: str, where: str, numbers: Mapping[str, Any]) -> None:
             raise ValueError(f"{where}.{name}={number:g}: must be from 0 to 1")
 
 
-class Event(_Model):
-    """A line of ``events.jsonl``."""
-
-    event: Text
-    time: float
-
-
-class Begun(Event):
-    config: Config
-    """All keys of the run."""
-    process: Text
-    """The name of the process that the run was started by."""
-
-
-class Started(Event):
-    steps: Count
-    epochs: Count
-    units_per_step: Count | None = None
-    """Units that all replicas' batches of an update have; older events do not say it."""
-    task: TaskModel = OLDEST_TASK
-
-
-class ProgressModel(Event):
-    epoch: Cardinal
-    step: Count
-
-
-class EpochEvent(Event, EpochModel):
-    pass
-
-
-class Restarted(Event):
-    number: Count
-    """How often the run has begun again by itself."""
-    step: Cardinal
-    """Updates that its newest checkpoint stands behind."""
-    message: str
-    """Why: the failure that ended it."""
-
-
-class ResumedEvent(Event, Resumption):
-    pass
-
-
-class CheckpointEvent(Event):
-    step: Count
-    seconds: NonNegative
-    bytes: Count
-
-
-class CheckpointProblem(Event):
-    step: Count
-    message: Text
-
-
-EVENTS: dict[object, type[Event]] = {
-    "begun": Begun,
-    "restarted": Restarted,
-    "started": Started,
-    "progress": ProgressModel,
-    "epoch": EpochEvent,
-    "resumed": ResumedEvent,
-    "checkpoint": CheckpointEvent,
-    "no_checkpoint": CheckpointProblem,
-    "set_aside": CheckpointProblem,
-}
-
-
 def check_record(record: Mapping[str, Any]) -> None:
     """Check a record as a whole.
 
     Raises:
         ValueError: it is no record, or its configuration is not the one that its hash names.
     """
-    _check(Record, record)
+    Record.check(record)
     name = hash_of(record["config"])
     if name != record["config_hash"]:
         raise ValueError(f"config: is not that of the run {record['config_hash']}, but of {name}")
-
-
-def event_of(line: bytes) -> dict[str, Any]:
-    """Parse a line of ``events.jsonl``.
-
-    Raises:
-        ValueError: a line of ``events.jsonl`` is not JSON, or not an event.
-    """
-    event = read_json(line)
-    kind = event.get("event") if isinstance(event, dict) else None
-    _check(EVENTS.get(kind, Event) if isinstance(kind, str) else Event, event)
-    return dict(event)
-
-
-def _check(model: type[_Model], value: object) -> None:
-    try:
-        model.model_validate(value)
-    except pydantic.ValidationError as error:
-        raise ValueError("; ".join([_message(dict(detail)) for detail in error.errors()][:3])) from None
-
-
-def _message(detail: dict[str, Any]) -> str:
-    key = ".".join(map(str, detail["loc"]))
-    if detail["type"] == "missing":
-        return f"has no {key}"
-    if detail["type"] == "value_error":
-        allowed = str(detail["ctx"]["error"])
-        if isinstance(detail["input"], dict):
-            return allowed
-    else:
-        allowed = re.sub("^(Input|List|String) should", "must", detail["msg"]).partition(" or instance of ")[0]
-    value = repr(detail["input"])
-    return f"{key}={value if len(value) <= SHOWN else value[:SHOWN] + '...'}: {allowed}".removeprefix("=")

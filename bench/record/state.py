@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bench.record.events import event_of
 from bench.record.folder import Failure, RecordError, RunFolder
 from bench.record.metrics import SPEED, speed_of
-from bench.record.schema import event_of
 from bench.system.leftovers import is_locked
 from bench.task.judgement import OLDEST, Judgement, judgement_of
 

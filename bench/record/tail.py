@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from bench.record.events import event_of
 from bench.record.folder import RunFolder
-from bench.record.schema import event_of
 
 
 class Tail:

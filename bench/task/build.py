@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 
@@ -40,3 +40,12 @@ def entries(model: Model, dataset: Dataset) -> Iterator[nn.Module]:
             if is_own(type(model)) and type(error) is ValueError:
                 raise ConfigError(f"{model.group}.{error}") from None
             raise
+
+
+def own_parameters(layers: Iterable[nn.Module]) -> Iterator[tuple[nn.Module, list[nn.Parameter]]]:
+    """Yield each layer with its parameters; one that it shares with a layer before it is that one's."""
+    seen = set[int]()
+    for layer in layers:
+        own = [parameter for parameter in layer.parameters() if id(parameter) not in seen]
+        seen.update(map(id, own))
+        yield layer, own

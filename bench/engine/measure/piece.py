@@ -22,6 +22,7 @@ from bench.engine.numerics import Numerics
 from bench.engine.profile import Layer, now
 from bench.engine.weights.versions import Weights
 from bench.system.heap import keep_freed_memory
+from bench.task.build import own_parameters
 from bench.task.dataset import Dataset
 from bench.task.tensors import Tensors, every, together
 
@@ -47,7 +48,7 @@ class Measured:
         self._input = self._arriving(network[:first], numerics) if first else None
         self._targets = self._batches.targets(0, 0) if end == len(network) else None
         piece, self._layers = network[first:end], list(layers[first:end])
-        self._sizes = [sum(p.numel() * p.element_size() for p in layer.parameters()) for layer in piece]
+        self._sizes = [sum(parameter.nbytes for parameter in own) for _, own in own_parameters(piece)]
         self._update = Update(config, numerics, Weights(piece.train(), 2), whole=False)
         self._split = _Split(Weights(copy.deepcopy(piece).train(), 1), numerics)
         self._train(0)

@@ -59,11 +59,12 @@ def _within_memory(config: RunConfig, dataset: Dataset, keys: Mapping[str, objec
         ConfigError: there is not.
     """
     from bench.engine.measure.curvature import VECTORS
+    from bench.task.build import own_parameters
     from bench.task.memory import require
 
     weights = 0
-    for layer in _without_weights(config, dataset):
-        weights += sum(parameter.numel() for parameter in layer.parameters())
+    for layer, own in own_parameters(_without_weights(config, dataset)):
+        weights += sum(parameter.numel() for parameter in own)
         what = f"{weights:,} weights or more, with the {VECTORS} vectors that the smoothness is estimated with,"
         require(keys, VECTOR_BYTES * VECTORS * weights, what)
         yield layer
