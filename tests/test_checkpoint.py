@@ -354,7 +354,7 @@ LONGER = (*TINY, "checkpoint.every=1", "stages=2", "staleness=2")
 
 
 def epochs_of(record: dict[str, Any]) -> list[dict[str, Any]]:
-    timed = ("time/train_seconds", "throughput/images_per_second")
+    timed = ("time/train_seconds", "throughput/units_per_second")
     return [{name: value for name, value in epoch.items() if name not in timed} for epoch in record["epochs"]]
 
 
