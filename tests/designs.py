@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import combinations, product
+from random import Random
 from typing import Any
 
 Case = dict[str, Any]
@@ -20,6 +21,13 @@ def every_case(choices: Choices, allowed: Allowed = lambda _: True) -> list[Case
     """The full product of the values, less what is not allowed."""
     cases = (dict(zip(choices, values, strict=True)) for values in product(*choices.values()))
     return [case for case in cases if allowed(case)]
+
+
+def drawn(cases: Iterable[Case], others: Choices, allowed: Allowed = lambda _: True) -> Iterator[Case]:
+    """Each case with values of other keys drawn for it, of those that are allowed with it; the same ones each time."""
+    random = Random(0)
+    for case in cases:
+        yield {**case, **random.choice([other for other in every_case(others) if allowed({**case, **other})])}
 
 
 def covering(choices: Choices, allowed: Allowed = lambda _: True) -> list[Case]:

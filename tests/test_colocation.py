@@ -96,6 +96,7 @@ def _statuses(folder: Path) -> Counter[str]:
     return Counter(run.info.status for run in runs if "mlflow.parentRunId" in run.data.tags)
 
 
+@pytest.mark.full
 def test_a_point_that_fails_and_an_interruption_leave_what_they_should(two_cores: set[int], tmp_path: Path) -> None:
     """Each process has a core of its own; one that is killed is another's at once, and Ctrl-C ends the rest."""
     kept = ("tracking=mlflow", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", "engine=reference")
@@ -175,6 +176,7 @@ def test_side_by_side_or_not_the_records_are_the_same(tmp_path: Path, recorder: 
         assert "colocated" not in read_json(path)["environment"]
 
 
+@pytest.mark.full
 def test_oracles_run_side_by_side_too(tmp_path: Path, recorder: Recorder) -> None:
     words = [*TINY, "-m", "stages=2", "seed=0,1,2", "engine=reference"]
     assert main([*words, "launcher.parallel=2", f"runs_dir={tmp_path}/beside"]) == 0

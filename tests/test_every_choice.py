@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from functools import cache
-from itertools import cycle, product
+from itertools import product
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from bench.config import RunConfig
 from bench.keys import ConfigError
 from tests.both import assert_same, both
-from tests.designs import Case, covering, every_case
+from tests.designs import Case, covering, drawn, every_case
 from tests.pool import Pool
 from tests.test_equality import ADAMW, SGD, configured, small_network
 from tests.test_optimizers import VALUES
@@ -104,10 +104,9 @@ def test_any_two_choices_go_together(pool: Pool, design: list[Case], grid: tuple
 @pytest.mark.parametrize("optimizer", CHOICES["optimizer"][:2], ids=lambda optimizer: optimizer["name"])
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_all_choices_go_together(pool: Pool, grid: tuple[int, int], optimizer: dict[str, Any]) -> None:
-    """Each case has the next pair of a precision and a layout, which change no clock and no rule."""
+    """Each case with one of the ways to clip, of the precisions and of the layouts, which no rule looks at."""
     narrowed = {**CHOICES, "stages": [grid[0]], "replicas": [grid[1]], "optimizer": [optimizer]}
-    pairs = cycle(product(narrowed.pop("precision"), narrowed.pop("channels_last")))
-    cases = zip(every_case(narrowed, possible), pairs, strict=False)
-    runs = on_grid([{**case, "precision": kind, "channels_last": last} for case, (kind, last) in cases], grid)
+    others = {key: narrowed.pop(key) for key in ("clip", "precision", "channels_last")}
+    runs = on_grid([*drawn(every_case(narrowed, possible), others, possible)], grid)
     for first in range(0, len(runs), 20):
         check(pool, runs[first : first + 20])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import cycle, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bench.record.checkpoints import Checkpoints
 from bench.task.build import build
 from tests import tiny
 from tests.both import Ran, assert_same
-from tests.designs import Case, covering, every_case
+from tests.designs import Case, covering, drawn, every_case
 from tests.pool import Pool, joined
 from tests.resuming import EVERY, alone, by_ranks, check, curves, stop_at
 from tests.test_baselines import MLP, PIPELINES, RESNET
@@ -66,11 +66,10 @@ def test_any_two_choices_go_on(pool: Pool, design: list[Case], grid: tuple[int, 
 @pytest.mark.parametrize("optimizer", CHOICES["optimizer"][:3], ids=lambda optimizer: optimizer["name"])
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_all_choices_go_on(pool: Pool, grid: tuple[int, int], optimizer: dict[str, Any], tmp_path: Path) -> None:
-    """Each case has the next pair of a flush point and a precision, which touch nothing else's state."""
+    """Each case with one of the ways to clip, the flush points and the precisions, which touch nothing else's state."""
     narrowed = {**CHOICES, "stages": [grid[0]], "replicas": [grid[1]], "optimizer": [optimizer]}
-    pairs = cycle(product(narrowed.pop("flush_every"), narrowed.pop("precision")))
-    cases = zip(every_case(narrowed, possible), pairs, strict=False)
-    runs = on_grid([{**case, "flush_every": every, "precision": kind} for case, (every, kind) in cases], grid)
+    others = {key: narrowed.pop(key) for key in ("clip", "flush_every", "precision")}
+    runs = on_grid([*drawn(every_case(narrowed, possible), others, possible)], grid)
     for first in range(0, len(runs), 20):
         check_all(pool, runs[first : first + 20], tmp_path)
 
@@ -78,12 +77,11 @@ def test_all_choices_go_on(pool: Pool, grid: tuple[int, int], optimizer: dict[st
 @pytest.mark.parametrize("grid", [(2, 1), pytest.param((2, 2), marks=pytest.mark.full)], ids=str)
 def test_the_pipelines_go_on(pool: Pool, grid: tuple[int, int], tmp_path: Path) -> None:
     """With two updates of the second epoch made, or of the first."""
-    runs = [
-        of_baseline(*grid, method=method, microbatches=2, optimizer=optimizer, flush_every=2, max_steps=9)
-        for method in PIPELINES
-        for optimizer in (SGD, ADAMW)
-    ]
-    for stop in (1, 4):
+    for stop, optimizer in ((1, SGD), (4, ADAMW)):
+        runs = [
+            of_baseline(*grid, method=method, microbatches=2, optimizer=optimizer, flush_every=2, max_steps=9)
+            for method in PIPELINES
+        ]
         for resumed in by_ranks(pool, runs, tmp_path / str(stop), build, stop):
             check(resumed)
 
