@@ -26,6 +26,9 @@ from bench.task.classification import IMAGES
 from bench.task.model.gpt import GPT
 from tests import tiny
 from tests.pool import Pool, joined
+from tests.test_optimizers import VALUES
+from tests.test_text import GPT as GPT_VALUES
+from tests.test_text import LANGUAGE
 
 CPU = torch.device("cpu")
 NUMERICS = Numerics(CPU, torch.float32, autocast=False, channels_last=False, task=IMAGES)
@@ -216,12 +219,40 @@ def test_the_peak_is_as_predicted(fresh: Pool, stages: int) -> None:
             "validation": 0.0,
         },
     )
-    agents = fresh.run(_agents, stages, run)[0]
+    measured = _as_predicted(fresh, run)
+    stash = measured[0] - measured[-1]
+    assert stash > 0.3 * measured[-1], "what is predicted is lost in what a process holds anyway"
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not resident.MARKS.exists(), reason="the system does not tell peaks")
+@pytest.mark.parametrize("optimizer", VALUES)
+def test_the_peak_of_a_language_model_is_as_predicted(optimizer: str) -> None:
+    """Within 10% for every agent, by every optimizer; the first stage holds 130 MiB more than the last."""
+    run = tiny.config(
+        stages=2,
+        staleness=2,
+        precision="float32",
+        batch_size=32,
+        epochs=4,
+        max_steps=30,
+        model={**GPT_VALUES, "layers": 4, "width": 128, "heads": 4, "context": 64, "mlp_ratio": 4},
+        data={**LANGUAGE, "symbols": 30, "length": 20000, "validation": 0.0},
+        optimizer=VALUES[optimizer],
+    )
+    pool = Pool(2)
+    measured = _as_predicted(pool, run)
+    pool.close()
+    assert measured[0] - measured[1] > 100 * MIB
+
+
+def _as_predicted(pool: Pool, run: RunConfig) -> list[int]:
+    """The bytes that a run's agents held at most, which are as predicted."""
+    agents = pool.run(_agents, run.stages, run)[0]
     measured = [agent["peak_memory_bytes"] for agent in agents]
     predicted = [agent["predicted_peak_memory_bytes"] for agent in agents]
     assert predicted == pytest.approx(measured, rel=0.1)
-    stash = measured[0] - measured[-1]
-    assert stash > 0.3 * measured[-1], "what is predicted is lost in what a process holds anyway"
+    return measured
 
 
 def test_what_is_not_predicted_is_none() -> None:
