@@ -25,10 +25,12 @@ from bench.study.report.picture.contract import Picture
 from bench.study.report.picture.pareto import pareto_front
 from bench.study.report.pictures import draw_all
 from bench.study.report.quality_table import quality_table
-from bench.study.report.result import Run, read_run
+from bench.study.report.result import Run, read_run, varying
 from bench.study.report.script import SCRIPT
 from bench.study.report.throughput import throughput_table
 from tests.records import MACHINE, MARGIN, keep_records, record_of
+from tests.test_equality import SGD
+from tests.test_optimizers import VALUES
 from tests.tiny import config
 
 
@@ -259,6 +261,16 @@ def test_a_label_says_what_else_differs() -> None:
     found = runs(*(record(1.0, [0.1], stages=2, staleness=c, weights=w) for c, w in ((2, "latest"), (2, "stashed"))))
     found += runs(record(1.0, [0.1], stages=2))
     assert [group.label for group in groups_of(found)] == ["K2 S1 c0", "K2 S1 c2 latest", "K2 S1 c2 stashed"]
+
+
+def test_what_a_choices_name_tells_is_not_told_again() -> None:
+    """Of six optimizers there were twenty columns: each has its own betas, and no two runs of one have others."""
+    adamw, lion = VALUES["adamw"], VALUES["lion"]
+    lines = runs(*(record_of(config(optimizer=keys, seed=seed)) for keys in (SGD, adamw, lion) for seed in (0, 1)))
+    assert varying(lines) == ["optimizer.name"]
+    other = record_of(config(optimizer={**adamw, "weight_decay": 0.5}))
+    assert varying([*lines, *runs(other)]) == ["optimizer.name", "optimizer.weight_decay"]
+    assert varying(runs(other, record_of(config(optimizer=adamw)))) == ["optimizer.weight_decay"]
 
 
 def test_hosts_are_not_mixed_unless_asked() -> None:

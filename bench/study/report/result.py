@@ -194,10 +194,21 @@ def curves_of(runs: Sequence[Run]) -> str:
 
 
 def varying(runs: Sequence[Run], left_out: Sequence[str] = ()) -> list[str]:
-    """The keys that differ between the runs, the axes and the seed apart, in the order of the configuration."""
+    """The keys that differ between the runs, the axes and the seed apart, in the order of the configuration.
+
+    Of keys that a choice brings along, and that tell no more than its name does, the name alone.
+    """
     keys = dict.fromkeys(key for run in runs for key in run.keys)
     candidates = [key for key in keys if key not in (*AXES, "seed", *left_out)]
-    return [key for key in candidates if len({setting(run, key) for run in runs} - {""}) > 1]
+    found = [key for key in candidates if len({setting(run, key) for run in runs} - {""}) > 1]
+    return [key for key in found if not _is_told(key, f"{key.partition('.')[0]}.name", runs)]
+
+
+def _is_told(key: str, name: str, runs: Sequence[Run]) -> bool:
+    """Whether the choice's name, which differs as well, leaves one value of the key only."""
+    pairs = {(setting(run, name), setting(run, key)) for run in runs}
+    names = {called for called, _ in pairs}
+    return key != name and len(pairs) == len(names) > 1
 
 
 def setting(run: Run, key: str) -> str:
