@@ -264,7 +264,7 @@ def test_a_label_says_what_else_differs() -> None:
 
 
 def test_what_a_choices_name_tells_is_not_told_again() -> None:
-    """Of six optimizers there were twenty columns: each has its own betas, and no two runs of one have others."""
+    """Six optimizers once made twenty columns: each has its own betas, and no two runs of one have others."""
     adamw, lion = VALUES["adamw"], VALUES["lion"]
     lines = runs(*(record_of(config(optimizer=keys, seed=seed)) for keys in (SGD, adamw, lion) for seed in (0, 1)))
     assert varying(lines) == ["optimizer.name"]
