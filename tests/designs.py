@@ -25,9 +25,10 @@ def every_case(choices: Choices, allowed: Allowed = lambda _: True) -> list[Case
 
 def drawn(cases: Iterable[Case], others: Choices, allowed: Allowed = lambda _: True) -> Iterator[Case]:
     """Each case with values of other keys drawn for it, of those that are allowed with it; the same ones each time."""
-    random = Random(0)
+    random, options = Random(0), every_case(others)
     for case in cases:
-        yield {**case, **random.choice([other for other in every_case(others) if allowed({**case, **other})])}
+        shuffled = ({**case, **other} for other in random.sample(options, len(options)))
+        yield next(whole for whole in shuffled if allowed(whole))
 
 
 def covering(choices: Choices, allowed: Allowed = lambda _: True) -> list[Case]:
