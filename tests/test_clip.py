@@ -173,7 +173,15 @@ def test_corrections_go_with_it(pool: Pool) -> None:
         assert_same(ran.state, expected.state, f"{run.correction} {run.clip}")
 
 
-@pytest.mark.parametrize(("replicas", "weights"), [(2, "stashed"), (1, "latest"), (2, "recomputed")])
+@pytest.mark.parametrize(
+    ("replicas", "weights"),
+    [
+        (2, "stashed"),
+        (1, "latest"),
+        (2, "recomputed"),
+        *(pytest.param(*pair, marks=pytest.mark.full) for pair in ((1, "stashed"), (2, "latest"), (1, "recomputed"))),
+    ],
+)
 def test_a_norm_that_no_gradient_has_changes_nothing(pool: Pool, replicas: int, weights: str) -> None:
     """The ticks of ``clip=network`` are others, and yet every bit is that of ``clip=none``: in both engines."""
     plain = [clipped(3, replicas, staleness=c, weights=weights, clip={"name": "none"}) for c in (0, 1, 3)]
@@ -232,7 +240,11 @@ def unsplit(run: RunConfig) -> dict[str, NDArray[Any]]:
     return arrays(network)
 
 
-@pytest.mark.parametrize(("optimizer", "replicas"), [(SGD, 2), (ADAMW, 1)], ids=["sgd-2", "adamw-1"])
+@pytest.mark.parametrize(
+    ("optimizer", "replicas"),
+    [(SGD, 2), (ADAMW, 1), *(pytest.param(*pair, marks=pytest.mark.full) for pair in ((SGD, 1), (ADAMW, 2)))],
+    ids=["sgd-2", "adamw-1", "sgd-1", "adamw-2"],
+)
 def test_staleness_0_equals_torchs_clipping_of_the_unsplit_network(
     pool: Pool, optimizer: dict[str, Any], replicas: int
 ) -> None:

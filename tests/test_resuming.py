@@ -74,9 +74,16 @@ def test_all_choices_go_on(pool: Pool, grid: tuple[int, int], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("grid", [(2, 1), pytest.param((2, 2), marks=pytest.mark.full)], ids=str)
-def test_the_pipelines_go_on(pool: Pool, grid: tuple[int, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "optimizers",
+    [(SGD, ADAMW), pytest.param((ADAMW, SGD), marks=pytest.mark.full)],
+    ids=lambda pair: "-".join(optimizer["name"] for optimizer in pair),
+)
+def test_the_pipelines_go_on(
+    pool: Pool, grid: tuple[int, int], optimizers: tuple[dict[str, Any], dict[str, Any]], tmp_path: Path
+) -> None:
     """With two updates of the second epoch made, or of the first."""
-    for stop, optimizer in ((1, SGD), (4, ADAMW)):
+    for stop, optimizer in zip((1, 4), optimizers, strict=True):
         runs = [
             of_baseline(*grid, method=method, microbatches=2, optimizer=optimizer, flush_every=2, max_steps=9)
             for method in PIPELINES
