@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -14,9 +15,11 @@ import hypothesis
 import pytest
 import torch
 
+from bench.study.sweep import composition
 from bench.study.tracking.store import silenced
 from bench.system import call, sqlite
 from bench.system.heartbeat import TALKING, Repeated
+from tests.composed_once import composed_once
 from tests.pool import Pool
 
 # On a busy machine an example takes as long as it takes; each test has its timeout.
@@ -28,17 +31,13 @@ for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 # A process has one server to fork from, whoever starts it: the pool, or a command that a test runs in this process.
 # What the server has not imported, every process that it forks would import for itself, again and again.
-call.PRELOAD += [
-    "bench.engine.method.ddp",
-    "bench.engine.method.pipelined",
-    "bench.engine.measure.piece",
-    "bench.engine.measure.messages",
-    "bench.engine.measure.overhead",
-]
-call.PRELOAD += ["bench.study.verbs.run", "bench.study.tune.search", "scipy.sparse.linalg", "optuna", "tests.pool"]
-call.PRELOAD += ["torch._dynamo"]
+ENGINE = ("method.ddp", "method.pipelined", "measure.piece", "measure.messages", "measure.overhead")
+call.PRELOAD += [f"bench.engine.{name}" for name in ENGINE]
+call.PRELOAD += ["bench.study.verbs.run", "bench.study.tune.search", "bench.task.cache", "tests.pool", "tests.both"]
+call.PRELOAD += ["torch._dynamo", "scipy.sparse.linalg", "scipy.optimize", "optuna", "hypothesis", "pytest"]
 # Whoever starts it first, and be it multiprocessing's own pool: a bare server's ranks import torch for seconds, each.
 multiprocessing.set_forkserver_preload(call.PRELOAD)
+composition._all_of_hydra = composed_once(composition._all_of_hydra)
 LONGEST = (
     "failures",
     "resuming",
@@ -87,6 +86,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     first = {f"test_{name}": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: first.get(item.path.stem, len(first)))
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector pass over what is there to stay: torch, and the tests themselves."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from itertools import combinations, product
 from random import Random
 from typing import Any
 
+import pytest
+
 Case = dict[str, Any]
 Choices = Mapping[str, Sequence[Any]]
 """The values that each key may have."""
@@ -15,6 +17,11 @@ Allowed = Callable[[Case], bool]
 """Is asked about beginnings of cases too, in the order of the keys: those are to pass that lack a key."""
 Places = tuple[int, ...]
 """A case, or its beginning, by the place of each key's value among its values."""
+
+
+def in_full(*cases: Any) -> list[Any]:
+    """A parametrized test's cases, each a tuple or one value, that ``make test-all`` runs and ``make test`` does not."""
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.full) for case in cases]
 
 
 def every_case(choices: Choices, allowed: Allowed = lambda _: True) -> list[Case]:

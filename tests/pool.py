@@ -5,6 +5,7 @@ Starting a process costs seconds (importing torch); a group among running ones c
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import tempfile
@@ -78,6 +79,7 @@ def joined(config: RunConfig, store: Store) -> Iterator[World]:
 
 def _serve(rank: int, pipe: Connection) -> None:
     torch.set_num_threads(1)
+    gc.freeze()
     while True:
         call, function, args, size, store = pipe.recv()
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "GLOO_SOCKET_IFNAME": "lo"}

@@ -29,7 +29,7 @@ from bench.task.classification import IMAGES
 from bench.task.dataset import Dataset
 from tests import tiny
 from tests.both import assert_close, assert_same, both, distributed, oracle
-from tests.designs import Case, every_case
+from tests.designs import Case, every_case, in_full
 from tests.naps import NAP, napped
 from tests.pool import Pool
 from tests.test_baselines import configured as of_baseline
@@ -150,10 +150,12 @@ def test_both_engines_clip_alike(eight: Pool, grid: tuple[int, int]) -> None:
     check(eight, every_case(CHOICES, possible), grid)
 
 
-@pytest.mark.parametrize("numbers", [("float32", True), ("float32", False), ("bfloat16", True)], ids=str)
-def test_every_precision_and_layout_is_clipped_alike(pool: Pool, numbers: tuple[str, bool]) -> None:
+@pytest.mark.parametrize(
+    ("precision", "channels_last"), [("float32", True), *in_full(("float32", False), ("bfloat16", True))]
+)
+def test_every_precision_and_layout_is_clipped_alike(pool: Pool, precision: str, channels_last: bool) -> None:
     """The kernels of a convolution lie otherwise with their channels last, and their norm is added up in that order."""
-    more = {"precision": numbers[0], "channels_last": numbers[1], "staleness": 2}
+    more = {"precision": precision, "channels_last": channels_last, "staleness": 2}
     runs = [clipped(2, 2, clip=clip, **more) for clip in (STAGE, NETWORK)]
     for ran, expected in both(pool, runs):
         assert_same(ran.state, expected.state)
@@ -176,10 +178,8 @@ def test_corrections_go_with_it(pool: Pool) -> None:
 @pytest.mark.parametrize(
     ("replicas", "weights"),
     [
-        (2, "stashed"),
-        (1, "latest"),
-        (2, "recomputed"),
-        *(pytest.param(*pair, marks=pytest.mark.full) for pair in ((1, "stashed"), (2, "latest"), (1, "recomputed"))),
+        (1, "stashed"),
+        *in_full((2, "stashed"), (1, "latest"), (2, "latest"), (1, "recomputed"), (2, "recomputed")),
     ],
 )
 def test_a_norm_that_no_gradient_has_changes_nothing(pool: Pool, replicas: int, weights: str) -> None:
@@ -203,7 +203,7 @@ def test_ticks_in_which_all_stages_update_give_the_same_bits(weights: str) -> No
                 assert_same(oracle(run).state, expected.state)
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, *in_full(2)])
 def test_long_delays_and_short_stretches_do_not_lock(pool: Pool, replicas: int) -> None:
     """With the slots of runs that do not clip, staleness 7 and more would lock for ever."""
     cases = [(7, 20), (9, 20), (3, 12), (10**9, 12), (3, 1)]
@@ -242,7 +242,7 @@ def unsplit(run: RunConfig) -> dict[str, NDArray[Any]]:
 
 @pytest.mark.parametrize(
     ("optimizer", "replicas"),
-    [(SGD, 2), (ADAMW, 1), *(pytest.param(*pair, marks=pytest.mark.full) for pair in ((SGD, 1), (ADAMW, 2)))],
+    [(SGD, 2), (ADAMW, 1), *in_full((SGD, 1), (ADAMW, 2))],
     ids=["sgd-2", "adamw-1", "sgd-1", "adamw-2"],
 )
 def test_staleness_0_equals_torchs_clipping_of_the_unsplit_network(
@@ -284,7 +284,7 @@ def plain(request: pytest.FixtureRequest) -> tuple[int, dict[str, NDArray[Any]]]
     return run.replicas, arrays(network)
 
 
-@pytest.mark.parametrize("stages", [2, pytest.param(3, marks=pytest.mark.full)])
+@pytest.mark.parametrize("stages", [2, *in_full(3)])
 def test_a_pipeline_clips_as_the_unsplit_network(
     pool: Pool, plain: tuple[int, dict[str, NDArray[Any]]], stages: int
 ) -> None:

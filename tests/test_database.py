@@ -47,11 +47,9 @@ class Postgres:
         words = [f"-D{self._folder}/data", f"-p{self.port}", f"-k{self._folder}", "-h127.0.0.1", "-F"]
         with (self._folder / "log").open("w") as log:
             self.process = subprocess.Popen([binaries / "postgres", *words], stdout=log, stderr=log, **self._rights)
-        await_that(self._answers, (self._folder / "log").read_text)
-
-    def _answers(self) -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", self.port)) == 0
+        # It listens before it answers: "the database system is starting up".
+        log = self._folder / "log"
+        await_that(lambda: "ready to accept connections" in log.read_text(), log.read_text)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGQUIT)

@@ -21,6 +21,7 @@ from bench.task.dataset import Dataset
 from bench.task.model.contract import Model
 from tests import tiny
 from tests.both import assert_close, assert_same, both, distributed, oracle, statistics
+from tests.designs import in_full
 from tests.pool import Pool, joined
 
 SGD = tiny.VALUES["optimizer"]
@@ -79,7 +80,7 @@ def test_distributed_equals_the_oracle(pool: Pool, stages: int, replicas: int, o
         assert ran.metrics["accuracy/test"] == expected.metrics["accuracy/test"]
 
 
-@pytest.mark.parametrize("weights", ["stashed", "latest", "recomputed"])
+@pytest.mark.parametrize("weights", ["stashed", *in_full("latest", "recomputed")])
 def test_a_stretch_may_be_shorter_than_the_pipeline(pool: Pool, weights: str) -> None:
     """Ten batches and then two, with up to six in flight or more staleness than there are seconds; and a run of one."""
     lags = [(3, 12), (10**9, 12), (3, 1)]
@@ -96,20 +97,17 @@ def test_three_replicas_equal_the_oracle_but_for_the_order_of_sums(pool: Pool) -
     assert_close(ran.state, expected.state)
 
 
-@pytest.mark.parametrize("staleness", [pytest.param(1, marks=pytest.mark.full), 2])
+@pytest.mark.parametrize("staleness", [*in_full(1), 2])
 @pytest.mark.parametrize(
-    "numbers",
-    [
-        {"precision": "float32"},
-        {"precision": "float32", "channels_last": True},
-        {"precision": "bfloat16"},
-        {"precision": "bfloat16", "channels_last": True},
-    ],
-    ids=lambda numbers: "-".join(map(str, numbers.values())),
+    ("precision", "channels_last"),
+    [("float32", True), ("bfloat16", False), *in_full(("float32", False), ("bfloat16", True))],
 )
-def test_every_precision_and_layout_equals_the_oracle(pool: Pool, numbers: dict[str, Any], staleness: int) -> None:
-    modes = ["stashed", "recomputed", *(["latest"] if numbers["precision"] == "float32" else [])]
-    runs = [configured(2, 2, staleness=staleness, weights=weights, **numbers) for weights in modes]
+def test_every_precision_and_layout_equals_the_oracle(
+    pool: Pool, precision: str, channels_last: bool, staleness: int
+) -> None:
+    modes = ["stashed", "recomputed", *(["latest"] if precision == "float32" else [])]
+    numbers = {"precision": precision, "channels_last": channels_last, "staleness": staleness}
+    runs = [configured(2, 2, weights=weights, **numbers) for weights in modes]
     for run, (ran, expected) in zip(runs, both(pool, runs), strict=True):
         assert_same(ran.state, expected.state, f"weights={run.weights}")
 

@@ -34,6 +34,7 @@ from tests.commands import (
     tracked,
     training,
 )
+from tests.designs import in_full
 
 ENDLESS = (*TINY, "epochs=20000", "runs_dir=runs")
 STOPPED = re.compile(r"stopped with a checkpoint at update \d+ of \d+; the same command goes on from there")
@@ -200,12 +201,7 @@ def _ending_by(number: signal.Signals) -> tuple[int, bool]:
 
 @pytest.mark.parametrize(
     ("number", "group"),
-    [
-        pytest.param(signal.SIGINT, True, marks=pytest.mark.full),
-        pytest.param(signal.SIGINT, False, marks=pytest.mark.full),
-        pytest.param(signal.SIGTERM, False, marks=pytest.mark.full),
-        pytest.param(signal.SIGHUP, True, marks=pytest.mark.full),
-    ],
+    in_full((signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGHUP, True)),
 )
 def test_a_signal_ends_a_run_however_often_it_comes(
     number: signal.Signals, group: bool, uri: str, tmp_path: Path

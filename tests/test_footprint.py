@@ -25,6 +25,7 @@ from bench.system import resident
 from bench.task.classification import IMAGES
 from bench.task.model.gpt import GPT
 from tests import tiny
+from tests.designs import in_full
 from tests.pool import Pool, joined
 from tests.test_optimizers import VALUES
 from tests.test_text import GPT as GPT_VALUES
@@ -197,7 +198,7 @@ def fresh() -> Iterator[Pool]:
 
 
 @pytest.mark.skipif(not resident.MARKS.exists(), reason="the system does not tell peaks")
-@pytest.mark.parametrize("stages", [2, 4])
+@pytest.mark.parametrize("stages", [4, *in_full(2)])
 def test_the_peak_is_as_predicted(fresh: Pool, stages: int) -> None:
     """Within 10% for every agent, of ResNet-20 on 32 x 32 pixels. A batch of 64 leaves 41 MiB in the first of four
     stages, and it has seven of them in flight. Holes in the heap take some steps to come."""

@@ -26,6 +26,7 @@ from bench.rule.averaging.contract import spectral_gap
 from bench.rule.averaging.gossip import Graph, mixing_matrix
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, both, oracle, shared_out, statistics
+from tests.designs import in_full
 from tests.pool import Pool, joined
 from tests.test_equality import configured, small_network
 
@@ -121,7 +122,7 @@ def test_mixing_contracts_at_the_rate_of_the_spectral_gap(graph: Graph, replicas
     check_mixing(mixed_by_the_oracle(graph, replicas), graph, replicas)
 
 
-@pytest.mark.parametrize("replicas", [2, 3, 5, 6])
+@pytest.mark.parametrize("replicas", [2, 5, *in_full(3, 6)])
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_agents_mix_as_the_oracle_does(pool: Pool, graph: Graph, replicas: int) -> None:
     """They agree to the bit, for both sum by increasing replica."""
@@ -187,7 +188,7 @@ def test_gossip_with_modes_and_momentum_of_adam_equals_the_oracle(pool: Pool) ->
     assert len({ran.state["0.0.weight"].tobytes() for ran, _ in answers}) == 3
 
 
-@pytest.mark.parametrize("replicas", [3, 4, 5])
+@pytest.mark.parametrize("replicas", [3, *in_full(4, 5)])
 def test_on_the_complete_graph_plain_sgd_averages_gradients(pool: Pool, replicas: int) -> None:
     """The mean of equal weights minus each one's step is the weights minus the mean step."""
     gossip = gossiping(1, replicas, "complete", optimizer=PLAIN)

@@ -26,6 +26,7 @@ from bench.rule.optimizer.layout import FlatLayout
 from bench.task.language import TOKENS
 from bench.task.model.gpt import GPT
 from bench.task.transformer import CausalAttention, TokenEmbedding, turned
+from tests.designs import in_full
 
 CONF = Path(__file__).parents[1] / "conf" / "model" / "gpt.yaml"
 VOCABULARY, CONTEXT = 11, 7
@@ -399,7 +400,9 @@ def test_it_tells_what_it_sees() -> None:
     assert (GPT.name, GPT.unit, SMALL.window) == ("gpt", "token", CONTEXT)
 
 
-@pytest.mark.parametrize("model", [SMALL, replace(SMALL, norm="rms", positions="rotary", tied=True)], ids=label)
+@pytest.mark.parametrize(
+    "model", [*in_full(SMALL), replace(SMALL, norm="rms", positions="rotary", tied=True)], ids=label
+)
 def test_it_learns(model: GPT) -> None:
     line = "To be, or not to be, that is the question: whether 'tis nobler in the mind to suffer "
     text = (line * (20_000 // len(line) + 1))[:20_000]

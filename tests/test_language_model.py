@@ -15,7 +15,7 @@ from bench.keys import ConfigError
 from bench.task.build import build
 from tests import tiny
 from tests.both import assert_close, assert_same, both, distributed, oracle
-from tests.designs import Case, covering, every_case
+from tests.designs import Case, covering, every_case, in_full
 from tests.pool import Pool
 from tests.test_every_choice import ROUNDING, counts
 from tests.test_optimizers import VALUES
@@ -137,7 +137,7 @@ def test_a_tied_weight_is_one(pool: Pool) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- the baselines
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [2, *in_full(1)])
 def test_every_pipeline_makes_the_update_of_the_unsplit_network(pool: Pool, replicas: int) -> None:
     cuts = {"gpipe": [3], "1f1b": [3], "interleaved_1f1b": [1, 3, 5], "zero_bubble": [1, 3, 5]}
     common = {"stages": 2, "replicas": replicas, "microbatches": 2, "optimizer": VALUES["sgd"]}

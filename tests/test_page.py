@@ -30,6 +30,7 @@ from bench.study.report.result import Run, read_run
 from bench.study.report.script import SCRIPT, plotly_script
 from bench.study.report.sheet import Sheet, sheets_of
 from tests.commands import ROOT
+from tests.designs import in_full
 from tests.records import keep_records, record_of
 from tests.tiny import config
 
@@ -244,7 +245,7 @@ def test_the_overview_leads_to_every_report(site: Path) -> None:
 
 # --------------------------------------------------------------------------------------------------------- in a browser
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-VIEWS = [(1400, "light"), (1400, "dark"), (400, "light"), (400, "dark")]
+VIEWS = [(1400, "dark"), (400, "light"), *in_full((1400, "light"), (400, "dark"))]
 TABLES = """
 return [...document.querySelectorAll(".wide")].map(box => {
   const rows = [...box.querySelectorAll("tr")].map(row => [...row.cells].filter(cell => cell.offsetWidth));

@@ -22,6 +22,7 @@ from bench.task.batches import Batches
 from bench.task.build import build
 from tests import tiny
 from tests.both import Ran, assert_close, assert_same, both, oracle, together
+from tests.designs import in_full
 from tests.pool import Pool
 
 ISSUE = """model=mlp model.hidden=32 model.layers=5 stages=3 partition=[2,4] staleness=2 correction=weight_prediction
@@ -111,7 +112,7 @@ def test_the_issues_run_is_the_definitions(pool: Pool) -> None:
     assert_close(expected.state, reading(run))
 
 
-@pytest.mark.parametrize(("stages", "replicas"), [(2, 1), (2, 2), (3, 1), (3, 2), (4, 1)])
+@pytest.mark.parametrize(("stages", "replicas"), [(2, 2), (3, 1), *in_full((2, 1), (3, 2), (4, 1))])
 def test_three_readings_agree(pool: Pool, stages: int, replicas: int) -> None:
     """The worker, the oracle and the definition; staleness 6 outlives an epoch's ten batches from three stages on."""
     runs = [predicted(stages, replicas, staleness) for staleness in (1, 2, 3, 6)]

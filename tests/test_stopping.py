@@ -28,7 +28,7 @@ from bench.system.signals import (
 from tests.commands import BENCH, LONG, TINY, await_event, await_that, command, heed_signals, read_json, said
 
 pytestmark = pytest.mark.timeout(300)
-LONE = (*TINY, "epochs=80", "runs_dir=runs")
+LONE = (*TINY, "epochs=40", "runs_dir=runs")
 """Some seconds of training; far too little for a checkpoint that nobody has asked for."""
 IMPATIENT = """
 import bench.system.signals as signals
@@ -155,7 +155,7 @@ def test_a_run_stops_behind_a_checkpoint_and_goes_on(whole: dict[str, Any], tmp_
             assert running.wait() == 143, running.stderr
             running.assert_gone()
         last = max(event["step"] for event in folder.events() if event["event"] == "checkpoint")
-        message = f"stopped with a checkpoint at update {last} of 1280; the same command goes on from there"
+        message = f"stopped with a checkpoint at update {last} of 640; the same command goes on from there"
         assert running.stderr.splitlines()[-1] == f"bench: {message}"
         assert folder.read_failure()[:2] == ("killed", message)
     assert said(tmp_path, *LONE).code == 0

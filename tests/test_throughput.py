@@ -17,6 +17,7 @@ from bench.plan.forecast.costs import Link, Setup, StageCost, Times
 from bench.plan.forecast.prediction import overlap, predict, predict_sharing
 from bench.plan.sections import LOCKS
 from bench.rule.method.contract import Method
+from tests.designs import in_full
 from tests.tiny import method_of
 
 EVEN = StageCost(forward=1, backward=2)
@@ -378,12 +379,14 @@ def test_jitter_has_the_deviation_that_was_asked_for() -> None:
     ("method", "stages", "replicas", "staleness", "microbatches"),
     [
         ("decoupled", 64, 64, 2, 1),
-        ("decoupled", 64, 64, 0, 1),
-        ("decoupled", 4096, 1, 0, 1),
-        ("decoupled", 8, 512, 4, 1),
-        ("ddp", 1, 4096, 0, 1),
         ("gpipe", 16, 256, 0, 8),
-        ("1f1b", 16, 256, 0, 8),
+        *in_full(
+            ("decoupled", 64, 64, 0, 1),
+            ("decoupled", 4096, 1, 0, 1),
+            ("decoupled", 8, 512, 4, 1),
+            ("ddp", 1, 4096, 0, 1),
+            ("1f1b", 16, 256, 0, 8),
+        ),
     ],
 )
 def test_4096_agents_and_1000_ticks_take_ten_seconds_at_most(

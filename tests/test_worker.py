@@ -27,6 +27,7 @@ from bench.task.classification import IMAGES
 from bench.task.model.resnet import ResNet
 from tests import tiny
 from tests.both import Ran, both
+from tests.designs import in_full
 from tests.pool import Pool
 from tests.test_equality import configured, plain_batches, small_network
 
@@ -268,8 +269,15 @@ def check_histograms(ran: Ran, staleness: int, stretches: list[int], replicas: i
     assert ran.metrics["staleness/max_updates"] == min(2 * staleness, max(stretches) - 1)
 
 
-@pytest.mark.parametrize("weights", ["stashed", "latest", "recomputed"])
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize(
+    ("replicas", "weights"),
+    [
+        (2, "stashed"),
+        (1, "latest"),
+        (1, "recomputed"),
+        *in_full((1, "stashed"), (2, "latest"), (2, "recomputed")),
+    ],
+)
 def test_measured_staleness_is_what_the_clock_says(pool: Pool, replicas: int, weights: str) -> None:
     """It is counted of every agent of both engines; the last stretch is shorter than the pipeline is long."""
     runs = [configured(3, replicas, staleness=c, weights=weights, max_steps=12) for c in range(4)]

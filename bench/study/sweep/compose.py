@@ -89,6 +89,16 @@ def data_of(overrides: Sequence[str], primary: Primary = RUN) -> Data:
     return choose(Data, composed(overrides, primary)[0][Data.group])
 
 
+def settings_of(overrides: Sequence[str], primary: Primary = RUN) -> Settings:
+    """Compose how a sweep's runs are kept and followed, without spelling out its points.
+
+    Raises:
+        ConfigError: Hydra or the checks refuse it.
+    """
+    overrides, primary = searched(overrides, primary)
+    return _settings(composed(overrides, primary)[0])
+
+
 def single(overrides: Sequence[str], primary: Primary = RUN) -> Point:
     """The point that overrides compose, which are no sweep.
 
@@ -127,7 +137,7 @@ def sweep(overrides: Sequence[str], primary: Primary = RUN) -> list[Point]:
     base = Base(fixed, primary)
     found: dict[str, Point] = {}
     for combination in itertools.product(*(spell_out(override, primary) for override in swept)):
-        point = _point(base.compose(combination), primary, combination)
+        point = _point(base.point(combination)[0], primary, combination)
         _check_one_sweep(next(iter(found.values()), point), point)
         if first := found.get(point.name):
             found[point.name] = replace(first, equivalents=(*first.equivalents, combination))
@@ -189,13 +199,17 @@ def _check_one_sweep(first: Point, other: Point) -> None:
 
 def _point(values: Mapping[str, Any], primary: Primary, overrides: tuple[str, ...]) -> Point:
     config = parse({key: value for key, value in values.items() if key not in {*primary.own, *SETTINGS_KEYS}})
-    settings = parse_as(Settings, {key: value for key, value in values.items() if key in SETTINGS_KEYS})
+    settings = _settings(values)
     settings.check_records()
     settings.check_run(config)
     quality = Judgement.of(config.data.task).quality
     quality.check("report.margin", settings.report.margin)
     quality.check("report.target", settings.report.target)
     return Point(config, settings, overrides, own={key: values[key] for key in primary.own})
+
+
+def _settings(values: Mapping[str, Any]) -> Settings:
+    return parse_as(Settings, {key: value for key, value in values.items() if key in SETTINGS_KEYS})
 
 
 def interleave(points: Sequence[Point]) -> list[Point]:

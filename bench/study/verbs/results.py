@@ -23,7 +23,7 @@ from bench.study.report.markdown import Chapter, filled, table_of
 from bench.study.report.publish import story_of, tables_of, told_of, write_report
 from bench.study.report.result import read_run
 from bench.study.report.script import put_script
-from bench.study.sweep.compose import Point, points
+from bench.study.sweep.compose import Point, points, settings_of
 from bench.study.sweep.library import Primary
 from bench.study.tune.finding import recalled
 from bench.study.tune.findings import studies_table, write_findings
@@ -65,10 +65,10 @@ def main(arguments: argparse.Namespace) -> int:
 def _kept(primary: Primary) -> Iterator[tuple[str, list[Point]]]:
     """Each experiment that has records, with its points."""
     for name in primary.choices("experiment"):
-        asked = points([f"+experiment={name}"], True, primary)
-        kept = asked[0].settings.records_file
+        words = [f"+experiment={name}"]
+        kept = settings_of(words, primary).records_file
         if kept is not None and kept.path.exists():
-            yield name, asked
+            yield name, points(words, True, primary)
 
 
 def _chapter(name: str, asked: Sequence[Point], primary: Primary) -> Chapter:
