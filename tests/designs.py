@@ -20,7 +20,7 @@ Places = tuple[int, ...]
 
 
 def in_full(*cases: Any) -> list[Any]:
-    """A parametrized test's cases, each a tuple or one value, that ``make test-all`` runs and ``make test`` does not."""
+    """Leave a parametrized test's cases, each a tuple or one value, to ``make test-all``."""
     return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.full) for case in cases]
 
 

@@ -48,8 +48,8 @@ class Postgres:
         with (self._folder / "log").open("w") as log:
             self.process = subprocess.Popen([binaries / "postgres", *words], stdout=log, stderr=log, **self._rights)
         # It listens before it answers: "the database system is starting up".
-        log = self._folder / "log"
-        await_that(lambda: "ready to accept connections" in log.read_text(), log.read_text)
+        told = (self._folder / "log").read_text
+        await_that(lambda: "ready to accept connections" in told(), told)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGQUIT)

@@ -468,6 +468,7 @@ def test_wrong_reports_are_told_in_one_line(tmp_path: Path, capsys: pytest.Captu
         assert capsys.readouterr().err == f"bench: {message}\n"
 
 
+@pytest.mark.full
 def test_many_records_are_reported_soon(tmp_path: Path) -> None:
     """A twelfth of what is asked for (5,000 in 20 s), in runs of 20 epochs and up to 8 agents."""
     grid = itertools.product(range(25), (1, 2, 4, 8), (1, 2, 3, 4, 5))

@@ -9,6 +9,7 @@ import pytest
 
 from bench.study.report.quality_table import quality_table
 from bench.study.report.result import Run, read_run
+from tests.designs import in_full
 from tests.records import DATA, MARGIN, record_of
 from tests.tiny import config
 
@@ -38,7 +39,7 @@ def said(images: int, loss: float = 0.0) -> list[set[str]]:
     return words
 
 
-@pytest.mark.parametrize("images", [20, 360, 10_000])
+@pytest.mark.parametrize("images", [20, *in_full(360, 10_000)])
 def test_the_same_method_against_itself_is_marked_in_one_table_of_twenty_at_most(images: int) -> None:
     """Down to so few images that rows agree. Three standard errors of a share of 5% over so many tables are 3.8%."""
     marked = sum(not words.isdisjoint({"better", "worse"}) for words in said(images)) / TABLES
