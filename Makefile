@@ -3,13 +3,16 @@
 # make test-all  what the suite leaves out: the full products of those grids, and soak tests; half an hour of two cores
 # make check  formatter, linter and type checker alone
 # make results  the committed tables of the embedded data, by DVC; what is there already is kept
-# make benchmark   every method on ResNet-20 in both precisions, a VGG and a wide ResNet: results/benchmark*.csv, about two hours of an
-#                  idle machine; python -m bench benchmark measures the first alone
+# make benchmark   every method on ResNet-20 in both precisions, a VGG, a wide ResNet and a GPT: results/benchmark*.csv, two and a
+#                  half hours of an idle machine; python -m bench benchmark measures the first alone
 # make gpu-check   the engine on a GPU: equality, and results/gpu/; without one it says so and writes nothing
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+# 152 updates of 64 windows of 128 symbols.
+LANGUAGE := model=gpt model.layers=4 model.width=128 model.context=128 data=markov data.length=1260000 data.validation=0.0 \
+  data.test=0.01
 
 .PHONY: demo test test-all check results benchmark gpu-check clean
 
@@ -35,6 +38,7 @@ benchmark: $(VENV)/installed
 	$(RUN) -m bench benchmark --rounds 4 precision=bfloat16
 	$(RUN) -m bench benchmark --rounds 3 model=vgg data.train_size=5120
 	$(RUN) -m bench benchmark --rounds 3 model=wide_resnet model.widen=2 data.train_size=5120
+	$(RUN) -m bench benchmark --rounds 3 $(LANGUAGE)
 
 gpu-check: $(VENV)/installed
 	$(RUN) -m pytest -n 0 tests/test_gpu.py

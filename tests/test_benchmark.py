@@ -160,6 +160,7 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["precision=bfloat16"], [1.9, 1.85, 1.0, 1.3, 1.3, 0.97, None]),
         (["precision=float64"], [None] * 7),
         (["model=vgg"], [None] * 7),
+        (["model=gpt", "data=markov"], [1.85, None, None, 1.3, 1.3, 0.97, None]),
     ],
 )
 def test_what_is_asked_depends_on_network_and_precision(words: list[str], asked: list[float | None]) -> None:
