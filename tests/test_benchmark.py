@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import math
 import threading
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,8 +27,10 @@ from bench.study.compare.checkpoint_cost import CHECKPOINTED, checkpointed, meas
 from bench.study.compare.contenders import CONTENDERS, PIPELINES, PREDICTED, WORKLOAD, Measurement, Prediction
 from bench.study.compare.oracles import oracles
 from bench.study.sweep.compose import compose
+from bench.study.verbs import benchmark
 from bench.study.verbs.benchmark import BEST, RATIOS, asked_of, report
 from bench.system.call import Call, results
+from bench.system.signals import Interrupted
 from bench.task.classification import IMAGES
 from tests import tiny
 from tests.commands import read_json
@@ -151,6 +155,32 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         row = rows[f"{name}: predicted / measured"]
         assert (row["mean"], row["n"], row["asked"], row["at_most"]) == ("1.05", "2", "0.9", "1.1")
     assert rows["FDG: predicted / measured efficiency"]["mean"] == "0.5"
+
+
+def test_a_round_that_is_measured_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A benchmark that was ended in its third round had nothing to show for an hour."""
+    monkeypatch.chdir(tmp_path)
+
+    def measure(number: int, name: str, *_: Any) -> Measurement:
+        if number == 2:
+            raise Interrupted
+        return Measurement(number, name, 100.0, 0.98, 0.02, 3.0, 0.001, 0.002, 1.5)
+
+    answers = {
+        "warm_up": lambda: None,
+        "whole_command": lambda *_: None,
+        "measure_contender": measure,
+        "measure_checkpoints": measure,
+        "predict_contenders": lambda number, _: [Prediction(number, name, 105.0, 0.98) for name in PREDICTED],
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(f"bench.study.verbs.benchmark.{name}", answer)
+    with pytest.raises(Interrupted):
+        benchmark.main(Namespace(overrides=["model=gpt", "data=markov"], rounds=3, config_dir=None))
+    with Path("results/benchmark-gpt.csv").open() as file:
+        rows = {row["figure"]: row for row in csv.DictReader(file)}
+    row = rows["FDG: efficiency"]
+    assert (row["mean"], row["n"], row["asked"]) == ("0.98", "2", "0.97")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,14 +25,15 @@ class Mark:
     def __init__(self, folder: Path) -> None:
         self._mark = folder / f"{NAME}-{os.getpid()}.lock"
         fresh = self._mark.with_suffix(".new")
-        self._file = fresh.open("wb")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        file = os.open(fresh, os.O_WRONLY | os.O_CREAT, 0o666)
+        self._close = weakref.finalize(self, os.close, file)
+        fcntl.flock(file, fcntl.LOCK_EX)
         fresh.rename(self._mark)
 
     def release(self) -> None:
         """The folder is not needed any more; the last one to say so removes it, if it is empty."""
         self._mark.unlink(missing_ok=True)
-        self._file.close()
+        self._close()
         with suppress(OSError):
             self._mark.parent.rmdir()
 

@@ -3,7 +3,8 @@
 The speed of a machine drifts by up to a factor of two within minutes, so that two speeds taken one after the other say
 little. Here every round measures each contender once, in random order, and only ratios within a round are averaged.
 Every contender makes updates of as many samples, with as many threads an agent; but four replicas, which show what four
-working sets on these cores cost, cut or not, have a batch each. Results go to ``results/benchmark.csv``.
+working sets on these cores cost, cut or not, have a batch each. After each round the results so far go to
+``results/benchmark.csv``, or to another network's or precision's own file.
 
 Examples::
 
@@ -111,6 +112,7 @@ def main(arguments: argparse.Namespace) -> int:
     saved = checkpointed(arguments.overrides)
     configs = {name: compose(overrides, primary) for name, overrides in (contenders | saved).items()}
     warm_up()
+    machine = environment(oversubscribed(configs["FDG"]))
     measurements: list[Measurement] = []
     predictions: list[Prediction] = []
     order, short = random.Random(0), configs["FDG"].data.task.short
@@ -134,7 +136,10 @@ def main(arguments: argparse.Namespace) -> int:
                     said = [f"{name}: {measurement.units_per_second:.1f} {short}/s"]
                 for line in said:
                     print(f"round {number + 1}/{arguments.rounds} {line}", file=sys.stderr)
-    report(measurements, predictions, configs["FDG"], environment(oversubscribed(configs["FDG"])))
+            # A round takes up to twenty minutes: what is known by now is kept, whatever becomes of the next one.
+            known = report(measurements, predictions, configs["FDG"], machine)
+    following = known["FDG: following the run / training time"]
+    assert following <= FOLLOWING_LIMIT, f"to follow a run took {following:.2%} of its training time"
     return 0
 
 
@@ -143,8 +148,8 @@ def report(
     predictions: Sequence[Prediction],
     config: RunConfig,
     machine: dict[str, Any],
-) -> None:
-    """Print and write what was measured for the network that ``config`` trains."""
+) -> dict[str, float]:
+    """Print and write what was measured for the network that ``config`` trains; return each figure's mean."""
     import pandas
 
     kinds = [config.model.name] * (config.model.name != ResNet.name) + [config.precision] * (
@@ -162,8 +167,7 @@ def report(
     table.round(4).to_csv(path, index=False)
     print(table.drop(columns=["cpu", "cores", "torch"]).round(3).to_string(index=False))
     print(f"\n{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}: {path}")
-    following = next(row["mean"] for row in rows if row["figure"] == "FDG: following the run / training time")
-    assert following <= FOLLOWING_LIMIT, f"to follow a run took {following:.2%} of its training time"
+    return {row["figure"]: row["mean"] for row in rows}
 
 
 def asked_of(config: RunConfig, figure: str) -> float | None:
