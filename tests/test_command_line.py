@@ -57,7 +57,7 @@ WRONG = {
     "lr=sawtooth": f"lr='sawtooth': allowed are {allowed('lr')}",
     "averaging=mean": "averaging='mean': allowed are allreduce, gossip",
     "tracking=wandb": "tracking='wandb': allowed are mlflow, none",
-    "+experiment=nope": "experiment='nope': allowed are accuracy, cifar10, cifar10_throughput, grid, optimizers,",
+    "+experiment=nope": "experiment='nope': allowed are accuracy, cifar10, cifar10_throughput, clipping, grid,",
     "experiment=grid": "experiment: there is no such key; did you mean +experiment? allowed are alone, averaging,",
     "contender=fdg": "contender: there is no such key; did you mean +contender? allowed are alone, averaging,",
     "+contender=pipedream": "contender='pipedream': allowed are 1f1b, ddp, fdg, gpipe, interleaved_1f1b, locked",
