@@ -15,7 +15,7 @@ import pytest
 from tests.commands import ROOT
 
 PIPELINES = ("dvc.yaml", "results/cifar10/dvc.yaml")
-RECORDS = ["contenders", "optimizers", "records@accuracy", "records@grid", "records@staleness", "studies"]
+RECORDS = ["clipping", "contenders", "optimizers", "records@accuracy", "records@grid", "records@staleness", "studies"]
 CIFAR = ["results/cifar10/dvc.yaml:records@cifar10", "results/cifar10/dvc.yaml:records@cifar10_throughput"]
 SAMPLE = "conf/experiment/accuracy.yaml"
 

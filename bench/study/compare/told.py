@@ -29,6 +29,7 @@ FIGURES = (
 BENCHMARKS = {
     "benchmark": {"float32": "benchmark.csv", "bfloat16": "benchmark-bfloat16.csv"},
     "other networks": {"VGG-11": "benchmark-vgg.csv", "wide ResNet 16-2": "benchmark-wide_resnet.csv"},
+    "a language model": {"GPT, 4 layers of width 128": "benchmark-gpt.csv"},
 }
 """Files of ``python -m bench benchmark``, by section and by what their columns are called."""
 METHODS = """Interleaved rounds in random order, geometric means of ratios within a round, 95% intervals.

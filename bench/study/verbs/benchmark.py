@@ -10,7 +10,7 @@ Examples::
 
     python -m bench benchmark --rounds 3                     the default network, three times
     python -m bench benchmark model=vgg data.train_size=5120   of another network, into a file of its own
-    python -m bench benchmark model=gpt data=markov data.length=1260000
+    python -m bench benchmark model=gpt data=markov data.length=1260000    tokens instead of images
 """
 
 from __future__ import annotations
