@@ -28,7 +28,7 @@ from bench.study.compare.contenders import CONTENDERS, PIPELINES, PREDICTED, WOR
 from bench.study.compare.oracles import oracles
 from bench.study.sweep.compose import compose
 from bench.study.verbs import benchmark
-from bench.study.verbs.benchmark import BEST, RATIOS, asked_of, report
+from bench.study.verbs.benchmark import BEST, RATIOS, asked_of, check_following, report
 from bench.system.call import Call, results
 from bench.system.signals import Interrupted
 from bench.task.classification import IMAGES
@@ -234,7 +234,7 @@ def test_a_costly_mirror_fails_the_benchmark(tmp_path: Path, monkeypatch: pytest
     measurements += checkpoints_in(0, 1)
     predictions = [Prediction(number, name, 100.0, 0.98) for number in (0, 1) for name in PREDICTED]
     with pytest.raises(AssertionError, match=r"^to follow a run took 0\.60% of its training time"):
-        report(measurements, predictions, compose([]), MACHINE)
+        check_following(report(measurements, predictions, compose([]), MACHINE))
 
 
 def test_stages_that_compute_alone_are_as_fast_as_the_slowest() -> None:
