@@ -32,7 +32,7 @@ def composed_once(compose: Callable[[Sequence[str], Primary], Any]) -> Callable[
 def _files(primary: Primary) -> Iterator[tuple[str, int, int]]:
     """Every file that a composition may read: its path, when it was last changed, and its size in bytes."""
     for place in primary.places:
-        for folder, _, names in os.walk(Path(place).absolute(), followlinks=True):
+        for folder, _, names in os.walk(place.absolute(), followlinks=True):
             for name in names:
                 file = Path(folder, name)
                 if file.suffix == ".yaml" and file.exists():

@@ -22,6 +22,7 @@ from bench.rule.correction.weight_prediction import WeightPrediction
 from bench.task.classification import IMAGES
 from tests import tiny
 from tests.both import assert_same, both, statistics
+from tests.designs import in_full
 from tests.pool import Pool
 from tests.test_equality import configured, small_network
 from tests.test_stability import CPU, CURVATURE, Quadratic, Shift, Zeros
@@ -100,7 +101,7 @@ def test_a_forward_looks_as_far_ahead_as_its_gradient_will_be_late(correction: A
 
 
 # ------------------------------------------------------------------------------------------------------------- engines
-@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.full)])
+@pytest.mark.parametrize("replicas", [1, *in_full(2)])
 @pytest.mark.parametrize("name", CORRECTIONS)
 def test_both_engines_correct_alike(pool: Pool, name: str, replicas: int) -> None:
     """Every parameter and statistic to the bit, after 20 updates and a flush; and not what no correction gives."""

@@ -332,7 +332,7 @@ def test_more_latency_never_speeds_up(setup: Setup, batches: int, more: float, a
     assert (slower >= predict(setup, [batches]).wall - 1e-9).all()
 
 
-@settings(max_examples=15)
+@settings(max_examples=30)
 @given(setups(["decoupled"], jitter=False))
 def test_more_staleness_never_slows_the_pace_down(setup: Setup) -> None:
     """The pipeline is full: what counts is what 80 batches more take, without the fill and the drain.

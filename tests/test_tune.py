@@ -29,6 +29,7 @@ from bench.study.tune.trials import Trials
 from bench.system.call import Call
 from bench.system.file import write_json_atomic
 from tests.commands import BENCH, TINY, await_event, await_that, command, processes, read_json
+from tests.designs import in_full
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("without_pictures")]
 SMALL = (
@@ -389,7 +390,7 @@ def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return started
 
 
-@pytest.mark.parametrize("parallel", ["1", pytest.param("auto", marks=pytest.mark.full)])
+@pytest.mark.parametrize("parallel", ["1", *in_full("auto")])
 def test_a_pruned_trial_ends_its_ranks(
     parallel: str,
     ranks: list[int],

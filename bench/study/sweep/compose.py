@@ -131,10 +131,10 @@ def sweep(overrides: Sequence[str], primary: Primary = RUN) -> list[Point]:
     fixed = [override.input_line for override in given if not override.is_sweep_override()]
     swept = [override for override in given if override.is_sweep_override()]
     settled = {override.key_or_group for override in given}
-    of_experiment = parse_overrides(composed(fixed, primary)[1], primary)
+    base = Base(fixed, primary)
+    of_experiment = parse_overrides(base.point(())[1], primary)
     swept += [override for override in of_experiment if override.key_or_group not in settled]
     _check_number(swept, primary)
-    base = Base(fixed, primary)
     found: dict[str, Point] = {}
     for combination in itertools.product(*(spell_out(override, primary) for override in swept)):
         point = _point(base.point(combination)[0], primary, combination)
